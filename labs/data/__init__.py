@@ -1,0 +1,1 @@
+"""One module for each data format of the course: `make`, `check` and `prepare`."""

@@ -1,0 +1,40 @@
+"""What a user can do wrong, as one clear sentence each."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from pydantic import ValidationError
+
+
+class BadInput(ValueError):
+    """The user's input is wrong. The message is one sentence that says what was found and what would be right."""
+
+
+def choices(valid: Iterable[str], found: str = "") -> str:
+    """The tail of a message: the valid choices, with the nearest one to what was found."""
+    valid = list(valid)
+    near = get_close_matches(found, valid, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}valid choices are {', '.join(valid)}"
+
+
+def sentences(error: ValidationError, fields: Iterable[str] = ()) -> list[str]:
+    """One sentence for each thing that pydantic found wrong, naming the dotted field, the value and what is right.
+
+    Args:
+        error: what pydantic raised.
+        fields: the valid field names, listed for an unknown one.
+    """
+    said = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            said.append(f"unknown field {where!r}: {choices(fields, where)}")
+        elif fault["type"] == "missing":
+            said.append(f"field {where!r} is missing")
+        elif fault["type"] == "value_error":
+            said.append(f"field {where!r}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"]))
+        else:
+            message = fault["msg"][0].lower() + fault["msg"][1:]
+            said.append(f"field {where!r} is {fault['input']!r}: {message}")
+    return said

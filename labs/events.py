@@ -1,0 +1,40 @@
+"""The events of a run: one JSON object a line, appended by rank 0, read by whoever shows or mirrors the run.
+
+An event has `time` (Unix seconds), `step` (epochs done) and `metrics`. A run that goes back to a checkpoint first
+drops the later events, so that a step stands in the file once, whatever happened.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+FILE = "events.jsonl"
+
+
+def append(folder: Path, event: dict[str, Any]) -> None:
+    """Add one event to the folder's file."""
+    with (folder / FILE).open("a") as file:
+        file.write(json.dumps(event) + "\n")
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """All events, oldest first; a last line that a killed process left half-written is passed over."""
+    path = folder / FILE
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def rewind(folder: Path, step: int) -> None:
+    """Drop the events after `step`, and a half-written last line."""
+    kept = [event for event in read(folder) if event["step"] <= step]
+    write_text(folder / FILE, "".join(json.dumps(event) + "\n" for event in kept))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text at once: a reader, or a crash, sees the old or the new text and nothing between."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    os.replace(part, path)
