@@ -15,6 +15,7 @@ Papers
 """
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -72,6 +73,11 @@ class Regressor(nn.Module):
     Which columns, and how they are scaled, are buffers: they come from the training rows and belong to the model.
     """
 
+    chosen: torch.Tensor
+    shift: torch.Tensor
+    scale: torch.Tensor
+    last_known: torch.Tensor
+
     def __init__(self, columns: int, chosen: int, hidden: tuple[int, ...], residual: bool) -> None:
         super().__init__()
         self.register_buffer("chosen", torch.zeros(chosen, dtype=torch.long))
@@ -80,7 +86,7 @@ class Regressor(nn.Module):
         self.register_buffer("last_known", torch.tensor(columns - 1))
         self.residual = residual
         widths = [chosen, *hidden]
-        layers = [m for a, b in zip(widths, widths[1:], strict=False) for m in (nn.Linear(a, b), nn.ReLU())]
+        layers = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())]
         self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:

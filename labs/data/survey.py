@@ -16,9 +16,45 @@ from labs.data import shards
 
 TRAIN, TEST, ANSWERS = "covid.train.csv", "covid.test.csv", "answers/covid.test.csv"
 TARGET = "tested_positive"
-STATES = (
-    "AL AK AZ AR CA CO CT FL GA ID IL IN IA KS KY LA MD MA MI MN MS MO NE NV NJ NM NY NC OH OK OR RI SC TX UT VA WA"
-).split()
+STATES = [
+    "AL",
+    "AK",
+    "AZ",
+    "AR",
+    "CA",
+    "CO",
+    "CT",
+    "FL",
+    "GA",
+    "ID",
+    "IL",
+    "IN",
+    "IA",
+    "KS",
+    "KY",
+    "LA",
+    "MD",
+    "MA",
+    "MI",
+    "MN",
+    "MS",
+    "MO",
+    "NE",
+    "NV",
+    "NJ",
+    "NM",
+    "NY",
+    "NC",
+    "OH",
+    "OK",
+    "OR",
+    "RI",
+    "SC",
+    "TX",
+    "UT",
+    "VA",
+    "WA",
+]
 ILLNESS = ["cli", "ili", "hh_cmnty_cli", "nohh_cmnty_cli"]
 BEHAVIOUR = [
     "wearing_mask",
@@ -189,5 +225,7 @@ def _batches(path: Path) -> Iterator[shards.Batch]:
             if not len(values):
                 return
             inputs = values[:, :-1] if has_target else values
-            batch = {"inputs": inputs.astype(np.float32), "id": values[:, 0].astype(np.int64)}
-            yield {**batch, "target": values[:, -1].astype(np.float32)} if has_target else batch
+            batch: dict[str, np.ndarray] = {"inputs": inputs.astype(np.float32), "id": values[:, 0].astype(np.int64)}
+            if has_target:
+                batch["target"] = values[:, -1].astype(np.float32)
+            yield batch
