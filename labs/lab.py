@@ -13,6 +13,7 @@ from labs.errors import BadInput, choices, sentences
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import nn
 
     from labs.run import Run
 
@@ -77,6 +78,8 @@ class Lab:
     """File name of the submission, for example `pred.csv`."""
     space: Callable[[], Mapping[str, Mapping[str, Any]]]
     """Search space: config field -> `{"type": "loguniform", "low": .., "high": ..}` and the like."""
+    network: Callable[[Any], "nn.Module"] = None  # type: ignore[assignment]
+    """`network(config)`: the network alone, at the course's own data shape; for counting its parameters."""
     data: ModuleType | None = None
     """Module with `make`, `check` and `prepare` for the course's data format; None where there is no data set."""
     tuned: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
@@ -105,6 +108,15 @@ class Lab:
             return self.config.model_validate(fields)
         except ValidationError as error:
             raise BadInput(f"lab {self.name}: " + "; ".join(sentences(error, self.config.model_fields))) from None
+
+    def scale(self, preset: str, size: str) -> dict[str, Any]:
+        """Parameters of a preset at a size, and megabytes of weights, gradients and Adam's state in fp32."""
+        import torch
+
+        with torch.device("meta"):
+            network = self.network(self.resolve(preset, size))
+        parameters = sum(p.numel() for p in network.parameters())
+        return {"preset": preset, "size": size, "parameters": parameters, "megabytes": round(parameters * 16 / 1e6, 2)}
 
     def read_config(self, folder: Path) -> Any:
         """The config that a run's folder was trained with."""

@@ -30,7 +30,8 @@ class ShardedBatches(Sampler[torch.Tensor]):
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         if not self.train:
-            yield from torch.arange(self.rank, self.length, self.world_size).split(self.share)
+            own = torch.arange(self.length)[self.rank :: self.world_size]
+            yield from (batch for batch in own.split(self.share) if len(batch))
             return
         order = torch.randperm(self.length, generator=torch.Generator().manual_seed(self.order_seed))
         for batch in order.split(self.share * self.world_size):

@@ -258,7 +258,7 @@ LAB = Lab(
             "weight_decay": 1e-2,
         },
     },
-    sizes={"tiny": {"epochs": 4, "passes": 1}, "small": {"epochs": 60, "patience": 15}, "course": {}},
+    sizes={"tiny": {"epochs": 6, "passes": 20}, "small": {"epochs": 60, "patience": 15}, "course": {}},
     train=train,
     load=load,
     predict=predict,
@@ -268,6 +268,9 @@ LAB = Lab(
     score=score,
     submission="pred.csv",
     space=space,
+    network=lambda config: Regressor(
+        117, 117 if config.features == "all" else config.num_features, config.hidden, config.residual
+    ),
     data=survey,
     seconds={"tiny": 1, "small": 10, "course": 60},
 )

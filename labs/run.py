@@ -78,7 +78,7 @@ class Run:
         self._best: float | None = None
         self._best_step = 0
         self._kept: dict[str, torch.Tensor] = {}
-        self._step, self._reason = 0, ""
+        self._step, self._of, self._reason = 0, 0, ""
         self._metrics: dict[str, float] = {}
         self._metered = [0, 0.0]
         self._last_save = time.monotonic()
@@ -199,6 +199,7 @@ class Run:
             Interrupted: the run was asked to end; everything is saved.
         """
         self._restore(state)
+        self._of = n
         for epoch in range(self._step, n):
             if self._reason:
                 return
@@ -288,7 +289,7 @@ class Run:
 
     def _report(self) -> None:
         if self.rank == 0:
-            event = {"time": time.time(), "step": self._step, "metrics": self._metrics}
+            event = {"time": time.time(), "step": self._step, "of": self._of, "metrics": self._metrics}
             events.append(self.folder, event)
             if self._on_epoch is not None:
                 self._on_epoch(self._step, self._metrics)

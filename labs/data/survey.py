@@ -16,45 +16,9 @@ from labs.data import shards
 
 TRAIN, TEST, ANSWERS = "covid.train.csv", "covid.test.csv", "answers/covid.test.csv"
 TARGET = "tested_positive"
-STATES = [
-    "AL",
-    "AK",
-    "AZ",
-    "AR",
-    "CA",
-    "CO",
-    "CT",
-    "FL",
-    "GA",
-    "ID",
-    "IL",
-    "IN",
-    "IA",
-    "KS",
-    "KY",
-    "LA",
-    "MD",
-    "MA",
-    "MI",
-    "MN",
-    "MS",
-    "MO",
-    "NE",
-    "NV",
-    "NJ",
-    "NM",
-    "NY",
-    "NC",
-    "OH",
-    "OK",
-    "OR",
-    "RI",
-    "SC",
-    "TX",
-    "UT",
-    "VA",
-    "WA",
-]
+STATES = (
+    "AL AK AZ AR CA CO CT FL GA ID IL IN IA KS KY LA MD MA MI MN MS MO NE NV NJ NM NY NC OH OK OR RI SC TX UT VA WA"
+).split()
 ILLNESS = ["cli", "ili", "hh_cmnty_cli", "nohh_cmnty_cli"]
 BEHAVIOUR = [
     "wearing_mask",

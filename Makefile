@@ -1,0 +1,29 @@
+# Two commands on a machine with only Python and make: `make run` and `make test`. Each sets up .venv when it is
+# missing or older than what it was made from.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+.PHONY: run test lint bench clean
+.DEFAULT_GOAL := run
+
+run: $(VENV)/ready  ## the course on embedded data, this machine's cores, SQLite
+	$(BIN)/labs pipeline run
+
+test: $(VENV)/ready  ## all tests
+	$(BIN)/pytest
+
+lint: $(VENV)/ready  ## formatter, linter, type checker
+	$(BIN)/ruff format
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: $(VENV)/ready  ## what this program costs, beside a reference in the same run
+	$(BIN)/python -m tests.benchmarks.overhead
+
+clean:  ## remove the environment and caches; runs and data in .labs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build dist
+
+$(VENV)/ready: pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e ".[data,dev]"
+	touch $@

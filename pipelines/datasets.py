@@ -1,0 +1,92 @@
+"""A lab's data, ready for its workers: made or taken from a folder, checked, packed once, found again by digest."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from labs.data import shards
+from labs.errors import BadInput
+from labs.lab import Lab
+from pipelines.fingerprint import code_digest
+from pipelines.home import locked
+
+SEED = 0
+"""Data seed of what is generated when no folder is given."""
+
+
+def prepared(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
+    """The folder with the lab's packed data; made on the first call, found on later ones.
+
+    Args:
+        home: the home folder; data are kept below `data/<lab>`.
+        source: a folder in the course's format; None to generate embedded data of this size.
+
+    Raises:
+        BadInput: the folder is missing or broken; the message has the file and the fault.
+    """
+    out = location(home, lab, size, source)
+    if lab.data is None or (out / shards.MANIFEST).exists():
+        return out
+    with locked(out.with_suffix(".lock"), f"data of lab {lab.name}"):
+        if not (out / shards.MANIFEST).exists():
+            _build(lab, size, source, out)
+    return out
+
+
+def digest(lab: Lab, folder: Path) -> str:
+    """Digest of prepared data; the environment's name for a lab without a data set, "" for data not made yet."""
+    if lab.data is None:
+        return f"environment of lab {lab.name}"
+    return str(shards.manifest(folder)["digest"]) if (folder / shards.MANIFEST).exists() else ""
+
+
+def location(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
+    """Where prepared data are, or would be: a folder named after what they are made from."""
+    if lab.data is None:
+        return home / "data" / lab.name
+    if source is None:
+        made_from, name = f"{SEED}|{size}|{code_digest(lab.data.__name__)}", f"generated-{size}"
+    else:
+        made_from, name = _listing(source), f"folder-{source.name}"
+    return home / "data" / lab.name / f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}"
+
+
+def check(lab: Lab, source: Path) -> None:
+    """Raise `BadInput` with every fault of a folder that should hold the lab's data."""
+    if lab.data is None:
+        raise BadInput(f"lab {lab.name} has no data set: its data come from its environment")
+    if not source.is_dir():
+        raise BadInput(f"data folder {source} of lab {lab.name} does not exist")
+    faults = lab.data.check(source)
+    if faults:
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise BadInput(f"data folder {source} of lab {lab.name}: " + "; ".join(faults[:5]) + more)
+
+
+def _build(lab: Lab, size: str, source: Path | None, out: Path) -> None:
+    part = out.with_name(f".{out.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    data: Any = lab.data
+    origin = "folder" if source else "generated"
+    if source is None:
+        source = part / "source"
+        source.mkdir()
+        data.make(source, SEED, size)
+    check(lab, source)
+    data.prepare(source, part, origin)
+    if (source / "answers").is_dir():
+        shutil.copytree(source / "answers", part / "answers")
+    shutil.rmtree(part / "source", ignore_errors=True)
+    os.replace(part, out)
+
+
+def _listing(source: Path) -> str:
+    """Names, sizes and times of a folder's files: changes when the folder changes, without reading it all."""
+    if not source.is_dir():
+        raise BadInput(f"data folder {source} does not exist")
+    stats = [(str(path), path.stat()) for path in sorted(source.rglob("*")) if path.is_file()]
+    return json.dumps([str(source.resolve()), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)])

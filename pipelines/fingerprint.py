@@ -1,0 +1,71 @@
+"""Fingerprints: two runs with the same one would end with the same numbers, so the second need not run."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import labs
+
+ROOT = Path(labs.__file__).parent.parent
+
+
+def fingerprint(facts: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
+    """Hex digest of everything that a run's numbers depend on.
+
+    Args:
+        facts: `lab`, `config`, `preset`, `size`, `seed`, `workers`, `threads`, `device`, `data` (the data's digest).
+        upstream: role -> fingerprint of the run that is needed as that role.
+    """
+    parts = {
+        **facts,
+        "upstream": dict(upstream),
+        "code": code_digest(labs.MODULES[facts["lab"]]),
+        "torch": metadata.version("torch").split("+")[0],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def code_digest(module: str) -> str:
+    """Digest of a module's source and of every `labs` module that it imports, without comments and docstrings."""
+    digest = hashlib.sha256()
+    for name, tree in sorted(_imported(module, {}).items()):
+        digest.update(f"{name}\n{ast.dump(_without_docstrings(tree))}\n".encode())
+    return digest.hexdigest()
+
+
+def _imported(module: str, found: dict[str, ast.Module]) -> dict[str, ast.Module]:
+    """`found` with the module and what it imports of `labs`, but for the registry: it names every lab."""
+    path = _source(module)
+    if path is None or module in found or module == "labs":
+        return found
+    tree = found[module] = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "labs":
+                _imported(name, found)
+    return found
+
+
+def _source(module: str) -> Path | None:
+    base = ROOT.joinpath(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.exists()), None)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [  # type: ignore[attr-defined]
+                part for part in body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+            ]
+    return tree

@@ -1,0 +1,100 @@
+"""The home folder: where data, runs and pipelines live, and how processes agree on who writes what."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from labs import events
+
+Status = Literal["WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED", "BLOCKED"]
+"""Of a run or a node; MLflow's own words, and WAITING and BLOCKED (by a failed need) for what has not started."""
+RECORD = "record.json"
+LOCK_WAIT_S = 600
+
+
+def find_home(given: Path | None) -> Path:
+    """The home folder: `--home`, else `LABS_HOME`, else `.labs` in the current folder; made if missing."""
+    home = (given or Path(os.environ.get("LABS_HOME", ".labs"))).expanduser().resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What is known about a run or a pipeline beside its results: identity, status, times, error."""
+    record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    return record
+
+
+def write_record(folder: Path, **fields: Any) -> dict[str, Any]:
+    """Set some fields of the folder's record, the others stay; the new text appears at once."""
+    path = folder / RECORD
+    record = {**(read_record(folder) if path.exists() else {}), **fields}
+    folder.mkdir(parents=True, exist_ok=True)
+    events.write_text(path, json.dumps(record, indent=2))
+    return record
+
+
+def records(home: Path, kind: Literal["runs", "pipelines"]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folder and record of each run or pipeline below the home, oldest first."""
+    found = [(path.parent, json.loads(path.read_text())) for path in (home / kind).glob(f"*/{RECORD}")]
+    yield from sorted(found, key=lambda pair: pair[1]["created"])
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """What a finished run left in `result.json`; empty for one that has not finished."""
+    path = folder / "result.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def driver_lock(folder: Path) -> FileLock:
+    """Lock of the process that drives a run or a pipeline; a killed process loses it at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "driver.lock")
+
+
+def is_driven(folder: Path) -> bool:
+    """Whether some living process drives this folder's run."""
+    lock = driver_lock(folder)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file; after ten minutes of waiting a `TimeoutError` says what was waited for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=LOCK_WAIT_S)
+    except Timeout:
+        raise TimeoutError(f"waited {LOCK_WAIT_S} s for another process that holds {path} ({what})") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def reconcile(home: Path) -> None:
+    """Mark what a killed process left RUNNING as KILLED."""
+    for kind in ("runs", "pipelines"):
+        for folder, record in records(home, kind):  # type: ignore[arg-type]
+            if record["status"] == "RUNNING" and not is_driven(folder):
+                ended = record.get("started", time.time())
+                status: Status = "FINISHED" if kind == "runs" and result(folder) else "KILLED"
+                write_record(folder, status=status, ended=max(ended, _last_sign(folder)))
+
+
+def _last_sign(folder: Path) -> float:
+    """Unix time of the last thing that the folder's run wrote."""
+    written = events.read(folder)
+    return float(written[-1]["time"]) if written else 0.0

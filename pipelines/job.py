@@ -1,0 +1,150 @@
+"""One training job, and what every placement does with it in the worker's process."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+from filelock import FileLock
+from pydantic import BaseModel
+
+from labs import events
+
+ABORT = "abort"
+"""A file of this name in a run's folder ends the run's workers at once, saved or not."""
+SYSTEM = "system"
+"""Folder below a run's with the machine's load while it ran, as events."""
+SAMPLE_EVERY_S = 5.0
+WRITER_WAIT_S = 60.0
+Outcome = Literal["FINISHED", "KILLED", "FAILED"]
+
+
+class Job(BaseModel):
+    """Everything a worker needs to know; plain data, so that it travels to any node."""
+
+    lab: str
+    preset: str
+    size: str
+    config: dict[str, Any]
+    seed: int
+    workers: int
+    """Ray Train workers; 0 for the bare loop in the driver's own process."""
+    cpus_per_worker: float
+    gpus_per_worker: float
+    folder: Path
+    data: Path
+    upstream: dict[str, Path]
+    retries: int
+    """How often the workers are started again after one was lost."""
+
+
+def work(job: Job, **run_options: Any) -> Outcome:
+    """Train in this process, one of the job's workers: the same call bare, in a trial and on a Ray Train worker.
+
+    An error of the lab's own code is written to the folder as `error.txt`. A lone worker then returns FAILED, since
+    trying again would fail again; one of several raises, to free the others from waiting for it.
+
+    Args:
+        job: the job.
+        run_options: passed on to `Run` (`device`, `on_save`, `on_epoch`).
+    """
+    import torch
+
+    import labs
+    from labs.run import Interrupted, Run, describe
+
+    if (job.folder / "error.txt").exists():
+        return "FAILED"
+    if (job.folder / ABORT).exists():
+        return "KILLED"
+    torch.set_num_threads(max(1, int(job.cpus_per_worker)))
+    lab = labs.get(job.lab)
+    config = lab.config.model_validate(job.config)
+    run = Run(job.folder, job.data, seed=job.seed, upstream=job.upstream, **run_options)
+    lock = FileLock(job.folder / "writer.lock", timeout=WRITER_WAIT_S) if run.rank == 0 else nullcontext()
+    try:
+        # A killed driver's worker may live on for seconds: its lock keeps two from writing to one folder.
+        with lock, Watch(job.folder, sample=run.rank == 0):
+            lab.fit(config, run)
+    except Interrupted:
+        return "KILLED"
+    except Exception as error:  # whatever the lab raises is the user's to read, with its traceback
+        events.write_text(job.folder / "error.txt", f"{first_line(error)}\n\n{describe(error)}")
+        if run.world_size == 1:
+            return "FAILED"
+        raise
+    return "FINISHED"
+
+
+def run_bare(job: Job, on_epoch: Callable[[int, dict[str, float]], None] | None = None) -> Outcome:
+    """Run the job in this process, without Ray: the yardstick for what placement costs."""
+    return work(job, on_epoch=on_epoch)
+
+
+def first_line(error: BaseException) -> str:
+    """An error's class and the first line of its message."""
+    message = str(error).strip().split("\n")[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+class Watch:
+    """While entered: ends the process when `abort` appears, and samples the machine's load into `system/`.
+
+    The names are those of MLflow's own system metrics, so that its interface shows them as such. Sampling in the
+    worker, not in the driver, gives the load of the node that does the work.
+    """
+
+    def __init__(self, folder: Path, *, sample: bool) -> None:
+        self.folder, self.sample = folder, sample
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+
+    def __enter__(self) -> None:
+        (self.folder / SYSTEM).mkdir(exist_ok=True)
+        self.steps = len(events.read(self.folder / SYSTEM))
+        psutil.cpu_percent()
+        self.thread.start()
+
+    def __exit__(self, *raised: object) -> None:
+        self.ended.set()
+        self.thread.join()
+        if self.sample:
+            self._sample()
+
+    def _watch(self) -> None:
+        last = time.monotonic()
+        while not self.ended.wait(1.0):
+            if (self.folder / ABORT).exists():
+                os._exit(1)
+            if self.sample and time.monotonic() - last >= SAMPLE_EVERY_S:
+                last = time.monotonic()
+                self._sample()
+
+    def _sample(self) -> None:
+        memory = psutil.virtual_memory()
+        metrics = {
+            "system/cpu_utilization_percentage": psutil.cpu_percent(),
+            "system/system_memory_usage_megabytes": memory.used / 1e6,
+            "system/system_memory_usage_percentage": memory.percent,
+            "system/process_memory_megabytes": psutil.Process().memory_info().rss / 1e6,
+            **_gpu_load(),
+        }
+        self.steps += 1
+        events.append(self.folder / SYSTEM, {"time": time.time(), "step": self.steps, "metrics": metrics})
+
+
+def _gpu_load() -> dict[str, float]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    load: dict[str, float] = {}
+    for gpu in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(gpu)
+        load[f"system/gpu_{gpu}_memory_usage_megabytes"] = (total - free) / 1e6
+        load[f"system/gpu_{gpu}_utilization_percentage"] = float(torch.cuda.utilization(gpu))
+    return load

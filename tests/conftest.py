@@ -1,0 +1,99 @@
+"""What the tests share: one Ray session, homes in temporary folders, the command line in this process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@dataclass
+class Said:
+    """What a command printed and returned."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """The suite's one Ray cluster, with two CPUs whatever the machine has."""
+    from cluster import connect
+
+    connect.connect(num_cpus=2)
+    yield
+    connect.disconnect()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose prepared data the tests share: the same for every test, and slow to make."""
+    return tmp_path_factory.mktemp("data_home")
+
+
+@pytest.fixture
+def labs_cli(
+    home: Path, data_home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Runs `labs ...` in this process, in a home folder of the test's own with shared data."""
+    from pipelines.cli import main
+
+    home.mkdir()
+    (data_home / "data").mkdir(exist_ok=True)
+    (home / "data").symlink_to(data_home / "data")
+    monkeypatch.setenv("LABS_HOME", str(home))
+
+    def run(*arguments: str) -> Said:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["labs", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+        out, err = capfd.readouterr()
+        return Said(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def labs_process(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `labs ...` as a process of its own, in a session of its own; what is left of it ends with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.cli", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "LABS_HOME": str(home), **environment},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

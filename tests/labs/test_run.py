@@ -1,0 +1,195 @@
+"""`Run`: epochs that continue exactly, checkpoints that survive, batches that split exactly."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+from labs import events
+from labs.errors import BadInput
+from labs.lab import Metric
+from labs.loader import ShardedBatches
+from labs.run import STOP, Interrupted, Run, unwrap
+
+METRIC = Metric("loss", "min")
+
+
+def train(run: Run, epochs: int = 6, stop_after: int | None = None) -> nn.Module:
+    """A small noisy training with everything that must come back: dropout, momentum, progress, best."""
+    generator = torch.Generator().manual_seed(1)
+    data = TensorDataset(torch.randn(37, 4, generator=generator), torch.randn(37, 1, generator=generator))
+    model = run.wrap(nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 1)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    progress: dict[str, list[float]] = {"losses": []}
+    for epoch in run.epochs(epochs, {"model": model, "optimizer": optimizer, "progress": progress}):
+        for x, y in run.loader(data, 8, train=True):
+            loss = F.mse_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        progress["losses"].append(loss.item())
+        run.log({"val/loss": sum(progress["losses"])})
+        run.best(METRIC, model)
+        if epoch + 1 == stop_after:
+            (run.folder / STOP).touch()
+    return model
+
+
+def undisturbed(folder: Path, epochs: int = 6) -> tuple[dict[str, torch.Tensor], list[float]]:
+    model = train(Run(folder, folder), epochs)
+    return model.state_dict(), [event["metrics"]["val/loss"] for event in events.read(folder)]
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_a_stopped_run_started_again_ends_like_an_undisturbed_one(tmp_path: Path, stop_after: int) -> None:
+    weights, losses = undisturbed(tmp_path / "whole")
+    folder = tmp_path / "stopped"
+    with pytest.raises(Interrupted):
+        train(Run(folder, folder), stop_after=stop_after)
+    (folder / STOP).unlink()
+    model = train(Run(folder, folder))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+    assert [event["metrics"]["val/loss"] for event in events.read(folder)] == losses
+    assert [event["step"] for event in events.read(folder)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_corrupt_newest_checkpoint_falls_back_to_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labs.run.SAVE_EVERY_S", 0.0)
+    weights, _ = undisturbed(tmp_path / "whole")
+    folder = tmp_path / "broken"
+    train(Run(folder, folder), epochs=4)
+    newest = max((folder / "checkpoints").glob("step-*"))
+    (newest / "state.pt").write_bytes((newest / "state.pt").read_bytes()[:100])
+    model = train(Run(folder, folder))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+    assert [event["step"] for event in events.read(folder)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_pickle_in_place_of_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Malicious:
+        def __reduce__(self) -> tuple[object, tuple[str, str]]:
+            return (Path.write_text, (tmp_path / "owned", "owned"))  # type: ignore[return-value]
+
+    train(Run(tmp_path, tmp_path), epochs=2)
+    newest = max((tmp_path / "checkpoints").glob("step-*"))
+    (newest / "state.pt").write_bytes(pickle.dumps(Malicious()))
+    train(Run(tmp_path, tmp_path), epochs=3)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, _ = undisturbed(tmp_path / "whole")
+    folder = tmp_path / "full"
+    train(Run(folder, folder), epochs=2)
+
+    def no_space(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr("labs.checkpoint.save_file", no_space)
+        train(Run(folder, folder))
+    model = train(Run(folder, folder))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_best_keeps_the_best_epoch_and_ignores_nan(tmp_path: Path) -> None:
+    run = Run(tmp_path, tmp_path)
+    model = nn.Linear(1, 1, bias=False)
+    for value in run.epochs(4, {"model": model}):
+        nn.init.constant_(model.weight, value)
+        run.log({"val/loss": [3.0, 1.0, float("nan"), 2.0][value]})
+        run.best(METRIC, model)
+    run.write_weights()
+    from safetensors.torch import load_file
+
+    assert load_file(tmp_path / "weights.safetensors")["weight"].item() == 1.0
+    assert run.epochs_since_best == 2
+
+
+def test_a_metrics_event_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    events.append(tmp_path, {"step": 1, "metrics": {}})
+    with (tmp_path / events.FILE).open("a") as file:
+        file.write('{"step": 2, "met')
+    assert [event["step"] for event in events.read(tmp_path)] == [1]
+    events.rewind(tmp_path, 1)
+    events.append(tmp_path, {"step": 2, "metrics": {}})
+    assert [event["step"] for event in events.read(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 23])
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_validation_takes_each_sample_once_over_all_workers(length: int, world_size: int) -> None:
+    shards = [ShardedBatches(length, 6, rank=r, world_size=world_size, train=False) for r in range(world_size)]
+    seen = [int(i) for shard in shards for batch in shard for i in batch]
+    assert sorted(seen) == list(range(length))
+    assert [len(list(shard)) for shard in shards] == [len(shard) for shard in shards]
+
+
+def test_training_batches_of_all_workers_make_the_global_batches() -> None:
+    whole = list(ShardedBatches(23, 6, rank=0, world_size=1, train=True))
+    halves = [list(ShardedBatches(23, 6, rank=r, world_size=2, train=True)) for r in range(2)]
+    joined = [torch.cat(pair) for pair in zip(*halves, strict=True)]
+    assert [batch.tolist() for batch in joined[:-1]] == [batch.tolist() for batch in whole[:-1]]
+    assert len(whole[-1]) == 5
+    assert len(joined[-1]) == 4  # of a last batch of 5, two workers take 2 each
+
+
+def test_a_batch_that_cannot_be_split_is_refused_with_both_numbers() -> None:
+    with pytest.raises(BadInput, match="batch size 7 can't be split evenly between 2 workers"):
+        ShardedBatches(20, 7, rank=0, world_size=2, train=True)
+
+
+def distributed_steps(rank: int, world_size: int, folder: str) -> None:
+    """Three global batches of 8 on `world_size` workers; writes each rank's weights and collectives' results."""
+    if world_size > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
+    run = Run(Path(folder), Path(folder))
+    generator = torch.Generator().manual_seed(1)
+    data = TensorDataset(torch.randn(24, 4, generator=generator), torch.randn(24, 1, generator=generator))
+    model = run.wrap(nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in run.epochs(1, {"model": model, "optimizer": optimizer}):
+        for x, y in run.loader(data, 8, train=True):
+            loss = F.mse_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        run.log({"val/loss": 0.0})
+    module = unwrap(model)
+    module.zero_grad()
+    F.mse_loss(module(data.tensors[0][rank::world_size]), data.tensors[1][rank::world_size]).backward()
+    run.sync_gradients(module)
+    gradients = [p.grad.tolist() for p in module.parameters() if p.grad is not None]
+    exact = run.mean(float(sum(range(rank, 5, world_size))), len(range(rank, 5, world_size)))
+    out = {"mean": exact, "gather": run.gather([rank]), "gradients": gradients}
+    Path(folder, f"rank{rank}.json").write_text(json.dumps(out))
+    torch.save(module.state_dict(), Path(folder, f"rank{rank}.pt"))
+    if world_size > 1:
+        dist.destroy_process_group()
+
+
+def test_two_workers_step_like_one_on_the_same_global_batch(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    distributed_steps(0, 1, str(tmp_path / "one"))
+    mp.spawn(distributed_steps, (2, str(tmp_path / "two")), nprocs=2)
+    one = torch.load(tmp_path / "one/rank0.pt", weights_only=True)
+    ranks = [torch.load(tmp_path / f"two/rank{r}.pt", weights_only=True) for r in range(2)]
+    assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in one)
+    assert all(torch.allclose(ranks[0][name], one[name], atol=1e-5) for name in one)
+    said = [json.loads((tmp_path / f"two/rank{r}.json").read_text()) for r in range(2)]
+    alone = json.loads((tmp_path / "one/rank0.json").read_text())
+    assert said[0]["mean"] == said[1]["mean"] == alone["mean"] == 2.0
+    assert said[0]["gather"] == said[1]["gather"] == [0, 1]
+    for a, b, c in zip(said[0]["gradients"], said[1]["gradients"], alone["gradients"], strict=True):
+        assert a == b
+        assert torch.allclose(torch.tensor(a), torch.tensor(c), atol=1e-6)
