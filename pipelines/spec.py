@@ -141,7 +141,9 @@ def _expand(path: Path, name: str, spec: NodeSpec, lines: dict[tuple[str, ...], 
         preset = spec.preset or next(iter(lab.presets))
         config = lab.resolve(preset, spec.size, spec.overrides)
     except BadInput as error:
-        raise BadInput(where + str(error)) from None
+        place = _named(spec, str(error))
+        line = lines.get(("nodes", name, *place), lines[("nodes", name)])
+        raise BadInput(f"{path.name} line {line}: node {name!r}: {error}") from None
     missing = [role for role in lab.needs if role not in spec.needs]
     if missing:
         raise BadInput(f"{where}field 'needs': lab {lab.name} needs a node as {missing[0]!r}")
@@ -154,6 +156,14 @@ def _expand(path: Path, name: str, spec: NodeSpec, lines: dict[tuple[str, ...], 
     for seed in spec.seeds:
         needs = {role: needed if "-s" in needed else f"{needed}-s{seed}" for role, needed in spec.needs.items()}
         yield replace(common, name=f"{name}-s{seed}", seed=seed, needs=needs)
+
+
+def _named(spec: NodeSpec, sentence: str) -> tuple[str, ...]:
+    """Which of a node's fields a lab's sentence is about: it quotes the field's name or the value."""
+    for field_name in spec.overrides:
+        if f"field {field_name!r}" in sentence:
+            return ("overrides", field_name)
+    return next(((key,) for key in ("preset", "size", "lab") if f"{key} {getattr(spec, key)!r}" in sentence), ())
 
 
 def _walk(node: yaml.Node, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> Iterator[str]:

@@ -1,0 +1,127 @@
+"""The command line: what it lists, and what it says to bad input."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Said
+
+Cli = Callable[..., Said]
+
+
+def test_list_names_every_lab_with_metric_presets_and_sizes(labs_cli: Cli) -> None:
+    import labs
+
+    rows = labs_cli("list", "--json").json
+    assert [row["name"] for row in rows] == labs.names()
+    assert {"name", "number", "title", "metric", "presets", "sizes"} <= set(rows[0])
+    assert set(rows[0]["metric"]) == {"name", "goal", "thresholds"}
+
+
+def test_show_prints_the_lesson_the_fields_and_the_scale(labs_cli: Cli) -> None:
+    said = labs_cli("show", "regression")
+    assert said.code == 0
+    assert "Adam with weight decay" in said.err
+    assert "weight_decay" in said.out
+    assert "2033" in said.out
+
+
+BAD = {
+    "unknown lab": (("train", "regresion"), "did you mean 'regression'?"),
+    "unknown preset": (("train", "regression", "--preset", "medum"), "valid choices are simple, strong"),
+    "unknown size": (("train", "regression", "--size", "huge"), "tiny, small, course"),
+    "unknown field": (("train", "regression", "--set", "rate=1"), "unknown field 'rate'"),
+    "wrong type": (("train", "regression", "--set", "epochs=many"), "field 'epochs' is 'many'"),
+    "out of range": (("train", "regression", "--set", "lr=0"), "field 'lr' is 0: input should be greater than 0"),
+    "no assignment": (("train", "regression", "--set", "lr"), "must be field=value"),
+    "no config file": (("train", "regression", "--config", "gone.yaml"), "gone.yaml does not exist"),
+    "negative workers": (("train", "regression", "--workers", "-1"), "'--workers' is -1"),
+    "too many workers": (("train", "regression", "--workers", "9999"), "9999 CPUs, the cluster has"),
+    "too many GPUs": (("train", "regression", "--gpus-per-worker", "64"), "64 GPUs, the cluster has"),
+    "no data folder": (("train", "regression", "--data", "gone"), "gone does not exist"),
+    "no spec": (("pipeline", "run", "gone.yaml"), "gone.yaml does not exist"),
+    "unknown node": (("pipeline", "plan", "--only", "cn"), "did you mean 'cnn'?"),
+    "no run": (("deliver", "regression", "--run", "gone", "--out", "out"), "no run 'gone' of lab regression"),
+    "no submission": (("deliver", "regression", "--check", "gone.csv"), "gone.csv does not exist"),
+    "no pipeline": (("status", "gone"), "no pipeline 'gone'"),
+    "data twice": (("data", "regression"), "either --make DIR or --check DIR"),
+    "data of rl": (("data", "rl", "--make", "out"), "has no data set"),
+    "unknown run": (("compare", "gone"), "no finished run 'gone'"),
+    "unknown option": (("train", "regression", "--sizes", "tiny"), "No such option"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_exit_2(
+    labs_cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments, sentence = BAD[case]
+    said = labs_cli(*arguments)
+    assert said.code == 2
+    assert sentence in said.err
+    assert "Traceback" not in said.err
+    assert not (home / "runs").exists()
+
+
+def test_data_that_make_writes_passes_check_and_trains(labs_cli: Cli, tmp_path: Path) -> None:
+    assert labs_cli("data", "regression", "--make", tmp_path / "made", "--data-seed", "3").code == 0
+    assert labs_cli("data", "regression", "--check", tmp_path / "made").code == 0
+    said = labs_cli("train", "regression", "--size", "tiny", "--workers", "0", "--data", tmp_path / "made", "--json")
+    assert said.json["metrics"]["test/mse"] < said.json["metrics"]["test/trivial"]
+
+
+def test_make_does_not_write_into_a_folder_with_something_in_it(labs_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    said = labs_cli("data", "regression", "--make", tmp_path)
+    assert (said.code, [path.name for path in tmp_path.glob("*.csv")]) == (2, [])
+
+
+def test_a_broken_data_folder_is_named_with_file_and_fault(labs_cli: Cli, tmp_path: Path) -> None:
+    labs_cli("data", "regression", "--make", tmp_path / "made")
+    file = tmp_path / "made" / "covid.train.csv"
+    file.write_text(file.read_text().replace("0.", "zero.", 1))
+    for command in (("data", "regression", "--check"), ("train", "regression", "--workers", "0", "--data")):
+        said = labs_cli(*command, tmp_path / "made")
+        assert said.code == 2
+        assert "covid.train.csv line" in said.err
+        assert "is not a finite number" in said.err
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["train", "cnn", "--workers", "99"], 2)])
+def test_help_and_refusals_load_no_heavy_library(arguments: list[str], code: int) -> None:
+    """Time is what the user feels; what takes it is imports, and those can be tested on a noisy machine."""
+    script = (
+        "import sys; from pipelines.cli import main; sys.argv = ['labs', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "finally: print('HEAVY', [name for name in ('ray', 'mlflow') if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "HEAVY []" in done.stderr) == (code, True)
+
+
+def test_train_tells_what_to_type_next(labs_cli: Cli) -> None:
+    said = labs_cli("train", "regression", "--size", "tiny", "--workers", "0")
+    assert said.code == 0
+    for command in ("labs ui", "labs compare", "labs deliver regression --run"):
+        assert command in said.err
+
+
+def test_config_files_and_set_give_the_same_run(labs_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("lr: 0.002\nhidden: [8]\n")
+    common = ("train", "regression", "--preset", "strong", "--size", "tiny", "--workers", "0", "--json")
+    first = labs_cli(*common, "--config", tmp_path / "config.yaml")
+    second = labs_cli(*common, "--set", "lr=2e-3", "--set", "hidden=[8]")
+    assert second.json["run_id"] == first.json["run_id"]
+
+
+def test_deliver_writes_the_submission_and_checks_it(labs_cli: Cli, tmp_path: Path) -> None:
+    run = labs_cli("train", "regression", "--size", "tiny", "--workers", "0", "--json").json["run_id"]
+    assert labs_cli("deliver", "regression", "--run", run[:10], "--out", tmp_path / "out").code == 0
+    assert labs_cli("deliver", "regression", "--check", tmp_path / "out" / "pred.csv").code == 0
+    (tmp_path / "out" / "pred.csv").write_text("id,wrong\n")
+    said = labs_cli("deliver", "regression", "--check", tmp_path / "out" / "pred.csv")
+    assert (said.code, "the header must be 'id,tested_positive'" in said.err) == (2, True)

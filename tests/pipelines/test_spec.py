@@ -1,0 +1,89 @@
+"""Pipeline specs: every fault is named with file, line and field before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from labs.errors import BadInput
+from pipelines.spec import COURSE, read_spec
+
+GOOD = """\
+name: two
+nodes:
+  first:
+    lab: regression
+    seeds: [0, 1]
+  second:
+    lab: regression
+    preset: strong
+    size: tiny
+    overrides: {lr: 0.01}
+    seeds: [0, 1]
+    needs: {teacher: first}
+    resources: {workers: 2}
+    time_limit: 60
+"""
+
+
+def spec(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_seeds_make_a_node_each_and_a_need_takes_the_same_seed(tmp_path: Path) -> None:
+    name, nodes = read_spec(spec(tmp_path, GOOD))
+    found = {node.name: node for node in nodes}
+    assert name == "two"
+    assert set(found) == {"first-s0", "first-s1", "second-s0", "second-s1"}
+    assert found["second-s1"].needs == {"teacher": "first-s1"}
+    assert (found["second-s1"].seed, found["second-s1"].config.lr) == (1, 0.01)  # type: ignore[attr-defined]
+
+
+FAULTS = {
+    "unknown lab": (
+        ("lab: regression\n    preset", "lab: regresion\n    preset"),
+        "line 7: node 'second'",
+        "'regression'",
+    ),
+    "unknown preset": (("preset: strong", "preset: strnog"), "line 8: node 'second'", "did you mean 'strong'?"),
+    "unknown size": (("size: tiny", "size: huge"), "line 9: node 'second'", "tiny, small, course"),
+    "unknown key": (("preset: strong", "presett: strong"), "line 8", "did you mean 'preset'?"),
+    "unknown resource": (("workers: 2", "worker: 2"), "line 13", "did you mean 'workers'?"),
+    "unknown top key": (("name: two", "name: two\nnods: 1"), "line 2", "did you mean 'nodes'?"),
+    "wrong type": (("workers: 2", "workers: many"), "line 13", "'many'"),
+    "out of range": (("time_limit: 60", "time_limit: -1"), "line 14", "greater than 0"),
+    "unknown field": (("{lr: 0.01}", "{lrr: 0.01}"), "line 10: node 'second'", "did you mean 'lr'?"),
+    "field out of range": (("{lr: 0.01}", "{lr: -1}"), "field 'lr' is -1", "greater than 0"),
+    "unknown need": (("teacher: first", "teacher: frist"), "needs 'frist-s0' as teacher", "first-s0"),
+    "key twice": (("size: tiny", "size: tiny\n    size: small"), "line 10", "stands twice, first on line 9"),
+    "not YAML": (("nodes:", "nodes: ["), "not YAML", "line"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_with_its_place_and_what_is_right(tmp_path: Path, fault: str) -> None:
+    (old, new), place, right = FAULTS[fault]
+    assert old in GOOD
+    with pytest.raises(BadInput) as raised:
+        read_spec(spec(tmp_path, GOOD.replace(old, new, 1)))
+    assert str(raised.value).startswith("pipeline.yaml")
+    assert place in str(raised.value)
+    assert right in str(raised.value)
+
+
+def test_a_circle_of_needs_is_named(tmp_path: Path) -> None:
+    text = "name: c\nnodes:\n  a: {lab: regression, needs: {x: b}}\n  b: {lab: regression, needs: {x: a}}\n"
+    with pytest.raises(BadInput, match="nodes need each other in a circle: (a -> b -> a|b -> a -> b)"):
+        read_spec(spec(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="gone.yaml does not exist"):
+        read_spec(tmp_path / "gone.yaml")
+
+
+def test_the_course_has_every_lab() -> None:
+    import labs
+
+    assert {node.lab for node in read_spec(COURSE)[1]} == set(labs.names())
