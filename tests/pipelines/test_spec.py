@@ -74,12 +74,12 @@ def test_a_fault_is_named_with_its_place_and_what_is_right(tmp_path: Path, fault
 
 def test_a_circle_of_needs_is_named(tmp_path: Path) -> None:
     text = "name: c\nnodes:\n  a: {lab: regression, needs: {x: b}}\n  b: {lab: regression, needs: {x: a}}\n"
-    with pytest.raises(BadInput, match="nodes need each other in a circle: (a -> b -> a|b -> a -> b)"):
+    with pytest.raises(BadInput, match=r"nodes need each other in a circle: (a -> b -> a|b -> a -> b)"):
         read_spec(spec(tmp_path, text))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="gone.yaml does not exist"):
+    with pytest.raises(BadInput, match=r"gone\.yaml does not exist"):
         read_spec(tmp_path / "gone.yaml")
 
 

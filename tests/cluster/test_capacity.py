@@ -1,0 +1,67 @@
+"""What a machine has, and the sentence for what can never fit."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster import capacity
+from cluster.capacity import Resources, require
+from cluster.errors import ClusterError
+
+
+@pytest.mark.parametrize(
+    ("needed", "sentence"),
+    [
+        (Resources(4), "training cnn needs 4 CPUs, the cluster has 2 in all"),
+        (Resources(1, 1), "training cnn needs 1 GPU, the cluster has 0 in all"),
+        (Resources(2.5, 2), "training cnn needs 2.5 CPUs and 2 GPUs, the cluster has 2 and 0 in all"),
+    ],
+)
+def test_what_can_never_fit_is_refused_with_both_numbers(needed: Resources, sentence: str) -> None:
+    with pytest.raises(ClusterError) as raised:
+        require("training cnn", needed, within=Resources(2))
+    assert str(raised.value) == sentence
+
+
+def test_what_fits_exactly_is_let_through() -> None:
+    require("training cnn", Resources(2, 1), within=Resources(2, 1))
+
+
+def test_resources_are_taken_and_given_back() -> None:
+    free = Resources(4, 2) - Resources(1, 0.5)
+    assert free == Resources(3, 1.5)
+    assert free + Resources(1, 0.5) == Resources(4, 2)
+    assert not Resources(1, 2).fits(free)
+    assert Resources(3, 1).fits(free)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "count"),
+    [(None, 4), ("", 0), ("-1", 0), ("0,2", 2), ("1, 3", 2), ("0,9,1", 1), ("GPU-8f2a,MIG-11", 2)],
+)
+def test_visible_gpus_are_counted_as_cuda_does(allowed: str | None, count: int) -> None:
+    assert capacity._visible(4, allowed) == count
+
+
+@pytest.mark.parametrize(("text", "cpus"), [("200000 100000\n", 2), ("max 100000\n", float("inf")), ("", float("inf"))])
+def test_a_container_s_limit_is_read(tmp_path: Path, text: str, cpus: float) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+    assert capacity._container_cpus(tmp_path / "cpu.max") == cpus
+
+
+def test_no_nvidia_driver_means_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> None:
+        raise capacity.pynvml.NVMLError(capacity.pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(capacity.pynvml, "nvmlInit", absent)
+    assert capacity._gpus() == 0
+
+
+def test_this_machine_is_looked_at_without_ray_or_torch() -> None:
+    script = (
+        "import sys; from cluster import capacity; print(capacity.total().cpus >= 1, {'ray', 'torch'} & {*sys.modules})"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said == "True set()\n"

@@ -1,0 +1,198 @@
+"""Jobs on a real, token-protected Ray head node, with a stand-in for the program's packages."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CLI = """
+import os, sys, time
+print("args", sys.argv[1:], "home", os.environ["LABS_HOME"])
+print("uploaded", sorted(path for path in os.listdir() if path != "__pycache__"))
+if sys.argv[1] == "wait":
+    time.sleep(120)
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@dataclass
+class Head:
+    """A running head node, and what a client of it needs; clients are processes of their own, as users' are."""
+
+    address: str
+    home: Path
+    code: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def client(self, call: str, **env: str) -> subprocess.Popen[str]:
+        script = (
+            "import sys\nfrom pathlib import Path\nfrom cluster import connect, jobs\n"
+            f"address, code = {self.address!r}, Path({str(self.code)!r})\n"
+            f"try:\n    result = {call}\nexcept jobs.ClusterError as error:\n    sys.exit(f'refused: {{error}}')\n"
+            "print('result', result)\n"
+        )
+        return subprocess.Popen(
+            [sys.executable, "-u", "-c", script],
+            env=self.env | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def said(self, call: str, **env: str) -> str:
+        return self.client(call, **env).communicate(timeout=60)[0]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/api/version", timeout=2)
+    except urllib.error.HTTPError:
+        return True  # it is there and wants a token
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").write_text("a" * 64)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "LABS_"))}
+    env |= {"HOME": str(home), "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
+    port = _free_port()
+    temp = f"/tmp/labs-{os.getpid()}"  # short: Ray puts sockets in it
+    options = f"--port={_free_port()} --dashboard-port={port} --dashboard-agent-listen-port=0 --temp-dir={temp}"
+    # A group of its own: `ray stop` would end every Ray on the machine.
+    process = subprocess.Popen(
+        f"exec ray start --head --block --num-cpus=1 --object-store-memory=100000000 {options}",
+        shell=True,
+        env={name: value for name, value in env.items() if name != "PYTHONPATH"} | {"RAY_AUTH_MODE": "token"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        head = Head(f"http://127.0.0.1:{port}", home, _packages(tmp_path_factory.mktemp("code")), env)
+        deadline = time.monotonic() + 60
+        while not _answers(head.address):
+            assert time.monotonic() < deadline, "the head node did not start"
+            time.sleep(0.2)
+        yield head
+    finally:
+        process.terminate()  # Ray ends its own, which are not all in the group
+        process.wait(timeout=30)
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def _packages(code: Path) -> Path:
+    for name in ("labs", "pipelines", "cluster"):
+        (code / name).mkdir()
+        (code / name / "__init__.py").touch()
+    (code / "pipelines" / "cli.py").write_text(CLI)
+    (code / "pyproject.toml").touch()
+    (code / "data.bin").write_bytes(bytes(20 * 2**20))
+    return code
+
+
+def _submit(command: list[str]) -> str:
+    return f"jobs.submit({command!r}, address=address, code=code)"
+
+
+@pytest.mark.slow
+def test_a_job_s_log_and_exit_code_come_back_and_only_code_is_uploaded(head: Head) -> None:
+    said = head.said(_submit(["7", "two words"]))
+    assert f"args ['7', 'two words'] home {head.home}/.labs" in said
+    assert "uploaded ['cluster', 'labs', 'pipelines', 'pyproject.toml']" in said
+    assert said.endswith("result 7\n")
+    job_id = re.findall(r"labs jobs stop (\S+)", said)[0]
+    assert f"'id': '{job_id}', 'status': 'FAILED'" in head.said("jobs.list_jobs(address)")
+    assert "two words" in head.said(f"jobs.logs(address, {job_id!r})")
+
+
+@pytest.mark.slow
+def test_a_followed_job_goes_on_after_ctrl_c_and_a_stopped_one_is_130(head: Head) -> None:
+    client = head.client(_submit(["wait"]))
+    assert client.stdout is not None
+    while "uploaded" not in (line := client.stdout.readline()):
+        assert line, "the log ended before the job began"
+    client.send_signal(signal.SIGINT)
+    said = client.communicate(timeout=30)[0]
+    job_id = re.findall(r"job (\S+) goes on; to stop it: labs jobs stop", said)[0]
+    assert said.endswith("result 130\n")
+    follower = head.client(f"jobs.logs(address, {job_id!r}, follow=True)")
+    assert head.said(f"jobs.stop(address, {job_id!r})") == "result True\n"
+    assert follower.communicate(timeout=60)[0].endswith("result 130\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["logs", "stop"])
+def test_an_unknown_job_is_named(head: Head, call: str) -> None:
+    assert f"refused: no job 'absent' on the cluster at {head.address}" in head.said(f"jobs.{call}(address, 'absent')")
+
+
+@pytest.mark.slow
+def test_a_wrong_token_says_where_the_right_one_belongs_and_is_not_shown(head: Head) -> None:
+    said = head.said("jobs.list_jobs(address)", RAY_AUTH_TOKEN="b" * 64)
+    assert "refused the token" in said
+    assert "~/.ray/auth_token" in said
+    assert "b" * 64 not in said
+    assert "refused the token" in head.said("jobs.list_jobs(address)", HOME=str(head.code))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("http://127.0.0.1:1", "no job server answers at http://127.0.0.1:1"),
+        ("ray://127.0.0.1:1", "'ray://127.0.0.1:1' is not http://host:port"),
+    ],
+)
+def test_a_wrong_job_server_is_named_within_seconds(tmp_path: Path, address: str, sentence: str) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    assert sentence in Head(address, tmp_path, tmp_path, env).said("jobs.list_jobs(address)")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"), ("ray://somewhere", "is not host:port")],
+)
+def test_a_wrong_ray_address_is_named_within_its_limit(tmp_path: Path, address: str, sentence: str) -> None:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "RAY_ADDRESS": address}
+    start = time.monotonic()
+    assert sentence in Head("", tmp_path, tmp_path, env).said("connect.connect()")
+    assert time.monotonic() - start < 30
+
+
+def test_too_much_code_is_refused_with_the_largest_files(tmp_path: Path) -> None:
+    from cluster import jobs
+
+    (_packages(tmp_path) / "labs" / "weights.py").write_bytes(bytes(11 * 2**20))
+    with pytest.raises(jobs.ClusterError, match=r"11\.0 MB, the limit is 10 MB: largest are labs/weights\.py \(11\.0"):
+        jobs.submit(["list"], address="http://127.0.0.1:1", code=tmp_path)
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    from cluster import jobs
+
+    with pytest.raises(jobs.ClusterError, match="no package labs, pipelines, cluster in"):
+        jobs.submit(["list"], address="http://127.0.0.1:1", code=tmp_path)

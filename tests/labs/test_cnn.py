@@ -1,0 +1,255 @@
+"""Promises of the CNN lab: its data format, its training and its submission."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from labs.cnn import LAB, CnnConfig, learning_rate, predict
+from labs.data import drawing, food, shards
+from labs.errors import BadInput
+from labs.nn.augmentation import augment
+from labs.run import STOP, Interrupted, Run
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("food")
+    food.make(folder, 0, "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed")
+    food.prepare(source, folder, "generated")
+    shutil.copytree(source / "answers", folder / "answers")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    LAB.fit(LAB.resolve("strong", "tiny"), Run(folder, data_dir, seed=3))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
+    """The same seed writes the same bytes, another seed others."""
+    (tmp_path / "same").mkdir()
+    (tmp_path / "other").mkdir()
+    food.make(tmp_path / "same", 0, "tiny")
+    food.make(tmp_path / "other", 1, "tiny")
+    assert contents(tmp_path / "same") == contents(source)
+    assert (tmp_path / "other/test/0001.jpg").read_bytes() != (source / "test/0001.jpg").read_bytes()
+
+
+def test_check_accepts_what_make_writes(source: Path) -> None:
+    """Drawn data have the course's format."""
+    assert food.check(source) == []
+
+
+def test_masks_cover_part_of_each_test_picture(source: Path) -> None:
+    """Every test picture has a mask of its own size with the dish, and not everything, in it."""
+    for path in sorted((source / "test").glob("*.jpg")):
+        mask = Image.open(source / food.MASKS / f"{path.stem}.png")
+        assert mask.size == Image.open(path).size
+        assert 0.03 < np.asarray(mask).mean() / 255 < 0.97
+
+
+def test_counts_keep_the_proportions_of_the_course(source: Path) -> None:
+    """As many pictures as stated, every class among them, and a class for each dish drawer."""
+    assert [len(list((source / name).iterdir())) for name in food.SPLITS.values()] == list(food.COUNTS["tiny"])
+    assert {path.name.split("_")[0] for path in (source / "training").iterdir()} == {str(c) for c in range(11)}
+    assert len(drawing.DISHES) == len(food.CLASSES)
+
+
+def _truncate(folder: Path) -> None:
+    path = folder / "validation/0_0.jpg"
+    path.write_bytes(path.read_bytes()[:700])
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder / "validation")
+    (folder / "validation").mkdir()
+
+
+FAULTS = {
+    "no folder": (lambda d: shutil.rmtree(d / "test"), "test/ is missing"),
+    "empty": (_empty, "validation/ is empty: expected JPEG pictures"),
+    "name": (
+        lambda d: (d / "training/0_0.jpg").rename(d / "training/bread.jpg"),
+        "training/bread.jpg: the name must be <class>_<number>.jpg, for example 3_17.jpg",
+    ),
+    "gap": (
+        lambda d: (d / "training/0_0.jpg").rename(d / "training/57_0.jpg"),
+        "training/57_0.jpg: found class 57, but no picture of class 11; classes must count 0, 1, 2, ... without a gap "
+        "(0 to 10 in the course)",
+    ),
+    "foreign class": (
+        lambda d: (d / "validation/0_0.jpg").rename(d / "validation/11_0.jpg"),
+        "validation/11_0.jpg: found class 11, but training has only classes 0 to 10",
+    ),
+    "text": (
+        lambda d: (d / "training/0_0.jpg").write_text("no picture"),
+        "training/0_0.jpg: expected a whole JPEG picture, found a broken one: not a JPEG file",
+    ),
+    "truncated": (
+        _truncate,
+        "validation/0_0.jpg: expected a whole JPEG picture, found a broken one: image file is truncated",
+    ),
+    "void": (
+        lambda d: (d / "test/0007.jpg").write_bytes(b""),
+        "test/0007.jpg: expected a whole JPEG picture, found a broken one",
+    ),
+    "missing id": (
+        lambda d: (d / "test/0007.jpg").unlink(),
+        "test/0008.jpg: expected 0007.jpg here, as test pictures count 0001.jpg, 0002.jpg, ...",
+    ),
+    "padding": (
+        lambda d: (d / "test/0044.jpg").rename(d / "test/44.jpg"),
+        "test/44.jpg: expected 0044.jpg here, as test pictures count 0001.jpg, 0002.jpg, ...",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
+    """One sentence per fault, with the file, what was found and what was expected."""
+    folder = tmp_path / "food"
+    shutil.copytree(source, folder)
+    spoil, message = FAULTS[fault]
+    spoil(folder)
+    faults = food.check(folder)
+    assert len(faults) == 1
+    assert message in faults[0]
+
+
+def test_fewer_classes_and_other_sizes_are_accepted(source: Path, tmp_path: Path) -> None:
+    """A folder with the first classes only, and hidden files of the operating system, trains all the same."""
+    shutil.copytree(source, tmp_path / "food", ignore=shutil.ignore_patterns(*(f"{c}_*.jpg" for c in range(4, 11))))
+    (tmp_path / "food/training/.DS_Store").write_bytes(b"\0")
+    (tmp_path / "packed").mkdir()
+    assert food.check(tmp_path / "food") == []
+    manifest = food.prepare(tmp_path / "food", tmp_path / "packed", "folder")
+    assert manifest["facts"]["classes"] == [f"class {label}" for label in range(4)]
+    assert shards.ArrowDataset(tmp_path / "packed", "test", ("image",))[torch.arange(2)][0].shape == (2, 3, 160, 160)
+    LAB.fit(LAB.resolve("simple", "tiny", {"epochs": 1}), Run(tmp_path / "run", tmp_path / "packed"))
+    assert (tmp_path / "run/result.json").exists()
+
+
+def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
+    """The submission has a valid line for each test picture, and the report's figure lies beside it."""
+    file = finished / "deliver/submission.csv"
+    with file.open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    assert LAB.check_submission(file) == []
+    assert [row[0] for row in rows[1:]] == [path.stem for path in sorted((source / "test").iterdir())]
+    assert (finished / "deliver/augmentation.png").stat().st_size > 5000
+    scores = LAB.score(finished / "deliver", data_dir)
+    with (source / food.ANSWERS).open(newline="") as handle:
+        truth = [row[1] for row in csv.reader(handle)][1:]
+    hits = [guess == answer for (_, guess), answer in zip(rows[1:], truth, strict=True)]
+    assert scores["test/accuracy"] == pytest.approx(np.mean(hits))
+    assert scores["test/trivial"] == pytest.approx(np.mean([answer == "2" for answer in truth]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,label\n0001,3\n", "line 1: the header must be 'Id,Category'"),
+        ("Id,Category\n1,3\n", "line 2: expected '0001,<class>', found '1,3'"),
+        ("Id,Category\n0001,11\n", "line 2: '11' is not a class; classes are 0 to 10"),
+        ("Id,Category\n", "has no predictions"),
+    ],
+)
+def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> None:
+    """Each fault of a submission file is a sentence with its line."""
+    file = tmp_path / "submission.csv"
+    file.write_text(text)
+    assert len(LAB.check_submission(file)) == 1
+    assert message in LAB.check_submission(file)[0]
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """Stopped after the first epoch and started again, a run gives the weights and guesses of an undisturbed one."""
+    (tmp_path / STOP).touch()
+    with pytest.raises(Interrupted):
+        LAB.fit(LAB.resolve("strong", "tiny"), Run(tmp_path, data_dir, seed=3))
+    (tmp_path / STOP).unlink()
+    LAB.fit(LAB.resolve("strong", "tiny"), Run(tmp_path, data_dir, seed=3))
+    for model in ("weights.safetensors", "deliver/submission.csv"):
+        assert (tmp_path / model).read_bytes() == (finished / model).read_bytes()
+
+
+def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
+    """A batch of stored pictures gives a distribution over the classes each."""
+    output = predict(LAB.load(finished), LAB.example(data_dir))
+    assert output.shape == (2, 11)
+    assert output.dtype == np.float32
+    assert output.sum(1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_course_size_takes_two_steps(preset: str) -> None:
+    """Every preset builds at the course's size and moves twice on two samples."""
+    model = LAB.network(LAB.resolve(preset, "course"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    images, before = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8), next(model.parameters()).clone()
+    for _ in range(2):
+        loss = F.cross_entropy(model(images), torch.tensor([0, 10]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.isfinite(loss)
+    assert not torch.equal(before, next(model.parameters()))
+
+
+def test_simple_at_course_size_is_the_sample() -> None:
+    """The sample code's network has 12,833,803 parameters."""
+    assert LAB.scale("simple", "course")["parameters"] == 12_833_803
+
+
+def test_augmentation_gives_each_picture_its_own_change() -> None:
+    """Copies of one picture come out all different, of the asked size, in range, and the same for the same seed."""
+    copies = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8).expand(6, -1, -1, -1)
+    torch.manual_seed(1)
+    first = augment(copies, 40, 1.0)
+    torch.manual_seed(1)
+    assert torch.equal(augment(copies, 40, 1.0), first)
+    assert first.shape == (6, 3, 40, 40)
+    assert first.min() >= 0
+    assert first.max() <= 255
+    assert all(not torch.equal(first[i], first[j]) for i in range(6) for j in range(i))
+
+
+def test_augmentation_of_strength_zero_only_flips() -> None:
+    """Without strength every picture comes back as it was, or mirrored."""
+    image = torch.randint(0, 256, (1, 3, 32, 32)).float()
+    for out in augment(image.expand(8, -1, -1, -1), 32, 0.0):
+        assert min((out - image[0]).abs().max(), (out - image[0].flip(2)).abs().max()) < 0.01
+
+
+def test_cosine_rate_rises_then_falls() -> None:
+    """The rate peaks after a tenth of the training and ends near 0."""
+    config = CnnConfig(lr=1.0, schedule="cosine")
+    rates = [learning_rate(config, step / 100) for step in range(101)]
+    assert max(range(101), key=rates.__getitem__) == 10
+    assert rates[10] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.0)
+    assert rates[0] == pytest.approx(0.05)
+
+
+def test_a_wrong_field_is_named() -> None:
+    """The message has the field and the choices."""
+    with pytest.raises(BadInput, match="network"):
+        LAB.resolve("simple", "tiny", {"network": "vgg"})

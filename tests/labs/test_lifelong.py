@@ -1,0 +1,399 @@
+"""The life-long lab: MNIST's files, learning tasks in sequence, and what elastic weight consolidation remembers."""
+
+import gzip
+import json
+import shutil
+import socket
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional as F
+from torchvision.datasets import MNIST
+from torchvision.transforms import functional as course_transforms
+
+from labs import events
+from labs.data import digits
+from labs.errors import BadInput
+from labs.lifelong import EWC, LAB, Classifier, forgetting, rotate
+from labs.run import Interrupted, Run
+
+FILES = [f"{prefix}-{kind}-ubyte" for prefix in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    digits.make(folder, 0, "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(made, tmp_path_factory):
+    return pack(made, tmp_path_factory.mktemp("packed"))
+
+
+def pack(folder, out):
+    digits.prepare(folder, out, "generated")
+    return out
+
+
+def write_idx(folder: Path, train: int, test: int) -> Path:
+    """Random pictures in MNIST's format."""
+    rng = np.random.default_rng(0)
+    raw = folder / "MNIST/raw"
+    raw.mkdir(parents=True)
+    for prefix, count in (("train", train), ("t10k", test)):
+        header = np.array([0x803, count, 28, 28], ">u4").tobytes()
+        (raw / f"{prefix}-images-idx3-ubyte").write_bytes(header + rng.bytes(count * 784))
+        labels = bytes(int(label) for label in rng.integers(0, 10, count))
+        (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(np.array([0x801, count], ">u4").tobytes() + labels)
+    return folder
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def test_make_is_deterministic(made, tmp_path):
+    """The same seed and size give the same bytes."""
+    digits.make(tmp_path, 0, "tiny")
+    for name in FILES:
+        assert (tmp_path / "MNIST/raw" / name).read_bytes() == (made / "MNIST/raw" / name).read_bytes()
+
+
+def test_torchvision_reads_what_make_wrote(made):
+    """torchvision finds both splits without downloading, with equally many of each digit."""
+    for train, count in ((True, 400), (False, 200)):
+        data = MNIST(root=made, train=train, download=False)
+        assert data.data.shape == (count, 28, 28)
+        assert data.targets.bincount().tolist() == [count // 10] * 10
+
+
+def test_no_digit_is_in_both_splits(made):
+    """Training and test images are different digits."""
+    seen = {image.tobytes() for image in MNIST(root=made, train=True).data.numpy()}
+    assert not seen & {image.tobytes() for image in MNIST(root=made, train=False).data.numpy()}
+
+
+def test_check_accepts_what_make_wrote(made):
+    assert digits.check(made) == []
+
+
+def test_gzipped_files_are_the_same_data(made, tmp_path):
+    """A folder of .gz files, as MNIST is downloaded, passes the check and packs to the same digest."""
+    zipped = shutil.copytree(made, tmp_path / "zipped")
+    for name in FILES:
+        path = zipped / "MNIST/raw" / name
+        path.with_name(f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert digits.check(zipped) == []
+    digests = []
+    for folder in (made, zipped):
+        out = tmp_path / f"packed-{folder.name}"
+        out.mkdir()
+        digests.append(digits.prepare(folder, out, "folder")["digest"])
+    assert digests[0] == digests[1]
+
+
+def edit(path: Path, change) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+def header(*numbers: int) -> bytes:
+    return np.array(numbers, ">u4").tobytes()
+
+
+BROKEN = {
+    "missing": ("t10k-images-idx3", None, "t10k-images-idx3-ubyte is missing"),
+    "magic": (
+        "train-images-idx3",
+        lambda data: header(0x801) + data[4:],
+        "train-images-idx3-ubyte: the magic number must be 0x00000803 (bytes, 3 axes), found 0x00000801",
+    ),
+    "empty": (
+        "train-labels-idx1",
+        lambda data: b"",
+        "train-labels-idx1-ubyte: the magic number must be 0x00000801 (bytes, 1 axes), found an empty file",
+    ),
+    "header": (
+        "train-images-idx3",
+        lambda data: data[:9],
+        "train-images-idx3-ubyte: the header ends after 2 numbers, expected 4",
+    ),
+    "truncated": (
+        "t10k-images-idx3",
+        lambda data: data[:-5],
+        "t10k-images-idx3-ubyte: 2347 bytes after the header, expected 2352",
+    ),
+    "side": (
+        "train-images-idx3",
+        lambda data: header(0x803, 6, 14, 56) + data[16:],
+        "train-images-idx3-ubyte: images of 14x56 pixels, expected 28x28",
+    ),
+    "count": (
+        "train-labels-idx1",
+        lambda data: header(0x801, 5) + data[8:-1],
+        "train-labels-idx1-ubyte: 5 labels, expected 6, as many as train-images-idx3-ubyte has",
+    ),
+    "label": (
+        "t10k-labels-idx1",
+        lambda data: data[:-1] + bytes([10]),
+        "t10k-labels-idx1-ubyte: label 10 at position 2 (from 0), expected 0 to 9",
+    ),
+    "none": (
+        "t10k-images-idx3",
+        lambda data: header(0x803, 0, 28, 28),
+        "t10k-images-idx3-ubyte is empty: 0 items, expected at least 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_check_names_each_fault(fault, tmp_path):
+    """One sentence, which names the file, what was found and what was expected."""
+    name, change, sentence = BROKEN[fault]
+    path = write_idx(tmp_path, 6, 3) / "MNIST/raw" / f"{name}-ubyte"
+    edit(path, change) if change else path.unlink()
+    faults = digits.check(tmp_path)
+    assert len(faults) == 1
+    assert faults[0].endswith(sentence)
+
+
+def test_check_names_a_broken_gzip_file(tmp_path):
+    raw = write_idx(tmp_path, 6, 3) / "MNIST/raw"
+    path = raw / "train-images-idx3-ubyte"
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes())[:-20])
+    path.unlink()
+    assert digits.check(tmp_path) == ["train-images-idx3-ubyte.gz is no whole gzip file"]
+
+
+def test_bytes_rotate_like_the_courses_floats(made):
+    """Turning uint8 pictures gives exactly what turning each float picture in [0, 1] gives."""
+    images = MNIST(root=made).data[:20]
+    for angle in (20.0, 40.0, 80.0):
+        course = [course_transforms.rotate(image[None] / 255, angle)[0] for image in images]
+        assert torch.equal(rotate(images, angle) / 255, torch.stack(course))
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+def fit(folder, data_dir, preset, *, stop_after=None, size="tiny", **fields):
+    """Train at size tiny; with `stop_after`, ask the run to end after that epoch."""
+
+    def on_epoch(step, _):
+        if step == stop_after:
+            (folder / "stop").touch()
+
+    LAB.fit(LAB.resolve(preset, size, fields), Run(folder, data_dir, on_epoch=on_epoch))
+    return json.loads((folder / "result.json").read_text())["metrics"]
+
+
+def without_times(metrics):
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "perf/"))}
+
+
+@pytest.fixture(scope="module", params=["baseline", "ewc"])
+def undisturbed(request, packed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    return request.param, folder, fit(folder, packed, request.param)
+
+
+def test_trained_run_delivers_a_valid_submission(undisturbed):
+    """Training ends with a submission that the check takes, the curve's picture, and a score above the trivial one."""
+    _, folder, metrics = undisturbed
+    assert LAB.check_submission(folder / "deliver" / LAB.submission) == []
+    assert (folder / "deliver/acc_summary.png").read_bytes().startswith(b"\x89PNG")
+    assert metrics["test/accuracy"] > 2 * metrics["test/trivial"]
+    assert metrics["test/trivial"] == pytest.approx(0.1)
+
+
+def test_an_epochs_accuracy_is_the_mean_over_the_tasks_seen(undisturbed):
+    """Two epochs a task: epoch 5 is in task 3, so three tasks count."""
+    metrics = events.read(undisturbed[1])[4]["metrics"]
+    own = [value for name, value in metrics.items() if name.startswith("val/accuracy_task")]
+    assert len(own) == 3
+    assert metrics["val/accuracy"] == pytest.approx(np.mean(own))
+
+
+def test_served_model_gives_probabilities(undisturbed, packed):
+    images = LAB.example(packed)
+    probabilities = LAB.predict(LAB.load(undisturbed[1]), images)
+    assert (images.dtype, images.shape[1:]) == (np.uint8, (28, 28))
+    assert (probabilities.dtype, probabilities.shape) == (np.float32, (len(images), 10))
+    assert probabilities.sum(1) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("stops", [(1,), (2, 7)], ids=["within the first task", "after a task and within a later one"])
+def test_interrupted_run_ends_like_an_undisturbed_one(undisturbed, packed, tmp_path, stops):
+    """Stopped and started again, in the first task or a later one, all metrics and weights are the same."""
+    preset, folder, expected = undisturbed
+    for stop in stops:
+        with pytest.raises(Interrupted):
+            fit(tmp_path, packed, preset, stop_after=stop)
+        (tmp_path / "stop").unlink()
+    assert without_times(fit(tmp_path, packed, preset)) == without_times(expected)
+    assert (tmp_path / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
+
+
+def test_course_size_has_the_samples_parameters():
+    config = LAB.resolve("baseline", "course")
+    assert sum(p.numel() for p in Classifier(config.hidden).parameters()) == 1_462_538
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_every_preset_trains_at_course_size(preset, tmp_path):
+    """One real step a task, with two training images and the course's network."""
+    (tmp_path / "packed").mkdir()
+    data = pack(write_idx(tmp_path / "made", 3, 2), tmp_path / "packed")
+    metrics = fit(tmp_path / "run", data, preset, size="course", epochs_per_task=1)
+    assert np.isfinite(metrics["train/loss"])
+
+
+def test_one_training_image_is_refused_before_training(tmp_path):
+    (tmp_path / "packed").mkdir()
+    data = pack(write_idx(tmp_path / "made", 1, 1), tmp_path / "packed")
+    with pytest.raises(BadInput, match="0 training samples are too few"):
+        fit(tmp_path / "run", data, "baseline")
+
+
+def _worker(rank: int, port: int, folder: Path, data_dir: Path) -> None:
+    torch.set_num_threads(1)
+    store = f"tcp://127.0.0.1:{port}"
+    dist.init_process_group("gloo", store, timedelta(seconds=60), rank=rank, world_size=2)
+    LAB.fit(few_steps(), Run(folder, data_dir))
+    dist.destroy_process_group()
+
+
+def few_steps():
+    """Two tasks of three steps each, with importances in between."""
+    return LAB.resolve("ewc", "tiny", {"angles": [0, 20], "epochs_per_task": 1, "batch_size": 128})
+
+
+def test_two_workers_learn_what_one_learns(packed, tmp_path):
+    """The batch is the global one, and importances are squares of the global batch's gradients."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(_worker, (port, tmp_path / "two", packed), nprocs=2)
+    LAB.fit(few_steps(), Run(tmp_path / "one", packed))
+    one, two = (states(tmp_path / name) for name in ("one", "two"))
+    assert any(name.startswith("importance") for name in one)
+    assert one.keys() == two.keys()
+    for name, expected in one.items():
+        torch.testing.assert_close(two[name], expected, atol=1e-5, rtol=1e-4)
+
+
+def states(folder: Path) -> dict[str, torch.Tensor]:
+    """Weights and what the method remembers, from a run's last checkpoint."""
+    state = torch.load(folder / "checkpoints/step-000002/state.pt", weights_only=True)
+    model = {f"model.{name.removeprefix('module.')}": tensor for name, tensor in state["model"].items()}
+    return model | state["method"]
+
+
+# --- what the methods remember ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small():
+    """A small net and three batches, the last one shorter."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    return net, [(torch.randn(n, 5), torch.randint(0, 3, (n,))) for n in (8, 8, 3)]
+
+
+def no_sync(_: nn.Module) -> None:
+    """One worker has nothing to average."""
+
+
+def test_importance_is_the_mean_squared_batch_gradient(small):
+    """Against brute force: the gradient of each batch by finite differences, in float64."""
+    net, batches = small
+    net, batches = net.double(), [(x.double(), y) for x, y in batches]
+    ewc = EWC(net)
+    ewc.after_task(net, batches, no_sync)
+    for parameter, importance in zip(net.parameters(), ewc.importance.parameters(), strict=True):
+        flat = parameter.data.view(-1)
+        expected = torch.zeros_like(flat)
+        for index in range(len(flat)):
+            for x, y in batches:
+                losses = []
+                for step in (1e-6, -2e-6):
+                    flat[index] += step
+                    losses.append(F.cross_entropy(net(x), y).item())
+                flat[index] += 1e-6
+                expected[index] += ((losses[0] - losses[1]) / 2e-6) ** 2 / len(batches)
+        torch.testing.assert_close(importance.view(-1), expected, rtol=1e-4, atol=1e-8)
+
+
+def test_each_task_counts_once(small):
+    """After tasks A, B, A the importances are F(A) + F(B) + F(A), not the growing sums of the course's sample."""
+    net, batches = small
+    alone = []
+    for part in (batches[:1], batches[1:]):
+        ewc = EWC(net)
+        ewc.after_task(net, part, no_sync)
+        alone.append(list(ewc.importance.parameters()))
+    ewc = EWC(net)
+    for part in (batches[:1], batches[1:], batches[:1]):
+        ewc.after_task(net, part, no_sync)
+    for total, a, b in zip(ewc.importance.parameters(), *alone, strict=True):
+        torch.testing.assert_close(total, 2 * a + b)
+
+
+def test_penalty_is_importance_times_squared_distance(small):
+    """No factor 1/2; nothing at the remembered weights."""
+    net, batches = small
+    ewc = EWC(net)
+    ewc.after_task(net, batches, no_sync)
+    assert ewc.penalty(net).item() == 0
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.5
+    total = sum(importance.sum() for importance in ewc.importance.parameters())
+    torch.testing.assert_close(ewc.penalty(net), 0.25 * total)
+
+
+def test_forgetting_is_the_mean_loss_from_each_old_tasks_best():
+    matrix = [[0.9], [0.95, 0.8]]
+    assert forgetting(matrix, [0.5, 0.6, 0.9]) == pytest.approx(((0.95 - 0.5) + (0.8 - 0.6)) / 2)
+
+
+# --- submission ------------------------------------------------------------------------------------------------------
+
+GOOD = ["task,angle,accuracy", *(f"{task},{angle},0.5" for task, angle in enumerate((0, 20, 40, 60, 80), 1))]
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "sentence"),
+    [
+        (0, "task,accuracy", "line 1: the header must be 'task,angle,accuracy'"),
+        (2, "3,20,0.5", "line 3: expected '2,<degrees>,<share from 0 to 1>', found '3,20,0.5'"),
+        (4, "4,60,70.6", "line 5: expected '4,<degrees>,<share from 0 to 1>', found '4,60,70.6'"),
+        (5, "5,90,0.5", "expected the angles [0.0, 20.0, 40.0, 60.0, 80.0], found [0.0, 20.0, 40.0, 60.0, 90.0]"),
+    ],
+)
+def test_check_submission_names_each_fault(line, text, sentence, tmp_path):
+    lines = [*GOOD]
+    assert write(tmp_path, lines) == []
+    lines[line] = text
+    (fault,) = write(tmp_path, lines)
+    assert fault.endswith(sentence)
+
+
+def write(folder, lines):
+    path = folder / LAB.submission
+    path.write_text("\n".join(lines) + "\n")
+    return LAB.check_submission(path)

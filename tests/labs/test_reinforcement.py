@@ -1,0 +1,198 @@
+"""The reinforcement-learning lab, through the same way in as the pipelines: `lab.fit` on a run's folder."""
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+
+import labs
+from labs import events
+from labs.errors import BadInput
+from labs.reinforcement import recent_return
+from labs.rl import game
+from labs.run import STOP, Interrupted, Run
+
+LAB = labs.get("rl")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    started = not ray.is_initialized()
+    if started:
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    if started:
+        ray.shutdown()
+    torch.set_num_threads(threads)
+
+
+def fit(folder: Path, seed: int = 0, **overrides: Any) -> dict[str, Any]:
+    LAB.fit(LAB.resolve("boss", "tiny", overrides), Run(folder, folder, seed=seed))
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    """What every epoch logged, without the times."""
+    epochs = [event["metrics"] for event in events.read(folder) if "train/loss" in event["metrics"]]
+    return [{k: v for k, v in epoch.items() if not k.startswith(("time/", "perf/"))} for epoch in epochs]
+
+
+@pytest.fixture(scope="module")
+def finished(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    fit(folder)
+    return folder
+
+
+def test_a_run_finishes_with_a_submission_that_the_judge_takes(finished: Path) -> None:
+    metrics = json.loads((finished / "result.json").read_text())["metrics"]
+    assert {"test/return", "test/return_20", "test/trivial", "val/return", "train/env_steps"} <= set(metrics)
+    assert LAB.check_submission(finished / "deliver" / "Action_List.json") == []
+    assert (finished / "deliver" / "Action_List.npy").stat().st_size < 2_000_000
+    assert (finished / "deliver" / "landing.gif").read_bytes().startswith(b"GIF8")
+
+
+def test_the_npy_says_the_same_as_the_json(finished: Path) -> None:
+    # Our own file of a moment ago is the one pickle that may be opened.
+    actions = np.load(finished / "deliver" / "Action_List.npy", allow_pickle=True)
+    assert (actions.shape, actions.dtype) == ((5,), np.dtype(object))
+    assert list(actions) == json.loads((finished / "deliver" / "Action_List.json").read_text())
+
+
+def test_the_delivered_games_are_those_of_the_loaded_actor(finished: Path) -> None:
+    played = json.loads((finished / "deliver" / "Action_List.json").read_text())
+    assert game.play_test(game.greedy(LAB.load(finished))) == played
+    totals, fault = game.replay(played)
+    assert (len(totals), fault) == (5, "")
+    assert LAB.score(finished / "deliver", finished)["test/return"] == np.mean(totals)
+
+
+def test_the_loaded_actor_predicts_logits(finished: Path) -> None:
+    observations = LAB.example(finished)
+    logits = LAB.predict(LAB.load(finished), observations)
+    assert (observations.shape, observations.dtype) == ((3, 8), np.float32)
+    assert (logits.shape, logits.dtype) == ((3, 4), np.float32)
+
+
+def test_rllib_writes_no_folder_of_results_into_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = tmp_path / "ray_results"
+    monkeypatch.setattr("ray.tune.trainable.trainable.DEFAULT_STORAGE_PATH", str(results))
+    fit(tmp_path / "run", iterations=1, num_env_runners=0)
+    assert not results.exists()
+    assert (tmp_path / "run" / "rllib").is_dir()
+
+
+def test_another_seed_gives_another_curve(tmp_path: Path) -> None:
+    config = LAB.resolve("boss", "tiny", {"iterations": 1, "num_env_runners": 0})
+    for seed in 0, 1:
+        LAB.train(config, Run(tmp_path / str(seed), tmp_path, seed=seed))
+    assert curve(tmp_path / "0") != curve(tmp_path / "1")
+
+
+def test_a_stopped_run_continues_its_count_of_steps(tmp_path: Path) -> None:
+    (tmp_path / STOP).touch()
+    with pytest.raises(Interrupted):
+        fit(tmp_path, num_env_runners=0)
+    (stopped,) = curve(tmp_path)
+    (tmp_path / STOP).unlink()
+    fit(tmp_path, num_env_runners=0)
+    steps = [epoch["train/env_steps"] for epoch in curve(tmp_path)]
+    assert steps[0] == stopped["train/env_steps"]
+    assert len(steps) == 3
+    assert all(1000 < after - before < 1100 for before, after in pairwise([0, *steps]))
+
+
+def test_a_checkpoint_brings_back_the_network_and_adam_and_tells_the_env_runners(tmp_path: Path) -> None:
+    from labs.rl import ppo
+
+    trained = ppo.settings(LAB.resolve("boss", "tiny", {"num_env_runners": 0}), seed=0, gpu=False)
+    with ppo.running(trained, tmp_path) as algorithm:
+        algorithm.train()
+        torch.save(ppo.Learnt(algorithm).state_dict(), tmp_path / "state.pt")
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    fresh = ppo.settings(LAB.resolve("boss", "tiny"), seed=1, gpu=False)
+    with ppo.running(fresh, tmp_path) as algorithm:
+        learnt = ppo.Learnt(algorithm)
+        learnt.load_state_dict(saved)
+        now = learnt.state_dict()
+        torch.testing.assert_close(now["optimizer"]["state"], saved["optimizer"]["state"], rtol=0, atol=0)
+        torch.testing.assert_close(dict(now["module"]), dict(saved["module"]), rtol=0, atol=0)
+        actors = algorithm.env_runner_group.foreach_env_runner(
+            lambda runner: {name: value.tolist() for name, value in runner.module.actor.state_dict().items()},
+            local_env_runner=False,
+        )
+        expected = {name: saved["module"][f"actor.{name}"].tolist() for name in actors[0]}
+        assert actors == [expected, expected]
+
+
+def test_the_recent_return_weighs_iterations_by_their_episodes_and_forgets_old_ones() -> None:
+    ended = [[50, -100.0], [30, 0.0], [90, 10.0], [10, 110.0]]
+    assert recent_return(ended, window=100) == pytest.approx(20.0)
+    assert ended == [[90, 10.0], [10, 110.0]]
+
+
+def test_a_task_of_one_cpu_beside_its_two_env_runners_gives_the_same_curve(finished: Path, tmp_path: Path) -> None:
+    config = LAB.resolve("boss", "tiny")
+    assert LAB.cpus(config) == 2
+
+    def host(folder: Path) -> None:  # nested, so that Ray sends it by value: workers can't import a test module
+        torch.set_num_threads(1)
+        labs.get("rl").fit(config, Run(folder, folder))
+
+    ray.get(ray.remote(num_cpus=LAB.cpus(config) - 0.5 * config.num_env_runners)(host).remote(tmp_path), timeout=120)
+    assert curve(tmp_path) == curve(finished)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[1, 2", "is not JSON"),
+        ('{"a": 1}', "expected a list of 5 episodes, found dict"),
+        ("[[0], [1]]", "expected a list of 5 episodes, found a list of 2"),
+        ("[[0], 1, [0], [0], [0]]", "episode 1: expected a list of actions, found int"),
+        ("[[0], [0, 4], [0], [0], [0]]", "episode 1 action 1: expected 0, 1, 2 or 3, found 4"),
+        ("[[true], [0], [0], [0], [0]]", "episode 0 action 0: expected 0, 1, 2 or 3, found True"),
+        ("[[0.0], [0], [0], [0], [0]]", "episode 0 action 0: expected 0, 1, 2 or 3, found 0.0"),
+        ("[[0], [0], [0], [0], [0]]", "episode 0 has not ended after its 1 actions"),
+    ],
+)
+def test_a_faulty_submission_is_described(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "Action_List.json").write_text(text)
+    (fault,) = LAB.check_submission(tmp_path / "Action_List.json")
+    assert fault.startswith("Action_List.json")
+    assert says in fault
+
+
+def test_an_action_after_an_episodes_end_is_a_fault(finished: Path, tmp_path: Path) -> None:
+    played = json.loads((finished / "deliver" / "Action_List.json").read_text())
+    length = len(played[2])
+    played[2].append(0)
+    (tmp_path / "a.json").write_text(json.dumps(played))
+    assert LAB.check_submission(tmp_path / "a.json") == [
+        f"a.json: episode 2 ends after {length} actions, found {length + 1}"
+    ]
+
+
+def test_a_minibatch_above_the_batch_is_refused() -> None:
+    with pytest.raises(BadInput, match="minibatch_size 512 is above batch_size 256"):
+        LAB.resolve("boss", "small", {"batch_size": 256, "minibatch_size": 512})
+
+
+def test_space_names_fields_of_the_config() -> None:
+    assert set(LAB.space()) <= set(LAB.config.model_fields)
+
+
+def test_course_size_learns_on_two_steps_of_two_environments(tmp_path: Path) -> None:
+    course = LAB.resolve("boss", "course")
+    small = {"iterations": 1, "batch_size": 4, "minibatch_size": 4, "num_env_runners": 0, "envs_per_runner": 2}
+    LAB.train(LAB.config.model_validate({**course.model_dump(), **small}), Run(tmp_path, tmp_path))
+    assert events.read(tmp_path)[-1]["metrics"]["train/env_steps"] >= 4

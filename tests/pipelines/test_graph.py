@@ -1,0 +1,170 @@
+"""Pipelines: order, failure, reuse, locks, limits. The nodes train in this process: only placement is left out."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines.plan import priorities
+from tests.conftest import Said
+
+Cli = Callable[..., Said]
+NODE = "{lab: regression, size: tiny, resources: {workers: 0}"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a spec of tiny regression nodes; each keyword is a node with what else is in it."""
+
+    def spec(**nodes: str) -> Path:
+        path = tmp_path / "spec.yaml"
+        lines = [f"  {name}: {NODE}{', ' if more else ''}{more}}}" for name, more in nodes.items()]
+        path.write_text("\n".join(["name: test", "nodes:", *lines]) + "\n")
+        return path
+
+    return spec
+
+
+def statuses(said: Said) -> dict[str, str]:
+    return {node["name"]: node["status"] for node in said.json["nodes"]}
+
+
+BROKEN = "overrides: {hidden: [-1]}"
+
+
+def test_a_failed_node_stops_only_what_needs_it(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    spec = write(bad=BROKEN, after="needs: {teacher: bad}", later="needs: {teacher: after}", free="preset: strong")
+    said = labs_cli("pipeline", "run", spec, "--json")
+    assert said.code == 1
+    assert statuses(said) == {"bad": "FAILED", "after": "BLOCKED", "later": "BLOCKED", "free": "FINISHED"}
+    assert said.json["status"] == "FAILED"
+    bad = next(node for node in said.json["nodes"] if node["name"] == "bad")
+    assert bad["error"].startswith("RuntimeError")
+    assert "Traceback" in (Path(bad["folder"]) / "error.txt").read_text()
+
+
+def test_a_finished_pipeline_run_again_does_nothing_and_says_so(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    spec = write(a="preset: simple", b="preset: strong")
+    first = labs_cli("pipeline", "run", spec, "--json")
+    second = labs_cli("pipeline", "run", spec, "--json")
+    assert "has already finished" in second.err
+    assert second.json == first.json
+    assert first.json["run_id"]
+
+
+def test_force_runs_again_and_keeps_the_first_run(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    spec = write(a="")
+    first = labs_cli("pipeline", "run", spec, "--json").json["nodes"][0]
+    forced = labs_cli("pipeline", "run", spec, "--json", "--force").json["nodes"][0]
+    assert forced["run_id"] != first["run_id"]
+    assert forced["value"] == first["value"]
+    assert (Path(first["folder"]) / "result.json").exists()
+    assert labs_cli("pipeline", "run", spec, "--json").json["nodes"][0]["run_id"] == forced["run_id"]
+
+
+def test_another_pipeline_reuses_what_is_the_same(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    train = labs_cli("train", "regression", "--size", "tiny", "--workers", "0", "--json").json
+    nodes = {
+        node["name"]: node for node in labs_cli("pipeline", "run", write(a="", b="seeds: [7]"), "--json").json["nodes"]
+    }
+    assert (nodes["a"]["reused"], nodes["a"]["run_id"]) == (True, train["run_id"])
+    assert not nodes["b-s7"]["reused"]
+
+
+def test_a_changed_setting_runs_only_that_node_and_its_dependants(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    labs_cli("pipeline", "run", write(a="", b="needs: {x: a}", c="preset: strong"))
+    said = labs_cli(
+        "pipeline", "run", write(a="overrides: {lr: 2.0e-5}", b="needs: {x: a}", c="preset: strong"), "--json"
+    )
+    assert {node["name"]: node["reused"] for node in said.json["nodes"]} == {"a": False, "b": False, "c": True}
+
+
+def test_only_runs_a_node_and_what_it_needs(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    said = labs_cli("pipeline", "run", write(a="", b="needs: {x: a}", c=""), "--only", "b", "--json")
+    assert set(statuses(said)) == {"a", "b"}
+
+
+def test_a_node_over_its_time_limit_is_saved_and_continues_with_a_higher_one(
+    labs_cli: Cli, write: Callable[..., Path]
+) -> None:
+    long = "overrides: {epochs: 100000, patience: 100000}"
+    said = labs_cli("pipeline", "run", write(a=f"{long}, time_limit: 3", b=""), "--json")
+    assert (said.code, statuses(said)) == (1, {"a": "FAILED", "b": "FINISHED"})
+    a = said.json["nodes"][0]
+    assert "time limit of 3 s reached" in a["error"]
+    assert list((Path(a["folder"]) / "checkpoints").glob("step-*"))
+
+
+def test_a_second_process_follows_the_first_and_ends_with_the_same(
+    labs_cli: Cli, labs_process: Callable[..., object], home: Path
+) -> None:
+    arguments = ("train", "regression", "--size", "tiny", "--workers", "0", "--json", "--set", "epochs=400")
+    first = labs_process(*arguments, "--set", "patience=400")
+    deadline = time.monotonic() + 60
+    while not list((home / "runs").glob("*/events.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    second = labs_cli(*arguments, "--set", "patience=400")
+    out, _ = first.communicate(timeout=60)  # type: ignore[attr-defined]
+    assert "following it" in second.err
+    assert second.json == json.loads(out)
+    assert len(list((home / "runs").iterdir())) == 1
+
+
+def test_the_first_interrupt_saves_and_the_same_command_continues(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    spec = write(a="overrides: {epochs: 400, passes: 20, patience: 400}", b="needs: {x: a}")
+    whole = labs_cli("pipeline", "run", spec, "--json", "--force").json
+    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    stopped = labs_cli("pipeline", "run", spec, "--json", "--force")
+    timer.join()
+    assert stopped.code == 130
+    assert statuses(stopped) == {"a": "KILLED", "b": "WAITING"}
+    continued = labs_cli("pipeline", "run", spec, "--json", "--force")
+    assert continued.code == 0
+    assert [node["value"] for node in continued.json["nodes"]] == [node["value"] for node in whole["nodes"]]
+    assert continued.json["run_id"] == stopped.json["run_id"] != whole["run_id"]
+
+
+def test_the_longest_remaining_path_goes_first() -> None:
+    seconds = {"short": 1.0, "head": 2.0, "long": 5.0, "tail": 9.0}
+    needs = {"short": [], "head": [], "long": [], "tail": ["head"]}
+    order = priorities(seconds, needs)
+    assert sorted(order, key=lambda name: -order[name]) == ["head", "tail", "long", "short"]
+    assert order["head"] == 11.0
+
+
+def test_plan_tells_what_is_cached_and_how_long_the_rest_takes(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    spec = write(a="", b="preset: strong", c="preset: strong, needs: {x: b}")
+    before = labs_cli("pipeline", "plan", spec, "--json").json
+    assert not any(node["cached"] for node in before["nodes"])
+    assert before["makespan_s"] >= before["bound_s"] > 0
+    labs_cli("pipeline", "run", spec, "--only", "a")
+    after = labs_cli("pipeline", "plan", spec, "--json").json
+    assert {node["name"]: node["cached"] for node in after["nodes"]} == {"a": True, "b": False, "c": False}
+    assert set(after) >= {"nodes", "makespan_s", "bound_s", "fits"}
+
+
+def test_status_shows_the_newest_pipeline(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    ran = labs_cli("pipeline", "run", write(a=""), "--json").json
+    assert labs_cli("status", "--json").json == ran
+    assert labs_cli("status", "test", "--json").json == ran
+
+
+def test_a_comment_or_docstring_changes_no_fingerprint_and_code_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import fingerprint
+
+    (tmp_path / "labs").mkdir()
+    monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
+    digests = []
+    for text in ('"""Doc."""\nx = 1\n', '"""Other."""\nx = 1  # why\n', "x = 2\n"):
+        (tmp_path / "labs" / "part.py").write_text(text)
+        (tmp_path / "labs" / "some.py").write_text("from labs import part\nfrom labs.part import x\n")
+        digests.append(fingerprint.code_digest("labs.some"))
+    assert digests[0] == digests[1] != digests[2]
