@@ -86,8 +86,8 @@ class Lab:
     """(preset, size) -> fields such as a learning rate that were tuned for just that pair."""
     placement: Literal["train", "rllib"] = "train"
     """Ray Train workers, or one process that brings its own RLlib actors."""
-    cpus: Callable[[Any], float] = lambda config: 1
-    """`cpus(config)`: CPUs of one worker, the actors that it starts included."""
+    bundles: Callable[[Any], list[float]] = lambda config: [1.0]
+    """`bundles(config)`: with RLlib, CPUs of the process that learns, then of each actor that it starts."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Size -> rough seconds of training on one CPU; the scheduler's guess until a run was timed."""
     needs: Mapping[str, str] = field(default_factory=dict)

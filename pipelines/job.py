@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ SYSTEM = "system"
 """Folder below a run's with the machine's load while it ran, as events."""
 SAMPLE_EVERY_S = 5.0
 WRITER_WAIT_S = 60.0
+BARE = threading.Lock()
 Outcome = Literal["FINISHED", "KILLED", "FAILED"]
 
 
@@ -40,6 +40,8 @@ class Job(BaseModel):
     upstream: dict[str, Path]
     retries: int
     """How often the workers are started again after one was lost."""
+    bundles: list[float]
+    """With RLlib, CPUs of the hosting process, then of each actor that it starts."""
 
 
 def work(job: Job, **run_options: Any) -> Outcome:
@@ -64,7 +66,9 @@ def work(job: Job, **run_options: Any) -> Outcome:
     torch.set_num_threads(max(1, int(job.cpus_per_worker)))
     lab = labs.get(job.lab)
     config = lab.config.model_validate(job.config)
-    run = Run(job.folder, job.data, seed=job.seed, upstream=job.upstream, **run_options)
+    # Ray shows all GPUs to a worker that asked for none, so what was asked for decides.
+    device = run_options.pop("device", torch.device("cuda" if job.gpus_per_worker else "cpu"))
+    run = Run(job.folder, job.data, seed=job.seed, upstream=job.upstream, device=device, **run_options)
     lock = FileLock(job.folder / "writer.lock", timeout=WRITER_WAIT_S) if run.rank == 0 else nullcontext()
     try:
         # A killed driver's worker may live on for seconds: its lock keeps two from writing to one folder.
@@ -80,9 +84,13 @@ def work(job: Job, **run_options: Any) -> Outcome:
     return "FINISHED"
 
 
-def run_bare(job: Job, on_epoch: Callable[[int, dict[str, float]], None] | None = None) -> Outcome:
-    """Run the job in this process, without Ray: the yardstick for what placement costs."""
-    return work(job, on_epoch=on_epoch)
+def run_bare(job: Job) -> Outcome:
+    """Run the job in this process, without Ray: the yardstick for what placement costs.
+
+    One at a time: random generators and thread counts belong to the process.
+    """
+    with BARE:
+        return work(job)
 
 
 def first_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import labs
 from cluster import capacity
 from labs.data import shards
+from labs.errors import BadInput
 from pipelines import datasets
 from pipelines.fingerprint import fingerprint
 from pipelines.home import records, result, write_record
@@ -36,10 +37,13 @@ def resources(node: Node, cluster: capacity.Resources) -> tuple[float, capacity.
     lab = labs.get(node.lab)
     wanted = node.resources
     gpus = wanted.gpus_per_worker
-    if gpus is None:
-        gpus = 1.0 if cluster.gpus >= max(1, wanted.workers) and wanted.workers else 0.0
     workers = max(1, wanted.workers)
-    cpus = workers * wanted.cpus_per_worker if lab.placement == "train" else lab.cpus(node.config)
+    if lab.placement == "rllib" and workers > 1:
+        raise BadInput(f"node {node.name}: lab {node.lab} scales by its config (num_env_runners), not by workers")
+    if gpus is None:
+        # RLlib's networks are so small that a GPU is only worth it where asked for.
+        gpus = 1.0 if lab.placement == "train" and cluster.gpus >= workers else 0.0
+    cpus = workers * wanted.cpus_per_worker if lab.placement == "train" else sum(lab.bundles(node.config))
     needed = capacity.Resources(cpus=cpus, gpus=gpus * workers)
     plural = "worker" if workers == 1 else "workers"
     capacity.require(f"node {node.name} (lab {node.lab}) with {workers} {plural}", needed, cluster)
@@ -91,6 +95,7 @@ def plan(
             data=data[node.name],
             upstream={role: other.folder for role, other in upstream.items()},
             retries=node.retries,
+            bundles=lab.bundles(node.config),
         )
         guess = lab.seconds.get(node.size, 60.0)
         seconds = history.get((node.lab, node.preset, node.size), guess)

@@ -56,4 +56,3 @@ def report(step: int, metrics: dict[str, float], checkpoint: Path) -> None:
         checkpoint=Checkpoint.from_directory(checkpoint),
         checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
     )
-

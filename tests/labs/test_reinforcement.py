@@ -22,15 +22,10 @@ LAB = labs.get("rl")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
+def one_thread(ray_session: None) -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    started = not ray.is_initialized()
-    if started:
-        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
-    if started:
-        ray.shutdown()
     torch.set_num_threads(threads)
 
 
@@ -142,13 +137,13 @@ def test_the_recent_return_weighs_iterations_by_their_episodes_and_forgets_old_o
 
 def test_a_task_of_one_cpu_beside_its_two_env_runners_gives_the_same_curve(finished: Path, tmp_path: Path) -> None:
     config = LAB.resolve("boss", "tiny")
-    assert LAB.cpus(config) == 2
+    assert LAB.bundles(config) == [1.0, 0.5, 0.5]
 
     def host(folder: Path) -> None:  # nested, so that Ray sends it by value: workers can't import a test module
         torch.set_num_threads(1)
         labs.get("rl").fit(config, Run(folder, folder))
 
-    ray.get(ray.remote(num_cpus=LAB.cpus(config) - 0.5 * config.num_env_runners)(host).remote(tmp_path), timeout=120)
+    ray.get(ray.remote(num_cpus=LAB.bundles(config)[0])(host).remote(tmp_path), timeout=120)
     assert curve(tmp_path) == curve(finished)
 
 

@@ -94,9 +94,10 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch: 
     def no_space(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr("labs.checkpoint.save_file", no_space)
-        train(Run(folder, folder))
+        with pytest.raises(OSError, match="No space left"):
+            train(Run(folder, folder))
     model = train(Run(folder, folder))
     assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
 

@@ -1,0 +1,1 @@
+"""Networks that are too long for a lesson, or that several labs share."""

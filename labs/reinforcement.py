@@ -1,0 +1,240 @@
+"""Homework 12, reinforcement learning: land a craft on the moon.
+
+Task
+    LunarLander: from the craft's position, speed, angle, turn rate and two leg contacts (8 numbers) choose one of
+    four actions (nothing, left, main, right engine), 50 times a second. Landing on the pad pays 100 to 140 and
+    another 100 for coming to rest, a crash costs 100, fuel costs a little.
+Data
+    None: the agent makes its own by playing.
+Metric
+    Mean return (sum of an episode's rewards) over the course's five test episodes, higher is better, in points. The
+    course's thresholds were shown on the judge's site only; the public yardstick is 200 = solved. A random policy
+    gets about -200.
+Ladder
+    boss     actor-critic, in its best-known form: PPO. A critic learns the value of a state; generalised advantage
+             estimation turns it into how much better an action was than expected; the clipped objective lets each
+             batch of steps be used for several passes without moving the policy too far.
+Papers
+    Schulman et al., Proximal Policy Optimization (arXiv:1707.06347) and Generalized Advantage Estimation
+    (arXiv:1506.02438); Liang et al., RLlib (arXiv:1712.09381).
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from labs.lab import Config, Lab, Metric
+from labs.rl import game
+from labs.run import Run, load_weights
+
+METRIC = Metric("return", "max", "points")
+"""No thresholds: the course published none. 200 counts as solved."""
+EVALUATION_SEEDS = range(1000, 1020)
+"""Environment seeds of the further episodes that are played at the end: five are few."""
+RANDOM_SEEDS = range(1000, 1100)
+"""Environment seeds of the random policy's episodes, which are short and differ much."""
+
+
+class ReinforcementConfig(Config):
+    iterations: int = Field(250, ge=1)
+    """Iterations of playing `batch_size` steps and learning from them."""
+    batch_size: int = Field(8192, ge=1)
+    """Environment steps of an iteration, over all environments."""
+    minibatch_size: int = Field(512, ge=1)
+    """Steps of one gradient update."""
+    passes: int = Field(8, ge=1)
+    """Passes over an iteration's steps."""
+    num_env_runners: int = Field(2, ge=0)
+    """Actors that play, half a CPU each; with 0 the learner's process plays."""
+    envs_per_runner: int = Field(32, ge=1)
+    """Environments that one actor plays side by side: the policy is asked once for all of them."""
+    hidden: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers of the actor, and of the critic."""
+    lr: float = Field(5e-4, gt=0)
+    """Adam's learning rate."""
+    gamma: float = Field(0.999, ge=0, le=1)
+    """Discount of a reward one step later."""
+    gae_lambda: float = Field(0.98, ge=0, le=1)
+    """Advantage estimation between one-step (0: low variance, biased by the critic) and whole episodes (1)."""
+    clip: float = Field(0.2, gt=0)
+    """How far an action's probability may move from that of the policy that played it, relative."""
+    entropy: float = Field(0.01, ge=0)
+    """Weight of the bonus for undecided policies, which keeps the agent trying."""
+    value_weight: float = Field(0.5, ge=0)
+    """Weight of the critic's squared error, counted in hundreds of points."""
+    grad_clip: float = Field(0.5, gt=0)
+    """Largest norm of the gradient."""
+    window: int = Field(100, ge=1)
+    """Last episodes, at least, that `val/return` is the mean of."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ReinforcementConfig":
+        if self.minibatch_size > self.batch_size:
+            raise ValueError(f"minibatch_size {self.minibatch_size} is above batch_size {self.batch_size}")
+        return self
+
+
+def train(config: ReinforcementConfig, run: Run) -> None:
+    from labs.rl import ppo  # RLlib takes seconds to import, and a trained actor needs none of it
+
+    settings = ppo.settings(config, run.seed, gpu=run.device.type == "cuda")
+    with ppo.running(settings, run.folder / "rllib") as algorithm:
+        learnt = ppo.Learnt(algorithm)
+        progress: dict[str, Any] = {"env_steps": 0, "ended": []}
+        for epoch in run.epochs(config.iterations, state={"learnt": learnt, "progress": progress}):
+            start = time.perf_counter()
+            result = algorithm.train()
+            seconds = time.perf_counter() - start
+
+            played, learner = result["env_runners"], result["learners"]["default_policy"]
+            steps = int(played["num_env_steps_sampled"])
+            progress["env_steps"] += steps
+            run.log(
+                {
+                    "train/loss": float(learner["total_loss"]),
+                    "train/entropy": float(learner["entropy"]),
+                    "train/env_steps": progress["env_steps"],
+                    "perf/samples_per_s": steps / seconds,
+                }
+            )
+            if epoch == 0:
+                run.keep(learnt.module.actor)  # should no episode ever end, there is still an actor to deliver
+            if episodes := int(played.get("num_episodes", 0)):
+                progress["ended"].append([episodes, float(played["episode_return_mean"])])
+                run.log({"train/return": progress["ended"][-1][1]})
+            if progress["ended"]:
+                run.log({"val/return": recent_return(progress["ended"], config.window)})
+                run.best(METRIC, learnt.module.actor)
+
+
+def recent_return(ended: list[list[float]], window: int) -> float:
+    """Mean return of the last episodes, `window` at least once there are as many.
+
+    These episodes were played to learn from, with sampled actions: they cost nothing more, and one iteration's alone
+    would be few, and mostly the short ones.
+
+    Args:
+        ended: count and mean return of the episodes that ended in each iteration; older ones than needed are removed.
+    """
+    while sum(count for count, _ in ended[1:]) >= window:
+        ended.pop(0)
+    return sum(count * mean for count, mean in ended) / sum(count for count, _ in ended)
+
+
+def load(folder: Path) -> nn.Module:
+    """The actor: (B, 8) observations to (B, 4) action logits."""
+    config = LAB.read_config(folder)
+    return load_weights(folder, game.mlp(8, config.hidden, game.ACTIONS))
+
+
+def predict(model: nn.Module, observations: np.ndarray) -> np.ndarray:
+    """(B, 8) float32 -> (B, 4) action logits, float32."""
+    with torch.no_grad():
+        logits: np.ndarray = model(torch.from_numpy(observations)).numpy()
+    return logits
+
+
+def example(data_dir: Path) -> np.ndarray:
+    """The first three observations of the test game in free fall, (3, 8); there is no data to look into."""
+    lander, observation = game.test_game()
+    return np.stack([observation, lander.step(0)[0], lander.step(0)[0]])
+
+
+def deliver(folder: Path, data_dir: Path, out: Path) -> None:
+    """Play the test episodes greedily and write what was played.
+
+    `Action_List.npy` is what the course's judge takes, an object array that numpy pickles; `Action_List.json` says
+    the same safely. `evaluation.json` has the returns of further episodes, `landing.gif` shows the first one.
+    """
+    policy = game.greedy(load(folder))
+    played = game.play_test(policy)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / LAB.submission).write_text(json.dumps(played))
+    actions = np.empty(len(played), dtype=object)
+    actions[:] = played
+    np.save(out / "Action_List.npy", actions, allow_pickle=True)
+    (out / "evaluation.json").write_text(json.dumps({"returns": game.returns(policy, EVALUATION_SEEDS)}))
+    game.film(played[0], out / "landing.gif")
+
+
+def check_submission(file: Path) -> list[str]:
+    """Faults of an `Action_List.json`; the `.npy` is a pickle, which nobody should open from a stranger."""
+    try:
+        played: Any = json.loads(file.read_text())
+    except ValueError as error:
+        return [f"{file.name} is not JSON: {error}"]
+    if not isinstance(played, list) or len(played) != game.EPISODES:
+        found = f"a list of {len(played)}" if isinstance(played, list) else type(played).__name__
+        return [f"{file.name}: expected a list of {game.EPISODES} episodes, found {found}"]
+    for number, actions in enumerate(played):
+        if not isinstance(actions, list):
+            return [f"{file.name} episode {number}: expected a list of actions, found {type(actions).__name__}"]
+        for step, action in enumerate(actions):
+            if type(action) is not int or not 0 <= action < game.ACTIONS:
+                return [f"{file.name} episode {number} action {step}: expected 0, 1, 2 or 3, found {action!r}"]
+    _, fault = game.replay(played)
+    return [f"{file.name}: {fault}"] if fault else []
+
+
+def score(delivered: Path, data_dir: Path) -> dict[str, float]:
+    """`test/return` as the judge counts it, and `test/return_20`, which is less of a lottery."""
+    totals, _ = game.replay(json.loads((delivered / LAB.submission).read_text()))
+    further = json.loads((delivered / "evaluation.json").read_text())["returns"]
+    return {
+        "test/return": float(np.mean(totals)),
+        "test/return_20": float(np.mean(further)),
+        "test/trivial": float(np.mean(game.returns(game.at_random(seed=0), RANDOM_SEEDS))),
+    }
+
+
+def space() -> dict[str, dict[str, object]]:
+    return {
+        "lr": {"type": "loguniform", "low": 1e-4, "high": 3e-3},
+        "gamma": {"type": "uniform", "low": 0.98, "high": 0.999},
+        "gae_lambda": {"type": "uniform", "low": 0.9, "high": 1.0},
+        "clip": {"type": "uniform", "low": 0.1, "high": 0.3},
+        "entropy": {"type": "loguniform", "low": 1e-4, "high": 3e-2},
+        "value_weight": {"type": "loguniform", "low": 0.1, "high": 2.0},
+        "hidden": {"type": "choice", "values": [[32, 32], [64, 64], [128, 128], [256, 256]]},
+        "batch_size": {"type": "choice", "values": [4096, 8192, 16384]},
+        "minibatch_size": {"type": "choice", "values": [256, 512, 1024]},
+        "passes": {"type": "randint", "low": 4, "high": 12},
+    }
+
+
+def bundles(config: ReinforcementConfig) -> list[float]:
+    """One CPU for the process that learns, half of one for each actor that plays."""
+    return [1.0, *[0.5] * config.num_env_runners]
+
+
+LAB = Lab(
+    name="rl",
+    number=12,
+    title="LunarLander",
+    metric=METRIC,
+    config=ReinforcementConfig,
+    presets={"boss": {}},
+    sizes={
+        "tiny": {"iterations": 3, "batch_size": 1024, "minibatch_size": 256, "passes": 2, "envs_per_runner": 4},
+        "small": {"iterations": 45, "batch_size": 4096, "lr": 2e-3},
+        "course": {},
+    },
+    train=train,
+    load=load,
+    predict=predict,
+    example=example,
+    deliver=deliver,
+    check_submission=check_submission,
+    score=score,
+    submission="Action_List.json",
+    space=space,
+    placement="rllib",
+    bundles=bundles,
+    seconds={"tiny": 10, "small": 75, "course": 700},
+)

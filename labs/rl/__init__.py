@@ -1,0 +1,1 @@
+"""What the reinforcement-learning lab takes from RLlib, and the games it plays outside of it."""
