@@ -1,6 +1,7 @@
 """The command `labs`. Heavy libraries are imported by the commands that need them, so that `labs --help` is quick."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -95,14 +96,14 @@ def data(
     import labs
     from labs.errors import BadInput
     from pipelines import datasets
-    from pipelines.display import screen
+    from pipelines.display import say, screen
 
     found = labs.get(lab)
     if (make is None) == (check is None):
         raise BadInput("give either --make DIR or --check DIR")
     if check is not None:
         datasets.check(found, check)
-        screen.print(f"{check} can be trained on: labs train {lab} --data {check}", markup=False)
+        say(f"{check} can be trained on: labs train {lab} --data {check}")
     if make is not None:
         if found.data is None:
             raise BadInput(f"lab {lab} has no data set: its data come from its environment")
@@ -111,7 +112,7 @@ def data(
         make.mkdir(parents=True, exist_ok=True)
         with screen.status(f"making data of lab {lab}"):
             found.data.make(make, data_seed, "course" if like_course else "small")
-        screen.print(f"made {make}: labs train {lab} --data {make}", markup=False)
+        say(f"made {make}: labs train {lab} --data {make}")
 
 
 @app.command()
@@ -194,16 +195,14 @@ def pipeline_plan(
     document = plan_document(find_home(home), _nodes(spec, only)[1], capacity.local())
     if as_json:
         return _print_json(document)
-    from pipelines.display import clock, rows_table, screen
+    from pipelines.display import clock, rows_table, say
 
     columns = {"name": "node", "cached": "cached", "seconds": "seconds", "resources": "resources"}
     _print_table(rows_table(document["nodes"], columns))
     fits = "fits" if document["fits"] else "does not fit"
-    screen.print(
-        f"about {clock(document['makespan_s'])} (no schedule takes less than {clock(document['bound_s'])}); {fits}"
-    )
+    say(f"about {clock(document['makespan_s'])} (no schedule takes less than {clock(document['bound_s'])}); {fits}")
     for fault in document["faults"]:
-        screen.print(fault, style="red", markup=False)
+        say(fault, "red")
 
 
 @app.command()
@@ -238,7 +237,7 @@ def deliver(
     """Write what the course asks for from a finished run, or check a submission file."""
     import labs
     from labs.errors import BadInput
-    from pipelines.display import screen
+    from pipelines.display import say
     from pipelines.home import find_home, read_record
     from pipelines.lookup import find_run
 
@@ -249,14 +248,14 @@ def deliver(
         faults = found.check_submission(check)
         if faults:
             raise BadInput("; ".join(faults))
-        screen.print(f"{check}: the judge would take it", markup=False)
+        say(f"{check}: the judge would take it")
         return
     if run is None or out is None:
         raise BadInput("give either --run RUN and --out DIR, or --check FILE")
     folder = find_run(find_home(home), lab, run)
     found.deliver(folder, Path(read_record(folder)["data"]["packed"]), out)
     for file in sorted(path for path in out.rglob("*") if path.is_file()):
-        screen.print(str(file), markup=False)
+        say(str(file))
 
 
 @app.command()
@@ -294,7 +293,7 @@ def compare(
 @app.command()
 def sync(store: StoreUri = None, home: Home = None) -> None:
     """Complete the mirror of all runs of the home folder in MLflow."""
-    from pipelines.display import screen
+    from pipelines.display import say
     from pipelines.home import find_home, reconcile
     from pipelines.tracking import Store, StoreUnreachable
 
@@ -304,9 +303,9 @@ def sync(store: StoreUri = None, home: Home = None) -> None:
     try:
         count = found.sync_all()
     except StoreUnreachable as error:
-        screen.print(f"error: {error}", markup=False)
+        say(f"error: {error}")
         raise typer.Exit(1) from None
-    screen.print(f"{found.shown_uri}: {count} runs and pipelines written", markup=False)
+    say(f"{found.shown_uri}: {count} runs and pipelines written")
 
 
 @app.command()
@@ -316,20 +315,20 @@ def ui(
     """Open MLflow's interface on this machine (loopback only) until Ctrl-C."""
     import subprocess
 
-    from pipelines.display import screen
+    from pipelines.display import say
     from pipelines.home import find_home
     from pipelines.tracking import Store
 
     found = Store(find_home(home), store)
     if found.uri.startswith("http"):
-        screen.print(f"the store has its own interface: {found.shown_uri}", markup=False)
+        say(f"the store has its own interface: {found.shown_uri}")
         return
     found.client()
-    screen.print(f"http://127.0.0.1:{port} (Ctrl-C ends it)", markup=False)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", found.uri]
-    raise typer.Exit(
-        subprocess.run([*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]).returncode
-    )
+    say(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
+    # Not as an argument: a database's password would stand in the list of processes.
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": found.uri}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    raise typer.Exit(subprocess.run(command, env=environment).returncode)
 
 
 def _run(

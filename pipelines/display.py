@@ -20,6 +20,11 @@ STYLES = {"FINISHED": "green", "RUNNING": "cyan", "FAILED": "red", "KILLED": "ye
 LINE_EVERY_S = 30.0
 
 
+def say(message: str, style: str = "") -> None:
+    """One line to the person at the screen; a pipe gets it unbroken."""
+    screen.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 class Progress:
     """Shows a pipeline's folder while entered: a live table on a terminal, else a line where something changed."""
 

@@ -13,7 +13,7 @@ import labs
 from cluster import capacity, connect
 from labs.data import shards
 from pipelines import datasets
-from pipelines.display import Progress, screen, summarise, summary_table
+from pipelines.display import Progress, say, screen, summarise, summary_table
 from pipelines.graph import Graph, Interrupts, open_folder
 from pipelines.home import driver_lock, is_driven, read_record, reconcile, result
 from pipelines.plan import Planned, plan, resources
@@ -41,7 +41,7 @@ def run_pipeline(
             cluster = _connect(nodes, cluster)
             data = _prepare_data(home, nodes, interrupts)
         if data is None:
-            screen.print("interrupted while data were prepared; the same command continues")
+            say("interrupted while data were prepared; the same command continues")
             return {"pipeline": name, "run_id": None, "status": "KILLED", "seconds": 0.0, "nodes": []}, 130
         planned = plan(home, nodes, cluster, data, force=force)
         folder = open_folder(home, name, planned, spec)
@@ -115,7 +115,7 @@ def _run_graph(
 ) -> None:
     if all(result(p.folder) for p in planned.values()):
         if read_record(folder)["status"] == "FINISHED":
-            screen.print(f"pipeline {folder.name} has already finished; --force runs it again", markup=False)
+            say(f"pipeline {folder.name} has already finished; --force runs it again")
             return
     else:
         cluster = _connect([p.node for p in planned.values()], cluster)
@@ -148,7 +148,7 @@ class Mirroring:
             except StoreUnreachable as error:
                 wait = RETRY_STORE_S
                 if not warned:
-                    screen.print(f"warning: {error}. Training goes on; the next command, or `labs sync`, writes it.")
+                    say(f"warning: {error}. Training goes on; the next command, or `labs sync`, writes it.")
                     warned = True
 
     def _once(self) -> None:
@@ -161,7 +161,7 @@ class Mirroring:
 
 def _follow(folder: Path, interrupts: Interrupts) -> bool:
     """Show what another process does with the same pipeline until it ends; False if the view was interrupted."""
-    screen.print(f"another process runs {folder.name}; following it (Ctrl-C ends only this view)", markup=False)
+    say(f"another process runs {folder.name}; following it (Ctrl-C ends only this view)")
     with Progress(folder) as progress:
         while is_driven(folder) and not interrupts.count:
             progress.tick()
@@ -174,7 +174,7 @@ def _conclude(folder: Path, store: Store) -> tuple[dict[str, Any], int]:
     try:
         store.sync_all()
     except StoreUnreachable as error:
-        screen.print(f"warning: {error}. Nothing is lost: `labs sync` writes it when the store is back.")
+        say(f"warning: {error}. Nothing is lost: `labs sync` writes it when the store is back.")
     record = read_record(folder)
     folders = [str(folder), *(node["folder"] for node in record["nodes"].values())]
     summary = summarise(folder, {path: run_id(Path(path), store) for path in folders})
@@ -193,15 +193,13 @@ def show(summary: dict[str, Any], home: Path | None) -> None:
     for node in summary["nodes"]:
         if node["error"]:
             hint = f" (traceback: {node['folder']}/error.txt)" if (Path(node["folder"]) / "error.txt").exists() else ""
-            screen.print(f"{node['name']}: {node['error']}{hint}", style="red", markup=False)
+            say(f"{node['name']}: {node['error']}{hint}", style="red")
     where = f" --home {home}" if home else ""
     finished = [node for node in summary["nodes"] if node["status"] == "FINISHED" and node["run_id"]]
     if finished:
         first = finished[0]
-        screen.print(f"next: labs ui{where}", markup=False)
-        screen.print(f"      labs compare{where}", markup=False)
-        screen.print(
-            f"      labs deliver {first['lab']} --run {first['run_id'][:8]} --out delivered{where}", markup=False
-        )
+        say(f"next: labs ui{where}")
+        say(f"      labs compare{where}")
+        say(f"      labs deliver {first['lab']} --run {first['run_id'][:8]} --out delivered{where}", markup=False)
     if summary["status"] != "FINISHED":
-        screen.print("next: the same command again continues where this one ended")
+        say("next: the same command again continues where this one ended")

@@ -65,11 +65,12 @@ class Store:
             from mlflow.exceptions import MlflowException
 
             for noisy in ("mlflow", "alembic"):
-                logging.getLogger(noisy).setLevel(logging.ERROR)
+                logging.getLogger(noisy).setLevel(logging.CRITICAL)
             mlflow.set_tracking_uri(self.uri)
-            client = mlflow.MlflowClient(self.uri)
             local = self.uri.startswith("sqlite:")
+            # Two processes that make the schema of a fresh store at once break it.
             with locked(self.home / "mlflow.lock", "creating the MLflow store"):
+                client = mlflow.MlflowClient(self.uri)
                 found = client.get_experiment_by_name(EXPERIMENT)
                 if found is None:
                     with suppress(MlflowException):  # another machine made it in this moment

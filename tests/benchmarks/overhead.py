@@ -1,0 +1,271 @@
+"""`make bench`: what a lab costs beyond its own arithmetic, beside a stock Ray Train script and beside the bare loop.
+
+Every measurement is a process of its own, in the environment of a fresh shell, one after the other; README.md says
+what the figures mean.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import psutil
+from rich.console import Console
+
+import labs
+from labs import events
+from labs.data import shards
+from pipelines.home import read_record, records
+from tests.benchmarks.record import Figure, record
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 180.0
+"""Longest that one process may take."""
+END_S = 15.0
+"""Longest that Ray's processes may outlive the one that started them."""
+EPOCHS, PASSES = 8, 20
+STARTED = ("regression", "tiny")
+"""Lab and size whose start and epochs are timed: little arithmetic, so that little of it hides in the figures."""
+SPEED = ("cnn", "small")
+"""Lab and size whose samples per second are counted: enough arithmetic to fill a core."""
+SPEED_EPOCHS = 4
+NOT_FRESH = ("RAY_", "LABS_", "MLFLOW_", "OMP_", "MKL_", "PYTHONDONTWRITEBYTECODE")
+screen = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """When things happened in one process, in Unix seconds."""
+
+    called: float
+    """The command was started."""
+    ready: float
+    """Ray was up and the training was asked for."""
+    ended: float
+    """The command had ended."""
+    epochs: list[tuple[float, float]]
+    """Start and end of each epoch's body: training and validation, without what is done about their result."""
+
+    @property
+    def after_epochs(self) -> list[float]:
+        """Seconds between the end of an epoch's body and the start of the next one's."""
+        return [start - end for (_, end), (start, _) in pairwise(self.epochs)]
+
+
+def main() -> None:
+    """Measure, print a table, append to `results.jsonl`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.overhead", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="how often everything is measured (default 3)")
+    repeats = parser.parse_args().repeats
+    if repeats < 1:
+        parser.error("argument --repeats: at least 1 is right")
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        bench = Bench(Path(folder))
+        try:
+            bench.prepare()
+            figures = [*job_figures(bench, repeats), *speed_figures(bench, repeats)]
+        except Failed as error:
+            screen.print(f"error: {error}", markup=False)
+            sys.exit(1)
+    record(figures)
+
+
+def job_figures(bench: "Bench", repeats: int) -> list[Figure]:
+    """Start, epochs and the whole of a job: this program with few and with many checkpoints, and the stock script."""
+    stock, few, many = [], [], []
+    for number in range(1, repeats + 1):
+        stock.append(bench.stock(f"{number}/{repeats} stock TorchTrainer script"))
+        few.append(bench.lab(f"{number}/{repeats} labs train {STARTED[0]}", "pipelines.cli"))
+        many.append(bench.lab(f"{number}/{repeats} the same, a checkpoint each epoch", "tests.benchmarks.every_epoch"))
+    saved = EPOCHS // 2
+    with_checkpoint = [seconds for timed in stock for seconds in timed.after_epochs[:saved]]
+    without = [seconds for timed in stock for seconds in timed.after_epochs[saved:]]
+    return [
+        Figure("start/first_step_s", "s", [first_step(t, t.called) for t in few],
+               [first_step(t, t.called) for t in stock], "stock script, from its command"),
+        Figure("start/first_step_ray_up_s", "s", [first_step(t, t.ready) for t in few],
+               [first_step(t, t.ready) for t in stock], "stock script, from fit()"),
+        Figure("epoch/report_s", "s", flat(t.after_epochs for t in few), without, "report(metrics)"),
+        Figure("epoch/report_checkpoint_s", "s", flat(t.after_epochs for t in many), with_checkpoint,
+               "report(metrics, checkpoint)"),
+        Figure("job/total_s", "s", [t.ended - t.called for t in few], [t.ended - t.called for t in stock],
+               f"stock script, {EPOCHS} epochs"),
+    ]  # fmt: skip
+
+
+def speed_figures(bench: "Bench", repeats: int) -> list[Figure]:
+    """Samples/s of one Ray Train worker and of the bare loop, one thread each, measured in turn."""
+    ours, bare = [], []
+    for number in range(1, repeats + 1):
+        bare.append(bench.speed(f"{number}/{repeats} {SPEED[0]} bare", workers=0))
+        ours.append(bench.speed(f"{number}/{repeats} {SPEED[0]} on a Ray Train worker", workers=1))
+    return [Figure("worker/samples_per_s", "samples/s", ours, bare, f"bare loop, {SPEED[0]} {SPEED[1]}")]
+
+
+def first_step(timed: Timed, since: float) -> float:
+    """Seconds from then to the start of the first epoch, whose first step follows at once."""
+    return timed.epochs[0][0] - since
+
+
+class Failed(Exception):
+    """A measured process failed or took too long; the message has the end of what it said."""
+
+
+class Bench:
+    """Runs the measured processes, with all that they write below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.home, self.count = folder, folder / "home", 0
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_FRESH)}
+        # Where Ray and others put temporary files; the only thing that differs from a fresh shell.
+        self.environment = {**kept, "TMPDIR": str(folder), "RAY_TMPDIR": str(folder)}
+
+    def prepare(self) -> None:
+        """Data, the MLflow store, compiled bytecode and warm file caches: what stands from the second run on."""
+        self.run("warming up: Ray", "-c", "import ray.train.torch")
+        for lab, size in (STARTED, SPEED):
+            self.train(f"warming up: lab {lab}", "pipelines.cli", lab, size, epochs=1, workers=0)
+
+    def stock(self, what: str) -> Timed:
+        """Run the stock script on the rows that the lab trains on."""
+        folder = self.folder / f"stock-{self.count}"
+        folder.mkdir()
+        self.write_rows(folder)
+        script = str(Path(__file__).with_name("stock.py"))
+        called, ended = self.run(what, script, str(folder), str(EPOCHS), str(PASSES))
+        times = json.loads((folder / "times.json").read_text())
+        lines = (folder / "epochs.jsonl").read_text().splitlines()
+        return _checked(Timed(called, times["fit_called"], ended, [tuple(json.loads(line)) for line in lines]))
+
+    def write_rows(self, folder: Path) -> None:
+        """The lab's training and validation rows, as a file that needs nothing of this program."""
+        from labs.regression import split
+
+        record_ = next(record for _, record in records(self.home, "runs") if record["lab"] == STARTED[0])
+        data = Path(record_["data"]["packed"])
+        columns = shards.ArrowDataset(data, "train", ("inputs", "target")).columns
+        inputs, target = (column.all() for column in columns)
+        config = labs.get(STARTED[0]).resolve("simple", STARTED[1])
+        held_out = split(inputs, shards.manifest(data)["facts"]["states"], config, seed=0)
+        np.savez(
+            folder / "rows.npz",
+            training_inputs=inputs[~held_out].numpy(),
+            training_target=target[~held_out].numpy(),
+            inputs=inputs[held_out].numpy(),
+            target=target[held_out].numpy(),
+        )
+
+    def lab(self, what: str, module: str) -> Timed:
+        """Train the lab on one Ray Train worker."""
+        settings = {"epochs": EPOCHS, "passes": PASSES, "patience": EPOCHS}
+        folder, called, ended = self.train(what, module, *STARTED, workers=1, **settings)
+        # The graph starts once Ray is connected and everything is planned.
+        pipeline = read_record(Path(read_record(folder)["parent"]))
+        return _checked(Timed(called, pipeline["started"], ended, [_body(event) for event in _epochs(folder)]))
+
+    def speed(self, what: str, *, workers: int) -> float:
+        """Samples/s of a lab: median over the epochs."""
+        folder, _, _ = self.train(what, "pipelines.cli", *SPEED, workers=workers, epochs=SPEED_EPOCHS)
+        return median(event["metrics"]["perf/samples_per_s"] for event in _epochs(folder))
+
+    def train(
+        self, what: str, module: str, lab: str, size: str, *, workers: int, **settings: int
+    ) -> tuple[Path, float, float]:
+        """`labs train`, on CPUs; returns the run's folder, and when the command started and ended."""
+        fields = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+        where = ["--home", str(self.home), "--workers", str(workers), "--gpus-per-worker", "0", "--force"]
+        called, ended = self.run(
+            what, "-m", module, "train", lab, "--preset", "simple", "--size", size, *where, *fields
+        )
+        return list(records(self.home, "runs"))[-1][0], called, ended
+
+    def run(self, what: str, *arguments: str) -> tuple[float, float]:
+        """Run Python with these arguments to its end; returns when that started and ended.
+
+        Raises:
+            Failed: it ended with an error or not within the limit.
+        """
+        self.count += 1
+        log = self.folder / f"log-{self.count}.txt"
+        with log.open("w") as file:
+            start = time.time()
+            process = psutil.Popen(
+                [sys.executable, *arguments], cwd=ROOT, env=self.environment, stdout=file, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+            try:
+                code = process.wait(timeout=LIMIT_S)
+                ended = time.time()
+            except psutil.TimeoutExpired:
+                code = f"no end within {LIMIT_S:g} s"
+            finally:
+                end_all([process, *children(process)], wait_s=0)
+                end_all(self.left_over(), wait_s=END_S)
+        if code != 0:
+            raise Failed(f"{what}: {code}\n{log.read_text()[-3000:]}")
+        screen.print(f"{what}: {ended - start:.1f} s", markup=False)
+        return start, ended
+
+    def left_over(self) -> list[psutil.Process]:
+        """Processes that still carry this benchmark's folder in their environment or command."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.pid != os.getpid() and (
+                    process.environ().get("RAY_TMPDIR") == str(self.folder)
+                    or any(str(self.folder) in part for part in process.cmdline())
+                ):
+                    found.append(process)
+        return found
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    """Processes that this one and those started; none when it has ended."""
+    with suppress(psutil.Error):
+        return process.children(recursive=True)
+    return []
+
+
+def end_all(processes: list[psutil.Process], *, wait_s: float) -> None:
+    """Give the processes some time to end by themselves, then kill those that have not."""
+    _, alive = psutil.wait_procs(processes, timeout=wait_s)
+    for process in alive:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=END_S)
+
+
+def flat(lists: Iterable[list[float]]) -> list[float]:
+    """All values of several lists."""
+    return [value for values in lists for value in values]
+
+
+def _epochs(folder: Path) -> list[dict[str, Any]]:
+    """A run's events, without the last one, which has the final score."""
+    return [event for event in events.read(folder) if "time/epoch_s" in event["metrics"]]
+
+
+def _body(event: dict[str, Any]) -> tuple[float, float]:
+    """Start and end of an epoch's body: its event is written as it ends, and has its seconds."""
+    return event["time"] - event["metrics"]["time/epoch_s"], event["time"]
+
+
+def _checked(timed: Timed) -> Timed:
+    if len(timed.epochs) != EPOCHS:
+        raise Failed(f"{len(timed.epochs)} epochs were noted where {EPOCHS} were trained")
+    return timed
+
+
+if __name__ == "__main__":
+    main()
