@@ -200,6 +200,6 @@ def show(summary: dict[str, Any], home: Path | None) -> None:
         first = finished[0]
         say(f"next: labs ui{where}")
         say(f"      labs compare{where}")
-        say(f"      labs deliver {first['lab']} --run {first['run_id'][:8]} --out delivered{where}", markup=False)
+        say(f"      labs deliver {first['lab']} --run {first['run_id'][:8]} --out delivered{where}")
     if summary["status"] != "FINISHED":
         say("next: the same command again continues where this one ended")

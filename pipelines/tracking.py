@@ -92,9 +92,10 @@ class Store:
             return Mirror(self, folder).sync()
         except (MlflowException, OSError, sqlalchemy.exc.SQLAlchemyError) as error:
             self._client = None
-            raise StoreUnreachable(
-                f"MLflow store {self.shown_uri} can't be written: {first_line(error)[:200]}"
-            ) from error
+            why = first_line(error)[:300]
+            if password := urlsplit(self.uri).password:
+                why = why.replace(password, "***")
+            raise StoreUnreachable(f"MLflow store {self.shown_uri} can't be written: {why}") from None
 
     def sync_all(self) -> int:
         """Mirror every run and pipeline of the home folder, pipelines first; returns how many were incomplete."""

@@ -7,6 +7,7 @@ what the figures mean.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,9 +24,9 @@ import numpy as np
 import psutil
 from rich.console import Console
 
-import labs
-from labs import events
+from labs import events, regression
 from labs.data import shards
+from pipelines import datasets
 from pipelines.home import read_record, records
 from tests.benchmarks.record import Figure, record
 
@@ -34,9 +35,11 @@ LIMIT_S = 180.0
 """Longest that one process may take."""
 END_S = 15.0
 """Longest that Ray's processes may outlive the one that started them."""
+JOB = ("regression", "tiny")
+"""Lab and size of the job that the stock script does too: little arithmetic, so that it hides nothing."""
 EPOCHS, PASSES = 8, 20
-STARTED = ("regression", "tiny")
-"""Lab and size whose start and epochs are timed: little arithmetic, so that little of it hides in the figures."""
+SETTLED = 2
+"""Epochs before what they cost is counted: Ray Train takes the first report at once and polls from then on."""
 SPEED = ("cnn", "small")
 """Lab and size whose samples per second are counted: enough arithmetic to fill a core."""
 SPEED_EPOCHS = 4
@@ -58,6 +61,21 @@ class Timed:
     """Start and end of each epoch's body: training and validation, without what is done about their result."""
 
     @property
+    def start(self) -> float:
+        """Seconds from the command to the start of the first epoch, whose first step follows at once."""
+        return self.epochs[0][0] - self.called
+
+    @property
+    def start_ray_up(self) -> float:
+        """The same from when Ray was up."""
+        return self.epochs[0][0] - self.ready
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole command."""
+        return self.ended - self.called
+
+    @property
     def after_epochs(self) -> list[float]:
         """Seconds between the end of an epoch's body and the start of the next one's."""
         return [start - end for (_, end), (start, _) in pairwise(self.epochs)]
@@ -70,6 +88,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     if repeats < 1:
         parser.error("argument --repeats: at least 1 is right")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that everything is cleaned up
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder))
         try:
@@ -78,6 +97,8 @@ def main() -> None:
         except Failed as error:
             screen.print(f"error: {error}", markup=False)
             sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(130)
     record(figures)
 
 
@@ -86,22 +107,21 @@ def job_figures(bench: "Bench", repeats: int) -> list[Figure]:
     stock, few, many = [], [], []
     for number in range(1, repeats + 1):
         stock.append(bench.stock(f"{number}/{repeats} stock TorchTrainer script"))
-        few.append(bench.lab(f"{number}/{repeats} labs train {STARTED[0]}", "pipelines.cli"))
+        few.append(bench.lab(f"{number}/{repeats} labs train {JOB[0]}", "pipelines.cli"))
         many.append(bench.lab(f"{number}/{repeats} the same, a checkpoint each epoch", "tests.benchmarks.every_epoch"))
-    saved = EPOCHS // 2
-    with_checkpoint = [seconds for timed in stock for seconds in timed.after_epochs[:saved]]
-    without = [seconds for timed in stock for seconds in timed.after_epochs[saved:]]
+    called, ready = "stock script, from its command", "stock script, from fit()"
+    half = EPOCHS // 2  # of the stock script's epochs, the first half has checkpoints
+    with_checkpoint = flat(timed.after_epochs[SETTLED:half] for timed in stock)
+    without = flat(timed.after_epochs[half:] for timed in stock)
+    reports = flat(timed.after_epochs[SETTLED:] for timed in few)
+    saves = flat(timed.after_epochs[SETTLED:] for timed in many)
     return [
-        Figure("start/first_step_s", "s", [first_step(t, t.called) for t in few],
-               [first_step(t, t.called) for t in stock], "stock script, from its command"),
-        Figure("start/first_step_ray_up_s", "s", [first_step(t, t.ready) for t in few],
-               [first_step(t, t.ready) for t in stock], "stock script, from fit()"),
-        Figure("epoch/report_s", "s", flat(t.after_epochs for t in few), without, "report(metrics)"),
-        Figure("epoch/report_checkpoint_s", "s", flat(t.after_epochs for t in many), with_checkpoint,
-               "report(metrics, checkpoint)"),
-        Figure("job/total_s", "s", [t.ended - t.called for t in few], [t.ended - t.called for t in stock],
-               f"stock script, {EPOCHS} epochs"),
-    ]  # fmt: skip
+        Figure("start/first_step_s", "s", [t.start for t in few], [t.start for t in stock], called),
+        Figure("start/first_step_ray_up_s", "s", [t.start_ray_up for t in few], [t.start_ray_up for t in stock], ready),
+        Figure("epoch/report_s", "s", reports, without, "report(metrics)"),
+        Figure("epoch/report_checkpoint_s", "s", saves, with_checkpoint, "report(metrics, checkpoint)"),
+        Figure("job/total_s", "s", [t.total for t in few], [t.total for t in stock], "stock script, whole command"),
+    ]
 
 
 def speed_figures(bench: "Bench", repeats: int) -> list[Figure]:
@@ -111,11 +131,6 @@ def speed_figures(bench: "Bench", repeats: int) -> list[Figure]:
         bare.append(bench.speed(f"{number}/{repeats} {SPEED[0]} bare", workers=0))
         ours.append(bench.speed(f"{number}/{repeats} {SPEED[0]} on a Ray Train worker", workers=1))
     return [Figure("worker/samples_per_s", "samples/s", ours, bare, f"bare loop, {SPEED[0]} {SPEED[1]}")]
-
-
-def first_step(timed: Timed, since: float) -> float:
-    """Seconds from then to the start of the first epoch, whose first step follows at once."""
-    return timed.epochs[0][0] - since
 
 
 class Failed(Exception):
@@ -133,51 +148,47 @@ class Bench:
 
     def prepare(self) -> None:
         """Data, the MLflow store, compiled bytecode and warm file caches: what stands from the second run on."""
-        self.run("warming up: Ray", "-c", "import ray.train.torch")
-        for lab, size in (STARTED, SPEED):
+        for lab, size in (JOB, SPEED):
             self.train(f"warming up: lab {lab}", "pipelines.cli", lab, size, epochs=1, workers=0)
+        self.write_rows()
+        self.stock("warming up: stock TorchTrainer script", epochs=2)
 
-    def stock(self, what: str) -> Timed:
-        """Run the stock script on the rows that the lab trains on."""
-        folder = self.folder / f"stock-{self.count}"
-        folder.mkdir()
-        self.write_rows(folder)
-        script = str(Path(__file__).with_name("stock.py"))
-        called, ended = self.run(what, script, str(folder), str(EPOCHS), str(PASSES))
-        times = json.loads((folder / "times.json").read_text())
-        lines = (folder / "epochs.jsonl").read_text().splitlines()
-        return _checked(Timed(called, times["fit_called"], ended, [tuple(json.loads(line)) for line in lines]))
-
-    def write_rows(self, folder: Path) -> None:
+    def write_rows(self) -> None:
         """The lab's training and validation rows, as a file that needs nothing of this program."""
-        from labs.regression import split
-
-        record_ = next(record for _, record in records(self.home, "runs") if record["lab"] == STARTED[0])
-        data = Path(record_["data"]["packed"])
+        data = datasets.location(self.home, regression.LAB, JOB[1], None)
         columns = shards.ArrowDataset(data, "train", ("inputs", "target")).columns
         inputs, target = (column.all() for column in columns)
-        config = labs.get(STARTED[0]).resolve("simple", STARTED[1])
-        held_out = split(inputs, shards.manifest(data)["facts"]["states"], config, seed=0)
+        config = regression.LAB.resolve("simple", JOB[1])
+        held_out = regression.split(inputs, shards.manifest(data)["facts"]["states"], config, seed=0)
         np.savez(
-            folder / "rows.npz",
+            self.folder / "rows.npz",
             training_inputs=inputs[~held_out].numpy(),
             training_target=target[~held_out].numpy(),
             inputs=inputs[held_out].numpy(),
             target=target[held_out].numpy(),
         )
 
+    def stock(self, what: str, epochs: int = EPOCHS) -> Timed:
+        """Run the stock script on the rows that the lab trains on."""
+        out = self.folder / f"stock-{self.count}"
+        script, rows = Path(__file__).with_name("stock.py"), self.folder / "rows.npz"
+        called, ended = self.run(what, str(script), str(rows), str(out), str(epochs), str(PASSES))
+        noted = [json.loads(line) for line in (out / "epochs.jsonl").read_text().splitlines()]
+        times = json.loads((out / "times.json").read_text())
+        return checked(Timed(called, times["fit_called"], ended, [(start, end) for start, end in noted]), epochs)
+
     def lab(self, what: str, module: str) -> Timed:
         """Train the lab on one Ray Train worker."""
         settings = {"epochs": EPOCHS, "passes": PASSES, "patience": EPOCHS}
-        folder, called, ended = self.train(what, module, *STARTED, workers=1, **settings)
-        # The graph starts once Ray is connected and everything is planned.
+        folder, called, ended = self.train(what, module, *JOB, workers=1, **settings)
+        # The pipeline's record has when its graph started: Ray was connected then, and everything planned.
         pipeline = read_record(Path(read_record(folder)["parent"]))
-        return _checked(Timed(called, pipeline["started"], ended, [_body(event) for event in _epochs(folder)]))
+        return checked(Timed(called, pipeline["started"], ended, [body(event) for event in epochs_of(folder)]), EPOCHS)
 
     def speed(self, what: str, *, workers: int) -> float:
         """Samples/s of a lab: median over the epochs."""
         folder, _, _ = self.train(what, "pipelines.cli", *SPEED, workers=workers, epochs=SPEED_EPOCHS)
-        return median(event["metrics"]["perf/samples_per_s"] for event in _epochs(folder))
+        return median(event["metrics"]["perf/samples_per_s"] for event in epochs_of(folder))
 
     def train(
         self, what: str, module: str, lab: str, size: str, *, workers: int, **settings: int
@@ -199,6 +210,7 @@ class Bench:
         self.count += 1
         log = self.folder / f"log-{self.count}.txt"
         with log.open("w") as file:
+            code: int | str
             start = time.time()
             process = psutil.Popen(
                 [sys.executable, *arguments], cwd=ROOT, env=self.environment, stdout=file, stderr=subprocess.STDOUT,
@@ -251,19 +263,20 @@ def flat(lists: Iterable[list[float]]) -> list[float]:
     return [value for values in lists for value in values]
 
 
-def _epochs(folder: Path) -> list[dict[str, Any]]:
+def epochs_of(folder: Path) -> list[dict[str, Any]]:
     """A run's events, without the last one, which has the final score."""
     return [event for event in events.read(folder) if "time/epoch_s" in event["metrics"]]
 
 
-def _body(event: dict[str, Any]) -> tuple[float, float]:
-    """Start and end of an epoch's body: its event is written as it ends, and has its seconds."""
+def body(event: dict[str, Any]) -> tuple[float, float]:
+    """Start and end of an epoch's body: its event is made as it ends, and has its seconds."""
     return event["time"] - event["metrics"]["time/epoch_s"], event["time"]
 
 
-def _checked(timed: Timed) -> Timed:
-    if len(timed.epochs) != EPOCHS:
-        raise Failed(f"{len(timed.epochs)} epochs were noted where {EPOCHS} were trained")
+def checked(timed: Timed, epochs: int) -> Timed:
+    """What was timed, after making sure that all epochs were."""
+    if len(timed.epochs) != epochs:
+        raise Failed(f"{len(timed.epochs)} epochs were noted where {epochs} were trained")
     return timed
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -65,20 +66,21 @@ def line(figure: Figure) -> dict[str, Any]:
 
 def table(figures: Iterable[Figure]) -> Table:
     """The figures with medians, and the smallest and largest value that each median stands for."""
-    made = Table("figure", "unit", title="median (smallest - largest)", title_justify="left")
-    for column in ("ours", "reference", "ours / reference"):
-        made.add_column(column, justify="right")
+    made = Table(box=box.SIMPLE_HEAD, title="median (smallest-largest)", title_justify="left")
+    made.add_column("figure", no_wrap=True)
+    for column in ("ours", "reference", "ratio"):
+        made.add_column(column, justify="right", no_wrap=True)
     made.add_column("the reference is")
     for figure in figures:
         values, references = spread(figure.values), spread(figure.references)
-        made.add_row(figure.name, figure.unit, values, references, f"{figure.ratio:.3g}", figure.beside)
+        made.add_row(figure.name, values, references, f"{_digits(figure.ratio)}", figure.beside)
     return made
 
 
 def spread(values: list[float]) -> str:
     """Median, smallest and largest value."""
     middle, low, high = (_digits(value) for value in (median(values), min(values), max(values)))
-    return f"{middle} ({low} - {high})"
+    return f"{middle} ({low}-{high})"
 
 
 def machine() -> dict[str, Any]:
@@ -94,5 +96,5 @@ def _cpu_model() -> str:
 
 
 def _digits(value: float) -> str:
-    """Three significant digits at least, without an exponent."""
+    """Three significant digits, without an exponent for large numbers."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -3,11 +3,11 @@
 It trains the network of lab `regression` at preset `simple` on the same rows, with the same batch size, optimiser and
 number of passes, and uses nothing of this program. It writes down when things happen:
 
-    python stock.py FOLDER EPOCHS PASSES
+    python stock.py ROWS OUT EPOCHS PASSES
 
-`FOLDER/rows.npz` has the rows; `FOLDER/epochs.jsonl` gets the start and the end of each epoch's body, and
-`FOLDER/times.json` when `fit()` was called and returned. The first half of the epochs report their metrics with a
-checkpoint, the other half without.
+`ROWS` is an .npz file; `OUT/epochs.jsonl` gets the start and the end of each epoch's body, and `OUT/times.json` when
+`fit()` was called and returned. The first half of the epochs report their metrics with a checkpoint, as taught; the
+other half without, to tell the two apart.
 """
 
 import json
@@ -28,8 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def loop(settings: dict) -> None:
-    folder = Path(settings["folder"])
-    rows = {name: torch.from_numpy(values) for name, values in np.load(folder / "rows.npz").items()}
+    rows = {name: torch.from_numpy(values) for name, values in np.load(settings["rows"]).items()}
     training = TensorDataset(rows["training_inputs"], rows["training_target"])
     batches = prepare_data_loader(DataLoader(training, batch_size=256, shuffle=True))
     validation = prepare_data_loader(DataLoader(TensorDataset(rows["inputs"], rows["target"]), batch_size=1024))
@@ -47,7 +46,7 @@ def loop(settings: dict) -> None:
                 loss.backward()
                 optimizer.step()
         metrics = {"loss": loss.item(), "mse": evaluate(model, validation)}
-        note(folder, start, time.time())
+        note(Path(settings["out"]), start, time.time())
         if epoch < settings["epochs"] // 2:
             with tempfile.TemporaryDirectory() as saved:
                 state = {"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
@@ -66,23 +65,24 @@ def evaluate(model: nn.Module, validation: DataLoader) -> float:
     return total / count
 
 
-def note(folder: Path, start: float, end: float) -> None:
-    with (folder / "epochs.jsonl").open("a") as file:
+def note(out: Path, start: float, end: float) -> None:
+    with (out / "epochs.jsonl").open("a") as file:
         file.write(json.dumps([start, end]) + "\n")
 
 
-def main(folder: Path, epochs: int, passes: int) -> None:
+def main(rows: Path, out: Path, epochs: int, passes: int) -> None:
+    out.mkdir()
     ray.init()
     trainer = TorchTrainer(
         loop,
-        train_loop_config={"folder": str(folder), "epochs": epochs, "passes": passes},
+        train_loop_config={"rows": str(rows), "out": str(out), "epochs": epochs, "passes": passes},
         scaling_config=ScalingConfig(num_workers=1),
-        run_config=RunConfig(name="stock", storage_path=str(folder)),
+        run_config=RunConfig(name="stock", storage_path=str(out)),
     )
     called = time.time()
     trainer.fit()
-    (folder / "times.json").write_text(json.dumps({"fit_called": called, "fit_returned": time.time()}))
+    (out / "times.json").write_text(json.dumps({"fit_called": called, "fit_returned": time.time()}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
