@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -340,9 +341,10 @@ def _run(
 
     where = find_home(home)
     found = Store(where, store)
-    summary, code = execute.run_pipeline(where, name, nodes, found, spec=spec, force=force)
-    if summary["nodes"]:
-        execute.show(summary, home)
+    with redirect_stdout(sys.stderr):  # Ray prints what it has to say about lost workers to standard output
+        summary, code = execute.run_pipeline(where, name, nodes, found, spec=spec, force=force)
+        if summary["nodes"]:
+            execute.show(summary, home)
     return summary, code
 
 

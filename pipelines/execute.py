@@ -4,9 +4,11 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import Timeout
 
 import labs
@@ -36,7 +38,7 @@ def run_pipeline(
     reconcile(home)
     cluster = _check_fits(nodes)
     data = _found_data(home, nodes)
-    with Interrupts(at_once=lambda: os._exit(130)) as interrupts:
+    with Interrupts(at_once=_end_at_once) as interrupts:
         if data is None:
             cluster = _connect(nodes, cluster)
             data = _prepare_data(home, nodes, interrupts)
@@ -52,6 +54,14 @@ def run_pipeline(
             if not _follow(folder, interrupts):
                 return summarise(folder, {}), 130
     return _conclude(folder, store)
+
+
+def _end_at_once() -> None:
+    """Leave without waiting, and leave no process of a Ray that this one has started."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(130)
 
 
 def _check_fits(nodes: Iterable[Node]) -> capacity.Resources:

@@ -95,7 +95,7 @@ def main() -> None:
             bench.prepare()
             figures = [*job_figures(bench, repeats), *speed_figures(bench, repeats)]
         except Failed as error:
-            screen.print(f"error: {error}", markup=False)
+            screen.print(f"error: {error}", markup=False, soft_wrap=True)
             sys.exit(1)
         except KeyboardInterrupt:
             sys.exit(130)
@@ -148,8 +148,8 @@ class Bench:
 
     def prepare(self) -> None:
         """Data, the MLflow store, compiled bytecode and warm file caches: what stands from the second run on."""
-        for lab, size in (JOB, SPEED):
-            self.train(f"warming up: lab {lab}", "pipelines.cli", lab, size, epochs=1, workers=0)
+        for job in (JOB, SPEED):
+            self.train(f"warming up: lab {job[0]}", "pipelines.cli", job, {"epochs": 1}, workers=0)
         self.write_rows()
         self.stock("warming up: stock TorchTrainer script", epochs=2)
 
@@ -158,7 +158,7 @@ class Bench:
         data = datasets.location(self.home, regression.LAB, JOB[1], None)
         columns = shards.ArrowDataset(data, "train", ("inputs", "target")).columns
         inputs, target = (column.all() for column in columns)
-        config = regression.LAB.resolve("simple", JOB[1])
+        config = regression.RegressionConfig.model_validate({})  # of size and preset, nothing changes the rows
         held_out = regression.split(inputs, shards.manifest(data)["facts"]["states"], config, seed=0)
         np.savez(
             self.folder / "rows.npz",
@@ -180,25 +180,25 @@ class Bench:
     def lab(self, what: str, module: str) -> Timed:
         """Train the lab on one Ray Train worker."""
         settings = {"epochs": EPOCHS, "passes": PASSES, "patience": EPOCHS}
-        folder, called, ended = self.train(what, module, *JOB, workers=1, **settings)
+        folder, called, ended = self.train(what, module, JOB, settings, workers=1)
         # The pipeline's record has when its graph started: Ray was connected then, and everything planned.
         pipeline = read_record(Path(read_record(folder)["parent"]))
         return checked(Timed(called, pipeline["started"], ended, [body(event) for event in epochs_of(folder)]), EPOCHS)
 
     def speed(self, what: str, *, workers: int) -> float:
         """Samples/s of a lab: median over the epochs."""
-        folder, _, _ = self.train(what, "pipelines.cli", *SPEED, workers=workers, epochs=SPEED_EPOCHS)
-        return median(event["metrics"]["perf/samples_per_s"] for event in epochs_of(folder))
+        folder, _, _ = self.train(what, "pipelines.cli", SPEED, {"epochs": SPEED_EPOCHS}, workers=workers)
+        return float(median(event["metrics"]["perf/samples_per_s"] for event in epochs_of(folder)))
 
     def train(
-        self, what: str, module: str, lab: str, size: str, *, workers: int, **settings: int
+        self, what: str, module: str, job: tuple[str, str], settings: dict[str, int], *, workers: int
     ) -> tuple[Path, float, float]:
         """`labs train`, on CPUs; returns the run's folder, and when the command started and ended."""
+        lab, size = job
         fields = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         where = ["--home", str(self.home), "--workers", str(workers), "--gpus-per-worker", "0", "--force"]
-        called, ended = self.run(
-            what, "-m", module, "train", lab, "--preset", "simple", "--size", size, *where, *fields
-        )
+        command = ["-m", module, "train", lab, "--preset", "simple", "--size", size]
+        called, ended = self.run(what, *command, *where, *fields)
         return list(records(self.home, "runs"))[-1][0], called, ended
 
     def run(self, what: str, *arguments: str) -> tuple[float, float]:

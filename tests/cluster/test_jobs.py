@@ -1,5 +1,6 @@
 """Jobs on a real, token-protected Ray head node, with a stand-in for the program's packages."""
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,9 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -98,8 +101,12 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
             time.sleep(0.2)
         yield head
     finally:
-        process.terminate()  # Ray ends its own, which are not all in the group
-        process.wait(timeout=30)
+        family = psutil.Process(process.pid).children(recursive=True)  # not all are in the group
+        process.terminate()
+        _, alive = psutil.wait_procs([psutil.Process(process.pid), *family], timeout=15)
+        for left in alive:
+            left.kill()
+        process.wait(timeout=15)
         shutil.rmtree(temp, ignore_errors=True)
 
 
@@ -196,3 +203,44 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(jobs.ClusterError, match="no package labs, pipelines, cluster in"):
         jobs.submit(["list"], address="http://127.0.0.1:1", code=tmp_path)
+
+
+@pytest.mark.slow
+def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head: Head, tmp_path: Path) -> None:
+    """The whole way: `labs submit` from another directory, the real program, a second submit after an edit."""
+    code, elsewhere = tmp_path / "code", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("labs", "pipelines", "cluster"):
+        shutil.copytree(ROOT / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", code)
+    train = ["train", "regression", "--preset", "strong", "--size", "tiny", "--json"]
+
+    def labs(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines.cli", *arguments],
+            env=head.env | {"PYTHONPATH": str(code), "LABS_HOME": str(tmp_path / "local")},
+            cwd=elsewhere,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    def document(log: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(log[log.index("\n{\n") : log.rindex("}") + 1])
+        return found
+
+    local = json.loads(labs(*train, "--workers", "0"))
+    first = document(labs("submit", "--address", head.address, "--", *train))
+    with (code / "pipelines" / "display.py").open("a") as file:
+        file.write("\nEDITED = True\n")
+    second_log = labs("submit", "--address", head.address, "--", *train)
+    timeless = [
+        {name: value for name, value in run["metrics"].items() if not name.startswith(("time/", "perf/"))}
+        for run in (local, first)
+    ]
+    assert timeless[0] == timeless[1]
+    assert "has already finished" in second_log
+    assert document(second_log)["run_id"] == first["run_id"]
+    assert (head.home / ".labs" / "mlflow.db").exists()
