@@ -77,6 +77,8 @@ def work(job: Job, **run_options: Any) -> Outcome:
     except Interrupted:
         return "KILLED"
     except Exception as error:  # whatever the lab raises is the user's to read, with its traceback
+        if run.world_size > 1 and lost_peer(error):
+            raise
         events.write_text(job.folder / "error.txt", f"{first_line(error)}\n\n{describe(error)}")
         if run.world_size == 1:
             return "FAILED"
@@ -91,6 +93,13 @@ def run_bare(job: Job) -> Outcome:
     """
     with BARE:
         return work(job)
+
+
+def lost_peer(error: BaseException) -> bool:
+    """Whether a collective failed because another worker is gone, which starting the workers again can mend."""
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or any(word in str(error) for word in ("gloo/", "NCCL"))
 
 
 def first_line(error: BaseException) -> str:

@@ -150,3 +150,12 @@ def test_a_killed_rl_task_is_started_again_and_its_step_count_continues(home: Pa
     assert len(steps) == 20
     assert steps == sorted(set(steps))
     assert document["metrics"]["train/env_steps"] == steps[-1]
+
+
+def test_an_error_of_the_labs_own_is_not_tried_again(home: Path, labs_process: Start) -> None:
+    """Both workers raise, and each sees the other go: the lab's error is what the user has to see, once."""
+    process = labs_process("train", "regression", "--size", "tiny", "--workers", "2", "--set", "hidden=[-1]")
+    _, err = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1
+    assert "negative dimension -1" in err
+    assert "Traceback" in (run_folder(home) / "error.txt").read_text()

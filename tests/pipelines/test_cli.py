@@ -40,6 +40,11 @@ BAD = {
     "no config file": (("train", "regression", "--config", "gone.yaml"), "gone.yaml does not exist"),
     "negative workers": (("train", "regression", "--workers", "-1"), "'--workers' is -1"),
     "too many workers": (("train", "regression", "--workers", "9999"), "9999 CPUs, the cluster has"),
+    "uneven batch": (
+        ("train", "regression", "--workers", "2", "--set", "batch_size=7"),
+        "batch size 7 can't be split evenly between 2 workers",
+    ),
+    "rl with workers": (("train", "rl", "--workers", "2"), "scales by its config (num_env_runners), not by workers"),
     "too many GPUs": (("train", "regression", "--gpus-per-worker", "64"), "64 GPUs, the cluster has"),
     "no data folder": (("train", "regression", "--data", "gone"), "gone does not exist"),
     "no spec": (("pipeline", "run", "gone.yaml"), "gone.yaml does not exist"),
