@@ -34,7 +34,8 @@ from labs.data import food, shards
 from labs.lab import Config, Lab, Metric
 from labs.nn.augmentation import augment
 from labs.nn.residual import ResidualNet
-from labs.run import Run, load_shape, load_weights
+from labs.run import Run
+from labs.weights import load_shape, load_weights
 
 METRIC = Metric("accuracy", "max", "", {"simple": 0.50099, "medium": 0.73207, "strong": 0.81872, "boss": 0.88446})
 

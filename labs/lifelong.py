@@ -37,7 +37,8 @@ from torchvision.transforms.v2 import functional as images_of
 from labs.data import digits, shards
 from labs.figures.lifelong import accuracy_curve
 from labs.lab import Config, Lab, Metric
-from labs.run import Run, load_weights
+from labs.run import Run
+from labs.weights import load_weights
 
 METRIC = Metric("accuracy", "max")
 ANGLES = [0.0, 20.0, 40.0, 60.0, 80.0]

@@ -30,7 +30,8 @@ from torch.utils.data import TensorDataset
 from labs.data import shards, survey
 from labs.errors import BadInput
 from labs.lab import Config, Lab, Metric
-from labs.run import Run, load_shape, load_weights
+from labs.run import Run
+from labs.weights import load_shape, load_weights
 
 METRIC = Metric("mse", "min", "squared %", {"simple": 2.28371, "medium": 1.49430, "strong": 1.05728, "boss": 0.86161})
 

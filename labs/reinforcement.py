@@ -31,7 +31,8 @@ from torch import nn
 
 from labs.lab import Config, Lab, Metric
 from labs.rl import game
-from labs.run import Run, load_weights
+from labs.run import Run
+from labs.weights import load_weights
 
 METRIC = Metric("return", "max", "points")
 """No thresholds: the course published none. 200 counts as solved."""

@@ -3,7 +3,6 @@
 import json
 import random
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_map
@@ -20,6 +19,7 @@ from torch.utils.data import Dataset
 
 from labs import checkpoint, events
 from labs.loader import Loader, ShardedBatches
+from labs.weights import SHAPE, WEIGHTS, unwrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=nn.Module)
 SAVE_EVERY_S = 10.0
 """Seconds between two checkpoints; what a killed run has to do again at most, plus one epoch."""
-WEIGHTS = "weights.safetensors"
-SHAPE = "shape.json"
 STOP = "stop"
 """A file of this name in a run's folder asks the run to save and end after the current epoch."""
 
@@ -329,28 +327,6 @@ class Run:
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The module inside `Run.wrap`'s DDP, or the model itself."""
-    return cast(nn.Module, model.module) if isinstance(model, DistributedDataParallel) else model
-
-
-def load_weights(folder: Path, model: M) -> M:
-    """The model with the weights of a finished run's folder, in eval mode."""
-    model.load_state_dict(load_file(folder / WEIGHTS))
-    return model.eval()
-
-
-def load_shape(folder: Path) -> dict[str, Any]:
-    """What `Run.write_shape` wrote."""
-    shape: dict[str, Any] = json.loads((folder / SHAPE).read_text())
-    return shape
-
-
-def describe(error: BaseException) -> str:
-    """An error with its traceback, as text for the run's folder."""
-    return "".join(traceback.format_exception(error))
 
 
 def _autocast(forward: Callable[..., Any]) -> Callable[..., Any]:

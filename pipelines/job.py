@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import traceback
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -57,7 +58,7 @@ def work(job: Job, **run_options: Any) -> Outcome:
     import torch
 
     import labs
-    from labs.run import Interrupted, Run, describe
+    from labs.run import Interrupted, Run
 
     if (job.folder / "error.txt").exists():
         return "FAILED"
@@ -79,7 +80,7 @@ def work(job: Job, **run_options: Any) -> Outcome:
     except Exception as error:  # whatever the lab raises is the user's to read, with its traceback
         if run.world_size > 1 and lost_peer(error):
             raise
-        events.write_text(job.folder / "error.txt", f"{first_line(error)}\n\n{describe(error)}")
+        events.write_text(job.folder / "error.txt", f"{first_line(error)}\n\n{traceback.format_exc()}")
         if run.world_size == 1:
             return "FAILED"
         raise

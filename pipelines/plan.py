@@ -40,9 +40,6 @@ def resources(node: Node, cluster: capacity.Resources) -> tuple[float, capacity.
     workers = max(1, wanted.workers)
     if lab.placement == "rllib" and workers > 1:
         raise BadInput(f"node {node.name}: lab {node.lab} scales by its config (num_env_runners), not by workers")
-    batch = getattr(node.config, "batch_size", workers)
-    if batch % workers:
-        raise BadInput(f"node {node.name}: batch size {batch} can't be split evenly between {workers} workers")
     if gpus is None:
         # RLlib's networks are so small that a GPU is only worth it where asked for.
         gpus = 1.0 if lab.placement == "train" and cluster.gpus >= workers else 0.0
@@ -50,6 +47,9 @@ def resources(node: Node, cluster: capacity.Resources) -> tuple[float, capacity.
     needed = capacity.Resources(cpus=cpus, gpus=gpus * workers)
     plural = "worker" if workers == 1 else "workers"
     capacity.require(f"node {node.name} (lab {node.lab}) with {workers} {plural}", needed, cluster)
+    batch = getattr(node.config, "batch_size", workers)
+    if batch % workers:
+        raise BadInput(f"node {node.name}: batch size {batch} can't be split evenly between {workers} workers")
     return gpus, needed
 
 

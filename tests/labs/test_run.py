@@ -16,7 +16,8 @@ from labs import events
 from labs.errors import BadInput
 from labs.lab import Metric
 from labs.loader import ShardedBatches
-from labs.run import STOP, Interrupted, Run, unwrap
+from labs.run import STOP, Interrupted, Run
+from labs.weights import unwrap
 
 METRIC = Metric("loss", "min")
 

@@ -1,0 +1,205 @@
+"""`labs train`, `pipeline run`, `pipeline plan` and `status`."""
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.commands.options import Force, Home, Json, LabName, Spec, StoreUri, print_json, print_table
+
+pipeline_app = typer.Typer(help="Run and plan pipelines of labs.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the program's."""
+    app.command()(train)
+    app.command()(status)
+    app.add_typer(pipeline_app, name="pipeline")
+
+
+def train(
+    lab: LabName,
+    preset: Annotated[str | None, typer.Option(help="Rung of the ladder; the first one by default.")] = None,
+    size: Annotated[str, typer.Option(help="tiny, small or course.")] = "small",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Config field, as field=value.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of config fields.")] = None,
+    workers: Annotated[int, typer.Option(help="Ray Train workers; 0 trains in this process, without Ray.")] = 1,
+    gpus_per_worker: Annotated[float | None, typer.Option(help="One if the cluster has GPUs, by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Folder in the course's format; embedded data by default.")] = None,
+    store: StoreUri = None,
+    home: Home = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Train one lab (and what it needs); the same command again continues, or says that it has finished."""
+    import labs
+    from labs.errors import BadInput
+    from pipelines.spec import Node, Resources, default_needs
+
+    if workers < 0:
+        raise BadInput(f"field '--workers' is {workers}: at least 0 is right")
+    if gpus_per_worker is not None and gpus_per_worker < 0:
+        raise BadInput(f"field '--gpus-per-worker' is {gpus_per_worker}: at least 0 is right")
+    found = labs.get(lab)
+    preset = preset or next(iter(found.presets))
+    resolved = found.resolve(preset, size, _overrides(config, set_ or []))
+    node = Node(
+        lab,
+        lab,
+        preset,
+        size,
+        resolved,
+        seed,
+        resources=Resources(workers=workers, gpus_per_worker=gpus_per_worker),
+        data=data and data.resolve(),
+    )
+    summary, code = _run(home, store, f"train-{lab}", default_needs(node), force=force)
+    if as_json:
+        own = next((row for row in summary["nodes"] if row["name"] == lab), None)
+        print_json(_train_document(node, summary, own))
+    raise typer.Exit(code)
+
+
+@pipeline_app.command("run")
+def pipeline_run(
+    spec: Spec = None,
+    only: Annotated[str | None, typer.Option(help="Only this node and what it needs.", metavar="NODE")] = None,
+    store: StoreUri = None,
+    home: Home = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Run a pipeline; the same command again continues, or says that it has finished."""
+    from pipelines.spec import COURSE
+
+    name, nodes = _nodes(spec, only)
+    text = (spec or COURSE).read_text()
+    summary, code = _run(home, store, name, nodes, spec=text, force=force)
+    if as_json:
+        print_json(summary)
+    raise typer.Exit(code)
+
+
+@pipeline_app.command("plan")
+def pipeline_plan(
+    spec: Spec = None,
+    only: Annotated[str | None, typer.Option(help="Only this node and what it needs.", metavar="NODE")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a pipeline would do: what is cached, what each node takes, how long it lasts."""
+    from cluster import capacity
+    from pipelines.home import find_home
+    from pipelines.lookup import plan_document
+
+    document = plan_document(find_home(home), _nodes(spec, only)[1], capacity.local())
+    if as_json:
+        return print_json(document)
+    from pipelines.display import clock, rows_table, say
+
+    columns = {"name": "node", "cached": "cached", "seconds": "seconds", "resources": "resources"}
+    print_table(rows_table(document["nodes"], columns))
+    fits = "fits" if document["fits"] else "does not fit"
+    say(f"about {clock(document['makespan_s'])} (no schedule takes less than {clock(document['bound_s'])}); {fits}")
+    for fault in document["faults"]:
+        say(fault, "red")
+
+
+def status(
+    pipeline: Annotated[str | None, typer.Argument(help="Its name; the newest pipeline by default.")] = None,
+    store: StoreUri = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show the newest pipeline of the home folder, or the newest of a name."""
+    from pipelines.home import find_home
+    from pipelines.lookup import newest_pipeline
+    from pipelines.tracking import Store
+
+    where = find_home(home)
+    summary = newest_pipeline(where, pipeline, Store(where, store))
+    if as_json:
+        return print_json(summary)
+    from pipelines.display import screen, summary_table
+
+    screen.print(summary_table(summary))
+
+
+def _run(
+    home: Path | None, store: str | None, name: str, nodes: list[Any], *, spec: str = "", force: bool
+) -> tuple[dict[str, Any], int]:
+    from pipelines import execute
+    from pipelines.home import find_home
+    from pipelines.tracking import Store
+
+    where = find_home(home)
+    found = Store(where, store)
+    with redirect_stdout(sys.stderr):  # Ray prints what it has to say about lost workers to standard output
+        summary, code = execute.run_pipeline(where, name, nodes, found, spec=spec, force=force)
+        if summary["nodes"]:
+            execute.show(summary, home)
+    return summary, code
+
+
+def _nodes(spec: Path | None, only: str | None) -> tuple[str, list[Any]]:
+    """Name and nodes of a spec; with `only`, that node and what it needs."""
+    from labs.errors import BadInput, choices
+    from pipelines.spec import COURSE, read_spec
+
+    name, nodes = read_spec(spec or COURSE)
+    if only is None:
+        return name, nodes
+    by_name = {node.name: node for node in nodes}
+    if only not in by_name:
+        raise BadInput(f"no node {only!r} in pipeline {name}: {choices(by_name, only)}")
+    wanted = {only}
+    for node in reversed(nodes):
+        if node.name in wanted:
+            wanted.update(node.needs.values())
+    return f"{name}-{only}", [node for node in nodes if node.name in wanted]
+
+
+def _overrides(config: Path | None, assignments: list[str]) -> dict[str, Any]:
+    """Config fields of a YAML file, then of `--set field=value`; values are read as YAML."""
+    import yaml
+
+    from labs.errors import BadInput
+
+    fields: dict[str, Any] = {}
+    if config is not None:
+        if not config.is_file():
+            raise BadInput(f"config file {config} does not exist")
+        loaded = yaml.safe_load(config.read_text()) or {}
+        if not isinstance(loaded, dict):
+            raise BadInput(f"config file {config} must hold 'field: value' lines")
+        fields.update(loaded)
+    for assignment in assignments:
+        name, sign, value = assignment.partition("=")
+        if not sign:
+            raise BadInput(f"--set {assignment!r} must be field=value")
+        fields[name] = _value(value)
+    return fields
+
+
+def _value(text: str) -> Any:
+    """A value as YAML reads it, and 1e-3 as a number too, which YAML 1.1 takes for a word."""
+    import yaml
+
+    try:
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _train_document(node: Any, summary: dict[str, Any], own: dict[str, Any] | None) -> dict[str, Any]:
+    from pipelines.home import result
+
+    document = {"lab": node.lab, "preset": node.preset, "size": node.size, "seed": node.seed}
+    document["status"] = own["status"] if own else summary["status"]
+    document["run_id"] = own["run_id"] if own else None
+    document["metrics"] = result(Path(own["folder"])).get("metrics", {}) if own else {}
+    document["seconds"] = own["seconds"] if own else summary["seconds"]
+    return document
