@@ -36,7 +36,9 @@ def run_pipeline(
         The summary (`summarise`) and the exit code.
     """
     reconcile(home)
-    cluster = _check_fits(nodes)
+    cluster = cluster_resources()
+    for node in nodes:
+        resources(node, cluster)
     data = _found_data(home, nodes)
     with Interrupts(at_once=_end_at_once) as interrupts:
         if data is None:
@@ -64,12 +66,9 @@ def _end_at_once() -> None:
     os._exit(130)
 
 
-def _check_fits(nodes: Iterable[Node]) -> capacity.Resources:
-    """The cluster's resources, after making sure that each node can ever fit; without starting Ray."""
-    cluster = connect.connect() if os.environ.get("RAY_ADDRESS") else capacity.local()
-    for node in nodes:
-        resources(node, cluster)
-    return cluster
+def cluster_resources() -> capacity.Resources:
+    """What the cluster of RAY_ADDRESS, or else this machine, has in all; starts no Ray."""
+    return connect.connect() if os.environ.get("RAY_ADDRESS") else capacity.total()
 
 
 def _connect(nodes: Iterable[Node], cluster: capacity.Resources) -> capacity.Resources:

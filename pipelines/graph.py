@@ -3,6 +3,7 @@
 The pipeline's folder records each node's status; whoever shows the pipeline, in this process or another, reads it.
 """
 
+import hashlib
 import signal
 import threading
 import time
@@ -144,7 +145,7 @@ class Graph:
             lock.release()
 
     def _execute(self, name: str, planned: Planned) -> None:
-        begin(self.folder.parent.parent, planned, self.folder)
+        begin(planned, self.folder)
         for left_over in (STOP, ABORT, "error.txt"):
             (planned.folder / left_over).unlink(missing_ok=True)
         snapshot.write_environment(planned.folder)
@@ -218,8 +219,6 @@ def place(planned: Planned) -> Outcome:
 
 def open_folder(home: Path, name: str, planned: Mapping[str, Planned], spec: str) -> Path:
     """The pipeline's folder: the same for the same nodes with the same fingerprints and attempts, whenever asked."""
-    import hashlib
-
     runs = {node: p.folder.name for node, p in planned.items()}
     digest = hashlib.sha256(f"{name}{sorted(runs.items())}".encode()).hexdigest()[:12]
     folder = home / "pipelines" / f"{name}-{digest}"

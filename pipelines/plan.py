@@ -115,7 +115,7 @@ def attempt(base: Path, *, force: bool) -> Path:
     return _numbered(base, number + 1) if force and result(newest) else newest
 
 
-def begin(home: Path, planned: Planned, parent: Path) -> None:
+def begin(planned: Planned, parent: Path) -> None:
     """Write the record of a run that has none yet: who it is, for whoever looks at the folder."""
     node, job = planned.node, planned.job
     if (planned.folder / "record.json").exists():

@@ -1,5 +1,6 @@
 """What of a run's folder, its code and its environment goes into the store."""
 
+import getpass
 import json
 import platform
 import subprocess
@@ -53,6 +54,9 @@ def code_version() -> dict[str, str]:
         "labs.version": metadata.version("ml-labs") if _installed("ml-labs") else "source",
         "labs.python": platform.python_version(),
         **{f"labs.{name}": metadata.version(name) for name in ("torch", "ray", "mlflow")},
+        "mlflow.source.name": "labs",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": getpass.getuser(),
     }
     commit = _git("rev-parse", "HEAD")
     if commit:

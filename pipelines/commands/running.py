@@ -91,11 +91,11 @@ def pipeline_plan(
     as_json: Json = False,
 ) -> None:
     """Show what a pipeline would do: what is cached, what each node takes, how long it lasts."""
-    from cluster import capacity
+    from pipelines.execute import cluster_resources
     from pipelines.home import find_home
     from pipelines.lookup import plan_document
 
-    document = plan_document(find_home(home), _nodes(spec, only)[1], capacity.local())
+    document = plan_document(find_home(home), _nodes(spec, only)[1], cluster_resources())
     if as_json:
         return print_json(document)
     from pipelines.display import clock, rows_table, say

@@ -58,6 +58,11 @@ class Head:
         return self.client(call, **env).communicate(timeout=60)[0]
 
 
+def _environment() -> dict[str, str]:
+    """This process's, without what a Ray session in it has set."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "LABS_"))}
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -79,8 +84,11 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     home = tmp_path_factory.mktemp("home")
     (home / ".ray").mkdir()
     (home / ".ray" / "auth_token").write_text("a" * 64)
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "LABS_"))}
-    env |= {"HOME": str(home), "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{env['PATH']}"}
+    env = _environment() | {
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:{env['PATH']}",
+    }
     port = _free_port()
     temp = f"/tmp/labs-{os.getpid()}"  # short: Ray puts sockets in it
     options = f"--port={_free_port()} --dashboard-port={port} --dashboard-agent-listen-port=0 --temp-dir={temp}"
@@ -174,7 +182,7 @@ def test_a_wrong_token_says_where_the_right_one_belongs_and_is_not_shown(head: H
     ],
 )
 def test_a_wrong_job_server_is_named_within_seconds(tmp_path: Path, address: str, sentence: str) -> None:
-    env = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    env = _environment() | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     assert sentence in Head(address, tmp_path, tmp_path, env).said("jobs.list_jobs(address)")
 
 
@@ -184,7 +192,7 @@ def test_a_wrong_job_server_is_named_within_seconds(tmp_path: Path, address: str
     [("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"), ("ray://somewhere", "is not host:port")],
 )
 def test_a_wrong_ray_address_is_named_within_its_limit(tmp_path: Path, address: str, sentence: str) -> None:
-    env = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "RAY_ADDRESS": address}
+    env = _environment() | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "RAY_ADDRESS": address}
     start = time.monotonic()
     assert sentence in Head("", tmp_path, tmp_path, env).said("connect.connect()")
     assert time.monotonic() - start < 30

@@ -42,7 +42,7 @@ def curve(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def finished(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     fit(folder)
     return folder

@@ -1,0 +1,47 @@
+"""What the fault stories share: a run of some ten seconds, and what must be true of it in the end."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from labs import events
+from pipelines.tracking import Store
+
+Start = Callable[..., subprocess.Popen[str]]
+WAIT_S = 120
+EPOCHS = ("--set", "epochs=160", "--set", "patience=160")
+TRAIN = ("train", "regression", "--preset", "strong", "--json", *EPOCHS)
+
+
+def without_times(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "perf/"))}
+
+
+def run_folder(home: Path) -> Path:
+    return next((home / "runs").glob("*"))
+
+
+def wait_for(what: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def epochs_done(home: Path) -> int:
+    return max((event["step"] for folder in (home / "runs").glob("*") for event in events.read(folder)), default=0)
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
+    out, err = process.communicate(timeout=WAIT_S)
+    return process.returncode, json.loads(out) if out.strip() else None, err
+
+
+def each_step_once(home: Path, run_id: str) -> bool:
+    points = Store(home, None).client().get_metric_history(run_id, "val/mse")
+    steps = [point.step for point in points]
+    return steps == sorted(set(steps)) == list(range(1, len(steps) + 1))

@@ -1,0 +1,54 @@
+"""Ctrl-C: the first saves, the second ends at once, nothing is left behind."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.tracking import Store
+from tests.faults.story import (
+    TRAIN,
+    Start,
+    each_step_once,
+    epochs_done,
+    finish,
+    wait_for,
+    without_times,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def test_one_interrupt_saves_within_20_seconds_leaves_no_process_and_continues(
+    undisturbed: dict[str, float], home: Path, labs_process: Start
+) -> None:
+    process = labs_process(*TRAIN)
+    wait_for(lambda: epochs_done(home) >= 10, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    start = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
+    code, _, err = finish(process)
+    assert (code, time.monotonic() - start < 20) == (130, True), err
+    assert "Traceback" not in err
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+    assert {run.info.status for run in Store(home, None).client().search_runs(["1"])} == {"KILLED"}
+    code, document, _ = finish(labs_process(*TRAIN))
+    assert code == 0
+    assert without_times(document["metrics"]) == undisturbed
+    assert each_step_once(home, document["run_id"])
+
+
+def test_the_second_interrupt_ends_at_once(home: Path, labs_process: Start) -> None:
+    process = labs_process(*TRAIN)
+    wait_for(lambda: epochs_done(home) >= 3, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=5) == 130
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
