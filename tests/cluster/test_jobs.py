@@ -87,7 +87,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     env = _environment() | {
         "HOME": str(home),
         "PYTHONPATH": str(ROOT),
-        "PATH": f"{Path(sys.executable).parent}:{env['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     port = _free_port()
     temp = f"/tmp/labs-{os.getpid()}"  # short: Ray puts sockets in it
