@@ -60,8 +60,8 @@ def stop(job: JobId, address: Address = None) -> None:
     """Stop a job; the same submission again continues it."""
     from cluster import jobs
 
-    jobs.stop(address or jobs.default_address(), job)
-    typer.echo(f"job {job} was asked to stop")
+    asked = jobs.stop(address or jobs.default_address(), job)
+    typer.echo(f"job {job} was asked to stop" if asked else f"job {job} had already ended")
 
 
 def _write(text: str) -> None:
