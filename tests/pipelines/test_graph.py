@@ -115,13 +115,22 @@ def test_a_second_process_follows_the_first_and_ends_with_the_same(
     assert len(list((home / "runs").iterdir())) == 1
 
 
-def test_the_first_interrupt_saves_and_the_same_command_continues(labs_cli: Cli, write: Callable[..., Path]) -> None:
+def test_the_first_interrupt_saves_and_the_same_command_continues(
+    labs_cli: Cli, write: Callable[..., Path], home: Path
+) -> None:
     spec = write(a="overrides: {epochs: 400, passes: 20, patience: 400}", b="needs: {x: a}")
     whole = labs_cli("pipeline", "run", spec, "--json", "--force").json
-    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    before = set((home / "runs").iterdir())
+
+    def interrupt_once_it_trains() -> None:
+        while not any(list(folder.glob("events.jsonl")) for folder in set((home / "runs").iterdir()) - before):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=interrupt_once_it_trains, daemon=True)
+    watcher.start()
     stopped = labs_cli("pipeline", "run", spec, "--json", "--force")
-    timer.join()
+    watcher.join()
     assert stopped.code == 130
     assert statuses(stopped) == {"a": "KILLED", "b": "WAITING"}
     continued = labs_cli("pipeline", "run", spec, "--json", "--force")
