@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,7 +92,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     port = _free_port()
-    temp = f"/tmp/labs-{os.getpid()}"  # short: Ray puts sockets in it
+    temp = tempfile.mkdtemp(prefix="ray-")  # not pytest's: Ray puts sockets in it, whose paths must be short
     options = f"--port={_free_port()} --dashboard-port={port} --dashboard-agent-listen-port=0 --temp-dir={temp}"
     # A group of its own: `ray stop` would end every Ray on the machine.
     process = subprocess.Popen(
@@ -111,9 +113,11 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     finally:
         family = psutil.Process(process.pid).children(recursive=True)  # not all are in the group
         process.terminate()
-        _, alive = psutil.wait_procs([psutil.Process(process.pid), *family], timeout=15)
+        _, alive = psutil.wait_procs(family, timeout=15)
         for left in alive:
-            left.kill()
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
+        process.kill()
         process.wait(timeout=15)
         shutil.rmtree(temp, ignore_errors=True)
 

@@ -12,7 +12,7 @@ from pipelines.tracking import Store
 
 Start = Callable[..., subprocess.Popen[str]]
 WAIT_S = 120
-EPOCHS = ("--set", "epochs=160", "--set", "patience=160")
+EPOCHS = ("--set", "epochs=200", "--set", "patience=200")
 TRAIN = ("train", "regression", "--preset", "strong", "--json", *EPOCHS)
 
 

@@ -1,65 +1,83 @@
-"""Workers that die are started again; errors of a lab's own are not."""
+"""Workers that die are started again; errors of a lab's own are not. The suite's Ray session lives on."""
 
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from labs import events
-from tests.faults.story import (
-    TRAIN,
-    WAIT_S,
-    Start,
-    each_step_once,
-    epochs_done,
-    finish,
-    run_folder,
-    wait_for,
-    without_times,
-)
+from tests.conftest import Said
+from tests.faults.story import TRAIN, WAIT_S, each_step_once, epochs_done, run_folder, without_times
 
-pytestmark = pytest.mark.slow
+Cli = Callable[..., Said]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+
+
+def processes(name: str) -> list[psutil.Process]:
+    """Living workers of the suite's Ray session whose title has `name`."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if name in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def kill_at(moments: list[Callable[[], object]], name: str, count: int = 1) -> threading.Thread:
+    """Start to wait for each moment in turn, and kill one of `count` workers then; join the thread to be sure."""
+
+    def kill() -> None:
+        for moment in moments:
+            deadline = time.monotonic() + WAIT_S
+            while not (moment() and len(processes(name)) == count) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            (*_, last) = processes(name)
+            last.kill()
+            last.wait(10)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    return thread
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_train_worker_is_started_again_and_the_run_goes_on(
-    undisturbed: dict[str, float], home: Path, labs_process: Start, workers: int
+    undisturbed: dict[str, float], home: Path, labs_cli: Cli, workers: int
 ) -> None:
-    process = labs_process(*TRAIN, "--workers", str(workers))
-    wait_for(lambda: epochs_done(home) >= 10, process)
-    children = psutil.Process(process.pid).children(recursive=True)
-    trainers = [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
-    assert len(trainers) == workers
-    trainers[-1].kill()
-    code, document, err = finish(process)
-    assert code == 0, err
-    if workers == 1:
-        assert without_times(document["metrics"]) == undisturbed
-    assert each_step_once(home, document["run_id"])
-
-
-def test_a_killed_rl_task_is_started_again_and_its_step_count_continues(home: Path, labs_process: Start) -> None:
-    process = labs_process("train", "rl", "--size", "tiny", "--json", "--set", "iterations=20")
-    wait_for(lambda: epochs_done(home) >= 5, process)
-    hosts = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "ray::host" in " ".join(child.cmdline())
+    """One worker dies twice, before and after a checkpoint; of two workers one dies, and takes the other with it."""
+    moments: list[Callable[[], object]] = [
+        lambda: epochs_done(home) >= 5,
+        lambda: list((home / "runs").glob("*/checkpoints/step-*")),
     ]
-    assert len(hosts) == 1
-    hosts[0].kill()
-    code, document, err = finish(process)
-    assert code == 0, err
+    killer = kill_at(moments[: 3 - workers], "RayTrainWorker", workers)
+    said = labs_cli(*TRAIN, "--workers", str(workers))
+    killer.join(1)
+    assert not killer.is_alive()
+    assert said.code == 0, said.err
+    if workers == 1:
+        assert without_times(said.json["metrics"]) == undisturbed
+    assert each_step_once(home, said.json["run_id"])
+
+
+def test_a_killed_rl_task_is_started_again_and_its_step_count_continues(home: Path, labs_cli: Cli) -> None:
+    killer = kill_at([lambda: epochs_done(home) >= 5], "ray::host")
+    said = labs_cli("train", "rl", "--size", "tiny", "--json", "--set", "iterations=20")
+    killer.join(1)
+    assert not killer.is_alive()
+    assert said.code == 0, said.err
     steps = [event["metrics"]["train/env_steps"] for event in events.read(run_folder(home)) if "of" in event]
     assert len(steps) == 20
     assert steps == sorted(set(steps))
-    assert document["metrics"]["train/env_steps"] == steps[-1]
+    assert said.json["metrics"]["train/env_steps"] == steps[-1]
 
 
-def test_an_error_of_the_labs_own_is_not_tried_again(home: Path, labs_process: Start) -> None:
+def test_an_error_of_the_labs_own_is_not_tried_again(home: Path, labs_cli: Cli) -> None:
     """Both workers raise, and each sees the other go: the lab's error is what the user has to see, once."""
-    process = labs_process("train", "regression", "--size", "tiny", "--workers", "2", "--set", "hidden=[-1]")
-    _, err = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 1
-    assert "negative dimension -1" in err
+    said = labs_cli("train", "regression", "--size", "tiny", "--workers", "2", "--set", "hidden=[-1]")
+    assert said.code == 1
+    assert "negative dimension -1" in said.err
     assert "Traceback" in (run_folder(home) / "error.txt").read_text()
