@@ -88,10 +88,17 @@ class Lab:
     """Ray Train workers, or one process that brings its own RLlib actors."""
     bundles: Callable[[Any], list[float]] = lambda config: [1.0]
     """`bundles(config)`: with RLlib, CPUs of the process that learns, then of each actor that it starts."""
+    second: Metric | None = None
+    """A second goal that a sweep weighs against the metric, such as the number of parameters; `val/<name>` as well."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Size -> rough seconds of training on one CPU; the scheduler's guess until a run was timed."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """Role -> default node of `course.yaml` whose run this lab needs (for example `teacher`)."""
+
+    @property
+    def goals(self) -> list[Metric]:
+        """What a sweep improves: the metric, and the second goal where there is one."""
+        return [self.metric, self.second] if self.second else [self.metric]
 
     def resolve(self, preset: str, size: str, overrides: Mapping[str, Any] | None = None) -> Config:
         """The config of a preset at a size: defaults, then size, preset, what was tuned for the pair, overrides.
@@ -122,15 +129,22 @@ class Lab:
         """The config that a run's folder was trained with."""
         return self.config.model_validate(json.loads((folder / "config.json").read_text()))
 
-    def fit(self, config: Config, run: "Run") -> None:
-        """Train, then on rank 0 write the deliverables and score them on the test set: what every placement calls."""
+    def fit(self, config: Config, run: "Run", *, judged: bool = True) -> None:
+        """Train, then on rank 0 write the deliverables and score them on the test set: what every placement calls.
+
+        With `judged=False`, for a trial of a sweep, the test set stays untouched.
+        """
         if run.finished:
             return
         run.write_config(config)
         self.train(config, run)
         if run.rank == 0:
             run.write_weights()
-            delivered = run.folder / "deliver"
-            self.deliver(run.folder, run.data_dir, delivered)
-            run.finish(self.score(delivered, run.data_dir))
+            run.finish(self.judge(run.folder, run.data_dir) if judged else {})
         run.barrier()
+
+    def judge(self, folder: Path, data_dir: Path) -> dict[str, float]:
+        """Write the deliverables of a trained run's folder and score them on the test set."""
+        delivered = folder / "deliver"
+        self.deliver(folder, data_dir, delivered)
+        return self.score(delivered, data_dir)

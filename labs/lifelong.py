@@ -282,11 +282,14 @@ LAB = Lab(
     config=LifelongConfig,
     presets={"baseline": {"method": "baseline"}, "ewc": {"method": "ewc", "strength": 100.0}},
     sizes={
-        "tiny": {"hidden": (64, 32), "lr": 1e-3, "batch_size": 32, "epochs_per_task": 2},
-        "small": {"lr": 1e-3, "epochs_per_task": 4},
+        "tiny": {"hidden": (64, 32), "batch_size": 32, "epochs_per_task": 2},
+        "small": {"epochs_per_task": 4},
         "course": {},
     },
-    tuned={("ewc", "small"): {"strength": 3e5}},
+    tuned={
+        **{(preset, size): {"lr": 1e-3} for preset in ("baseline", "ewc") for size in ("tiny", "small")},
+        ("ewc", "small"): {"lr": 1e-3, "strength": 3e5},
+    },
     train=train,
     load=load,
     predict=predict,

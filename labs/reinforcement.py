@@ -223,7 +223,7 @@ LAB = Lab(
     presets={"boss": {}},
     sizes={
         "tiny": {"iterations": 3, "batch_size": 1024, "minibatch_size": 256, "passes": 2, "envs_per_runner": 4},
-        "small": {"iterations": 45, "batch_size": 4096, "lr": 2e-3},
+        "small": {"iterations": 45, "batch_size": 4096},
         "course": {},
     },
     train=train,
@@ -237,5 +237,6 @@ LAB = Lab(
     space=space,
     placement="rllib",
     bundles=bundles,
+    tuned={("boss", "small"): {"lr": 2e-3}},
     seconds={"tiny": 10, "small": 75, "course": 700},
 )

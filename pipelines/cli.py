@@ -6,7 +6,7 @@ import typer
 
 from cluster.errors import ClusterError
 from labs.errors import BadInput
-from pipelines.commands import jobs, lessons, records, running
+from pipelines.commands import jobs, lessons, records, running, tuning
 
 app = typer.Typer(
     help="The labs of NTU's Machine Learning course (Spring 2022) on Ray, tracked in MLflow.",
@@ -15,7 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for commands in (lessons, running, records, jobs):
+for commands in (lessons, running, tuning, records, jobs):
     commands.add_to(app)
 
 

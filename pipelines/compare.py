@@ -43,7 +43,9 @@ def find_runs(store: Store, runs: list[str], lab: str | None, pipeline: str | No
     for prefix in runs:
         if not any(run.info.run_id.startswith(prefix) for run in found):
             raise BadInput(f"no finished run {prefix!r} in {store.shown_uri}; `labs compare` lists them all")
-    return [run for run in found if not runs or any(run.info.run_id.startswith(prefix) for prefix in runs)]
+    if not runs:  # trials of sweeps are many, and one of them is compared where it is named
+        return [run for run in found if "labs.trial" not in run.data.tags]
+    return [run for run in found if any(run.info.run_id.startswith(prefix) for prefix in runs)]
 
 
 def compare(runs: list[Any], by: By = "config") -> list[dict[str, Any]]:

@@ -4,11 +4,9 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import Timeout
 
 import labs
@@ -16,11 +14,13 @@ from cluster import capacity, connect
 from labs.data import shards
 from pipelines import datasets
 from pipelines.display import Progress, say, screen, summarise, summary_table
-from pipelines.graph import Graph, Interrupts, open_folder
-from pipelines.home import driver_lock, is_driven, read_record, reconcile, result
-from pipelines.plan import Planned, plan, resources
+from pipelines.graph import Graph, open_folder
+from pipelines.home import driver_lock, is_driven, read_record, reconcile
+from pipelines.interrupts import Interrupts
+from pipelines.plan import plan
+from pipelines.planned import Planned, resources
 from pipelines.spec import Node
-from pipelines.tracking import Store, StoreUnreachable, run_id
+from pipelines.tracking import Store, StoreUnreachable, is_mirrored, run_id
 
 MIRROR_EVERY_S = 2.0
 RETRY_STORE_S = 30.0
@@ -40,7 +40,7 @@ def run_pipeline(
     for node in nodes:
         resources(node, cluster)
     data = _found_data(home, nodes)
-    with Interrupts(at_once=_end_at_once) as interrupts:
+    with Interrupts() as interrupts:
         if data is None:
             cluster = _connect(nodes, cluster)
             data = _prepare_data(home, nodes, interrupts)
@@ -56,14 +56,6 @@ def run_pipeline(
             if not _follow(folder, interrupts):
                 return summarise(folder, {}), 130
     return _conclude(folder, store)
-
-
-def _end_at_once() -> None:
-    """Leave without waiting, and leave no process of a Ray that this one has started."""
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-    os._exit(130)
 
 
 def cluster_resources() -> capacity.Resources:
@@ -122,7 +114,7 @@ def _prepare(home: Path, lab: str, size: str, source: Path | None) -> Path:
 def _run_graph(
     folder: Path, planned: Mapping[str, Planned], cluster: capacity.Resources, store: Store, interrupts: Interrupts
 ) -> None:
-    if all(result(p.folder) for p in planned.values()):
+    if all(p.finished for p in planned.values()):
         if read_record(folder)["status"] == "FINISHED":
             say(f"pipeline {folder.name} has already finished; --force runs it again")
             return
@@ -134,7 +126,7 @@ def _run_graph(
 
 
 class Mirroring:
-    """While entered, a thread keeps the store up to date with a pipeline's folder and its runs; at the end, for all."""
+    """While entered, a thread keeps the store up to date with a pipeline or a sweep and all its parts."""
 
     def __init__(self, folder: Path, store: Store) -> None:
         self.folder, self.store = folder, store
@@ -161,11 +153,13 @@ class Mirroring:
                     warned = True
 
     def _once(self) -> None:
-        self.store.sync(self.folder)
-        for node in read_record(self.folder)["nodes"].values():
-            run = Path(node["folder"])
-            if (run / "record.json").exists():
-                self.store.sync(run)
+        nodes = [Path(node["folder"]) for node in read_record(self.folder).get("nodes", {}).values()]
+        wholes = [self.folder, *nodes]
+        for folder in [*wholes, *(trial for whole in wholes for trial in sorted(whole.glob("trials/*")))]:
+            if self.ended.is_set():
+                return
+            if (folder / "record.json").exists() and not is_mirrored(folder, read_record(folder), self.store.name):
+                self.store.sync(folder)
 
 
 def _follow(folder: Path, interrupts: Interrupts) -> bool:

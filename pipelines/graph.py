@@ -4,14 +4,12 @@ The pipeline's folder records each node's status; whoever shows the pipeline, in
 """
 
 import hashlib
-import signal
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from filelock import Timeout
@@ -21,40 +19,18 @@ from cluster import capacity
 from labs import events
 from labs.run import STOP
 from pipelines import snapshot
-from pipelines.home import Status, driver_lock, read_record, result, write_record
+from pipelines.conduct import conduct
+from pipelines.home import Status, driver_lock, read_record, write_record
+from pipelines.interrupts import GRACE_S, Interrupts
 from pipelines.job import ABORT, Outcome, first_line, run_bare
-from pipelines.plan import Planned, begin, priorities
+from pipelines.plan import priorities
+from pipelines.planned import Planned, begin, settled
 from pipelines.rllib import run_on_rllib
+from pipelines.sweep import Sweep
 from pipelines.train import run_on_workers
 
-GRACE_S = 14.0
-"""Seconds that a node has to save when it is asked to end."""
 TICK_S = 0.1
 ENDED = ("FINISHED", "FAILED", "KILLED", "BLOCKED")
-
-
-class Interrupts:
-    """While entered, Ctrl-C and SIGTERM are counted instead of raised; a second one ends the process at once.
-
-    Args:
-        at_once: called on the second signal; must not return.
-    """
-
-    def __init__(self, at_once: Callable[[], None]) -> None:
-        self.count, self.at_once = 0, at_once
-
-    def __enter__(self) -> "Interrupts":
-        self.before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-        if self.count > 1:
-            self.at_once()
 
 
 class Graph:
@@ -73,7 +49,7 @@ class Graph:
         self.threads: dict[str, threading.Thread] = {}
         self.lock = threading.Lock()
         needs = {name: list(p.node.needs.values()) for name, p in self.planned.items()}
-        seconds = {name: (0.0 if result(p.folder) else p.seconds) for name, p in self.planned.items()}
+        seconds = {name: (0.0 if p.finished else p.seconds) for name, p in self.planned.items()}
         order = priorities(seconds, needs)
         self.waiting = sorted(self.planned, key=lambda name: -order[name])
         self.nodes = {name: _about(p) for name, p in self.planned.items()}
@@ -125,7 +101,7 @@ class Graph:
                 self.threads[name].start()
 
     def _fits(self, name: str) -> bool:
-        return bool(result(self.planned[name].folder)) or self.planned[name].needed.fits(self.free)
+        return self.planned[name].finished or self.planned[name].needed.fits(self.free)
 
     def _drive(self, name: str) -> None:
         """A node's thread: take the run's lock, or follow the process that has it, and bring the run to its end."""
@@ -138,9 +114,12 @@ class Graph:
             if name in self.asked:
                 return self._set(name, status="KILLED")
         try:
-            if result(planned.folder):
+            if planned.finished:
                 return self._set(name, status="FINISHED", reused=True)
-            self._execute(name, planned)
+            if planned.sweep:
+                self._search(name, planned.sweep)
+            else:
+                self._execute(name, settled(planned))
         finally:
             lock.release()
 
@@ -153,19 +132,38 @@ class Graph:
         write_record(planned.folder, status="RUNNING", started=start, error="")
         error = ""
         try:
-            outcome: Outcome = place(planned)
+            outcome: str = place(planned)
         except Exception as raised:  # Ray reports a lost worker, task or cluster with many classes
             outcome, error = "FAILED", first_line(raised)
         if (planned.folder / "error.txt").exists():
             outcome, error = "FAILED", (planned.folder / "error.txt").read_text().split("\n")[0]
-        if name in self.asked and outcome != "FINISHED" and self.nodes[name].get("over_time"):
-            outcome = "FAILED"
-            error = f"time limit of {planned.node.time_limit:g} s reached; raise it and run again to continue"
-        elif name in self.asked and outcome != "FINISHED":
-            outcome, error = "KILLED", ""
+        outcome, error = self._as_asked(name, outcome, error)
         seconds = before + time.time() - start
         write_record(planned.folder, status=outcome, ended=time.time(), seconds=seconds, error=error)
         self._set(name, status=outcome, error=error, seconds=seconds)
+
+    def _search(self, name: str, sweep: Sweep) -> None:
+        """A tune node: many trials, in processes of their own, and a record that the sweep keeps itself."""
+        sweep.begin(self.folder)
+        stop = sweep.folder / STOP
+        stop.unlink(missing_ok=True)
+        status, error = "FAILED", "no trial has come to its end"
+        try:
+            status = conduct(sweep, stop.exists, tick=lambda: None)
+        except Exception as raised:  # as above
+            error = first_line(raised)
+        status, error = self._as_asked(name, status, "" if status == "FINISHED" else error)
+        write_record(sweep.folder, status=status, error=error)
+        self._set(name, status=status, error=error, seconds=read_record(sweep.folder)["seconds"])
+
+    def _as_asked(self, name: str, outcome: str, error: str) -> tuple[str, str]:
+        """The same, or why a node that was asked to end has not finished."""
+        if name not in self.asked or outcome == "FINISHED":
+            return outcome, error
+        if self.nodes[name].get("over_time"):
+            limit = self.planned[name].node.time_limit
+            return "FAILED", f"time limit of {limit:g} s reached; raise it and run again to continue"
+        return "KILLED", ""
 
     def _enforce_limits(self) -> None:
         for name in self.threads:

@@ -14,6 +14,9 @@ from labs import events
 
 Status = Literal["WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED", "BLOCKED"]
 """Of a run or a node; MLflow's own words, and WAITING and BLOCKED (by a failed need) for what has not started."""
+Kind = Literal["pipelines", "sweeps", "runs", "trials"]
+KINDS: tuple[Kind, ...] = ("pipelines", "sweeps", "runs", "trials")
+"""What has a folder with a record; each after what it can be a part of."""
 RECORD = "record.json"
 LOCK_WAIT_S = 600
 
@@ -40,9 +43,10 @@ def write_record(folder: Path, **fields: Any) -> dict[str, Any]:
     return record
 
 
-def records(home: Path, kind: Literal["runs", "pipelines"]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folder and record of each run or pipeline below the home, oldest first."""
-    found = [(path.parent, json.loads(path.read_text())) for path in (home / kind).glob(f"*/{RECORD}")]
+def records(home: Path, kind: Kind) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folder and record of each run, pipeline, sweep or trial below the home, oldest first."""
+    place = "sweeps/*/trials" if kind == "trials" else kind
+    found = [(path.parent, json.loads(path.read_text())) for path in home.glob(f"{place}/*/{RECORD}")]
     yield from sorted(found, key=lambda pair: pair[1]["created"])
 
 
@@ -50,6 +54,15 @@ def result(folder: Path) -> dict[str, Any]:
     """What a finished run left in `result.json`; empty for one that has not finished."""
     path = folder / "result.json"
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+def attempt(base: Path, *, force: bool) -> Path:
+    """The newest folder of a fingerprint; with `force` a further one if the newest has finished."""
+    number = 1
+    while _numbered(base, number + 1).exists():
+        number += 1
+    newest = _numbered(base, number)
+    return _numbered(base, number + 1) if force and result(newest) else newest
 
 
 def driver_lock(folder: Path) -> FileLock:
@@ -86,12 +99,17 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 def reconcile(home: Path) -> None:
     """Mark what a killed process left RUNNING as KILLED."""
-    for kind in ("runs", "pipelines"):
-        for folder, record in records(home, kind):  # type: ignore[arg-type]
-            if record["status"] == "RUNNING" and not is_driven(folder):
+    for kind in reversed(KINDS):
+        for folder, record in records(home, kind):
+            # A trial has no driver of its own but its sweep's.
+            if record["status"] == "RUNNING" and not is_driven(folder.parents[1] if kind == "trials" else folder):
                 ended = record.get("started", time.time())
-                status: Status = "FINISHED" if kind == "runs" and result(folder) else "KILLED"
+                status: Status = "FINISHED" if kind in ("runs", "trials") and result(folder) else "KILLED"
                 write_record(folder, status=status, ended=max(ended, _last_sign(folder)))
+
+
+def _numbered(base: Path, number: int) -> Path:
+    return base if number == 1 else base.with_name(f"{base.name}-{number}")
 
 
 def _last_sign(folder: Path) -> float:

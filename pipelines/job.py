@@ -43,6 +43,8 @@ class Job(BaseModel):
     """How often the workers are started again after one was lost."""
     bundles: list[float]
     """With RLlib, CPUs of the hosting process, then of each actor that it starts."""
+    judged: bool = True
+    """Whether the test set is opened at the end; a sweep opens it for its best trial only."""
 
 
 def work(job: Job, **run_options: Any) -> Outcome:
@@ -74,7 +76,7 @@ def work(job: Job, **run_options: Any) -> Outcome:
     try:
         # A killed driver's worker may live on for seconds: its lock keeps two from writing to one folder.
         with lock, Watch(job.folder, sample=run.rank == 0):
-            lab.fit(config, run)
+            lab.fit(config, run, judged=job.judged)
     except Interrupted:
         return "KILLED"
     except Exception as error:  # whatever the lab raises is the user's to read, with its traceback

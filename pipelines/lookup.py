@@ -10,7 +10,8 @@ from labs.errors import BadInput
 from pipelines import datasets, tracking
 from pipelines.display import summarise
 from pipelines.home import reconcile, records, result
-from pipelines.plan import makespan, plan, resources
+from pipelines.plan import makespan, plan
+from pipelines.planned import resources
 from pipelines.spec import Node
 
 
@@ -28,7 +29,8 @@ def find_run(home: Path, lab: str, name: str) -> Path:
     if (Path(name) / "record.json").exists():
         found = [Path(name)]
     else:
-        of_lab = [folder for folder, record in records(home, "runs") if record["lab"] == lab]
+        every = [*records(home, "trials"), *records(home, "runs")]
+        of_lab = [folder for folder, record in every if record["lab"] == lab]
         found = [folder for folder in of_lab if _is_called(folder, name)]
         if not found:
             known = ", ".join(folder.name for folder in of_lab[-5:]) or "none"
@@ -73,7 +75,7 @@ def plan_document(home: Path, nodes: list[Node], cluster: capacity.Resources) ->
     planned = plan(home, nodes, cluster, data)
     for name, p in planned.items():
         needed = {"cpus": p.needed.cpus, "gpus": p.needed.gpus}
-        cached = bool(result(p.folder))
+        cached = p.finished
         rows.append({"name": name, "cached": cached, "seconds": 0.0 if cached else p.seconds, "resources": needed})
     length, bound = makespan(planned, cluster)
     return {"nodes": rows, "makespan_s": length, "bound_s": bound, "fits": True, "faults": []}

@@ -15,6 +15,7 @@ from pipelines.fingerprint import ROOT
 from pipelines.home import result
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
 
 SERVED = ("torch", "torchvision", "numpy", "pydantic", "pyarrow", "safetensors", "filelock", "scikit-learn", "ray")
@@ -24,7 +25,7 @@ SERVED = ("torch", "torchvision", "numpy", "pydantic", "pyarrow", "safetensors",
 def final_events(folder: Path) -> list[dict[str, Any]]:
     """The events that no resumed run can take back: up to the newest checkpoint, or all once the run has ended."""
     written = events.read(folder)
-    if result(folder):
+    if result(folder) or (folder / "trials").exists():  # a sweep's events are of trials that have ended
         return written
     saved = max((int(path.name.split("-")[1]) for path in (folder / "checkpoints").glob("step-*")), default=0)
     return [event for event in written if event["step"] <= saved]
@@ -73,7 +74,7 @@ def write_environment(folder: Path) -> None:
 
 def artifacts(folder: Path) -> list[Path]:
     """The files of a run or a pipeline that are worth keeping in the store."""
-    single = ["config.json", "record.json", "result.json", "environment.txt", "spec.yaml", "error.txt"]
+    single = ["config.json", "record.json", "result.json", "environment.txt", "spec.yaml", "best.yaml", "error.txt"]
     below = [path for name in ("figures", "deliver", "files") for path in sorted((folder / name).rglob("*"))]
     return [path for path in [*(folder / name for name in single), *below] if path.is_file()]
 
@@ -111,6 +112,17 @@ def log_model(folder: Path, run_id: str) -> None:
             signature=infer_signature(inputs, outputs),
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in SERVED],
         )
+
+
+def register(client: "MlflowClient", name: str, alias: str, run_id: str) -> None:
+    """Register the run's model, once, and let `alias` point to it."""
+    (output,) = client.get_run(run_id).outputs.model_outputs
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    known = client.search_model_versions(f"run_id = '{run_id}'")
+    source = f"models:/{output.model_id}"
+    version = known[0] if known else client.create_model_version(name, source, run_id, model_id=output.model_id)
+    client.set_registered_model_alias(name, alias, version.version)
 
 
 def _installed(name: str) -> bool:

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import labs
 from labs.errors import BadInput, choices, sentences
-from labs.lab import Config
+from labs.lab import Config, Lab
+from pipelines.space import Space, own_space
 
 SPECS = Path(__file__).with_name("specs")
 COURSE = SPECS / "course.yaml"
@@ -30,6 +31,45 @@ class Resources(BaseModel):
 
 
 DEFAULT_RESOURCES = Resources()
+SETTINGS = "settings"
+"""Role of the sweep whose best config a node trains with."""
+Search = Literal["tpe", "random", "grid"]
+Scheduler = Literal["asha", "none"]
+
+
+class TuneSpec(BaseModel):
+    """What a node's `tune` may have: its lab is tuned first, then trained with the best config."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    trials: int = Field(20, ge=1)
+    """Trials in all."""
+    time: float | None = Field(None, gt=0)
+    """Seconds after which the sweep is over; none by default."""
+    search: Search = "tpe"
+    """How configs are chosen."""
+    scheduler: Scheduler = "asha"
+    """Whether bad trials end early."""
+    concurrent: int | None = Field(None, ge=1)
+    """Trials at a time; as many as the cluster holds by default."""
+    space: dict[str, Any] | None = None
+    """Field -> entry of the search space; the lab's own by default."""
+    seed: int = 0
+    """Seed of the search and of every trial."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a sweep searches, how, and how far it goes; only the first three make two sweeps the same one."""
+
+    space: Space
+    search: Search = "tpe"
+    scheduler: Scheduler = "asha"
+    trials: int = 20
+    """Trials in all."""
+    seconds: float | None = None
+    """Seconds of one command, after which running trials save and end."""
+    concurrent: int | None = None
+    """Trials at a time; as many as the cluster holds by default."""
 
 
 class NodeSpec(BaseModel):
@@ -44,6 +84,8 @@ class NodeSpec(BaseModel):
     """How much compute: tiny, small or course."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Config fields that differ from preset and size."""
+    tune: TuneSpec | None = None
+    """A sweep, node `<node>-tune`, whose best config the node is then trained with."""
     seeds: list[int] | None = Field(None, min_length=1)
     """One run for each seed, named `<node>-s<seed>`; by default one run with seed 0."""
     needs: dict[str, str] = Field(default_factory=dict)
@@ -82,6 +124,8 @@ class Node:
     retries: int = 3
     time_limit: float | None = None
     data: Path | None = None
+    tuning: Tuning | None = None
+    """Of a node that is a sweep."""
 
 
 def read_spec(path: Path) -> tuple[str, list[Node]]:
@@ -105,7 +149,7 @@ def read_spec(path: Path) -> tuple[str, list[Node]]:
         spec = PipelineSpec.model_validate(raw)
     except ValidationError as error:
         raise BadInput("; ".join(_located(path, error, lines))) from None
-    nodes = [node for name, written in spec.nodes.items() for node in _expand(path, name, written, lines)]
+    nodes = [node for name, written in spec.nodes.items() for node in _expand(path, name, written, spec, lines)]
     return spec.name, in_order(nodes, f"{path.name}: ")
 
 
@@ -134,28 +178,51 @@ def default_needs(node: Node) -> list[Node]:
     return [*(found for other in needed.values() for found in default_needs(other)), node]
 
 
-def _expand(path: Path, name: str, spec: NodeSpec, lines: dict[tuple[str, ...], int]) -> Iterator[Node]:
+def _expand(
+    path: Path, name: str, spec: NodeSpec, whole: PipelineSpec, lines: dict[tuple[str, ...], int]
+) -> Iterator[Node]:
     where = f"{path.name} line {lines[('nodes', name)]}: node {name!r}: "
     try:
         lab = labs.get(spec.lab)
         preset = spec.preset or next(iter(lab.presets))
         config = lab.resolve(preset, spec.size, spec.overrides)
+        tuning = _tuning(lab, preset, spec)
     except BadInput as error:
         place = _named(spec, str(error))
         line = lines.get(("nodes", name, *place), lines[("nodes", name)])
         raise BadInput(f"{path.name} line {line}: node {name!r}: {error}") from None
+    if tuning and spec.needs:
+        raise BadInput(f"{where}field 'tune': a node that needs others can't be tuned")
     missing = [role for role in lab.needs if role not in spec.needs]
     if missing:
         raise BadInput(f"{where}field 'needs': lab {lab.name} needs a node as {missing[0]!r}")
     data = None if spec.data is None else (path.parent / spec.data).resolve()
     common = Node(name, spec.lab, preset, spec.size, config, needs=spec.needs, resources=spec.resources,
                   retries=spec.retries, time_limit=spec.time_limit, data=data)  # fmt: skip
+    if tuning and spec.tune:
+        yield replace(common, name=f"{name}-tune", seed=spec.tune.seed, tuning=tuning)
+        common = replace(common, needs={SETTINGS: f"{name}-tune"})
     if spec.seeds is None:
         yield common
         return
     for seed in spec.seeds:
-        needs = {role: needed if "-s" in needed else f"{needed}-s{seed}" for role, needed in spec.needs.items()}
+        needs = {role: _of_seed(whole, needed, seed) for role, needed in common.needs.items()}
         yield replace(common, name=f"{name}-s{seed}", seed=seed, needs=needs)
+
+
+def _of_seed(spec: PipelineSpec, needed: str, seed: int) -> str:
+    """The node with the same seed, where the one that is needed has seeds and none of them is named."""
+    return f"{needed}-s{seed}" if needed in spec.nodes and spec.nodes[needed].seeds else needed
+
+
+def _tuning(lab: Lab, preset: str, spec: NodeSpec) -> Tuning | None:
+    tune = spec.tune
+    if tune is None:
+        return None
+    space = Space(lab, tune.space or own_space(lab, spec.size), preset, spec.size, spec.overrides, "field 'tune.space'")
+    if tune.search == "grid":
+        space.grid()
+    return Tuning(space, tune.search, tune.scheduler, tune.trials, tune.time, tune.concurrent)
 
 
 def _named(spec: NodeSpec, sentence: str) -> tuple[str, ...]:
@@ -163,6 +230,9 @@ def _named(spec: NodeSpec, sentence: str) -> tuple[str, ...]:
     for field_name in spec.overrides:
         if f"field {field_name!r}" in sentence:
             return ("overrides", field_name)
+    for field_name in (spec.tune and spec.tune.space) or {}:
+        if f"field {field_name!r}" in sentence:
+            return ("tune", "space", field_name)
     return next(((key,) for key in ("preset", "size", "lab") if f"{key} {getattr(spec, key)!r}" in sentence), ())
 
 
@@ -187,7 +257,8 @@ def _located(path: Path, error: ValidationError, lines: dict[tuple[str, ...], in
     for fault, sentence in zip(error.errors(), sentences(error), strict=True):
         place = tuple(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            model = Resources if "resources" in place[:-1] else NodeSpec if len(place) > 2 else PipelineSpec
+            inner: dict[str, type[BaseModel]] = {"resources": Resources, "tune": TuneSpec}
+            model = inner.get(place[-2] if len(place) > 1 else "", NodeSpec if len(place) > 2 else PipelineSpec)
             sentence = f"unknown field {'.'.join(place)!r}: {choices(model.model_fields, place[-1])}"
         while place and place not in lines:
             place = place[:-1]

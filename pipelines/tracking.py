@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from labs import events
 from pipelines import snapshot
-from pipelines.home import locked, read_record, records, result
+from pipelines.home import KINDS, locked, read_record, records, result
 from pipelines.job import SYSTEM, first_line
 
 if TYPE_CHECKING:
@@ -98,11 +98,11 @@ class Store:
             raise StoreUnreachable(f"MLflow store {self.shown_uri} can't be written: {why}") from None
 
     def sync_all(self) -> int:
-        """Mirror every run and pipeline of the home folder, pipelines first; returns how many were incomplete."""
+        """Mirror everything below the home folder, what is a part after its whole; returns how many were incomplete."""
         pending = [
             folder
-            for kind in ("pipelines", "runs")
-            for folder, record in records(self.home, kind)  # type: ignore[arg-type]
+            for kind in KINDS
+            for folder, record in records(self.home, kind)
             if not is_mirrored(folder, record, self.name)
         ]
         for folder in pending:
@@ -172,8 +172,12 @@ class Mirror:
             self.client.set_tag(run_id, name, str(value)[:PARAM_LENGTH])
         for artifact in snapshot.artifacts(self.folder):
             self.client.log_artifact(run_id, str(artifact), snapshot.artifact_folder(self.folder, artifact))
-        if result(self.folder) and not self.client.get_run(run_id).outputs.model_outputs:
-            snapshot.log_model(self.folder, run_id)
+        # Of a sweep's many trials only the best is worth a model in the store.
+        if result(self.folder) and self.record.get("serve", True):
+            if not self.client.get_run(run_id).outputs.model_outputs:
+                snapshot.log_model(self.folder, run_id)
+            if alias := self.record.get("alias"):
+                snapshot.register(self.client, self.record["lab"], alias, run_id)
         ended = int(self.record.get("ended", time.time()) * 1000)
         self.client.set_terminated(run_id, self.record["status"], ended)
         self._note(ended=self.record["status"])
@@ -181,6 +185,13 @@ class Mirror:
     def _note(self, **fields: Any) -> None:
         self.done.update(fields)
         events.write_text(self.folder / MIRROR, json.dumps(self.all, indent=2))
+
+
+def reopen(folder: Path) -> None:
+    """Let an ended folder's end be mirrored once more: something was added to it."""
+    with locked(folder / "mirror.lock", "mirroring"):
+        mirrors = _mirrors(folder)
+        events.write_text(folder / MIRROR, json.dumps({name: {**done, "ended": ""} for name, done in mirrors.items()}))
 
 
 def is_mirrored(folder: Path, record: dict[str, Any], store: str) -> bool:

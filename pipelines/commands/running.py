@@ -45,7 +45,7 @@ def train(
         raise BadInput(f"field '--gpus-per-worker' is {gpus_per_worker}: at least 0 is right")
     found = labs.get(lab)
     preset = preset or next(iter(found.presets))
-    resolved = found.resolve(preset, size, _overrides(config, set_ or []))
+    resolved = found.resolve(preset, size, overrides(config, set_ or []))
     node = Node(
         lab,
         lab,
@@ -162,7 +162,7 @@ def _nodes(spec: Path | None, only: str | None) -> tuple[str, list[Any]]:
     return f"{name}-{only}", [node for node in nodes if node.name in wanted]
 
 
-def _overrides(config: Path | None, assignments: list[str]) -> dict[str, Any]:
+def overrides(config: Path | None, assignments: list[str]) -> dict[str, Any]:
     """Config fields of a YAML file, then of `--set field=value`; values are read as YAML."""
     import yaml
 

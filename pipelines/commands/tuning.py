@@ -1,0 +1,90 @@
+"""`labs tune`: search a lab's settings."""
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipelines.commands.options import Home, Json, LabName, StoreUri, print_json
+from pipelines.commands.running import overrides
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the program's."""
+    app.command()(tune)
+
+
+def tune(
+    lab: LabName,
+    trials: Annotated[int, typer.Option(help="Trials in all; more than before extend the sweep.")] = 20,
+    time: Annotated[float | None, typer.Option(help="Seconds after which running trials save and end.")] = None,
+    search: Annotated[Literal["tpe", "random", "grid"], typer.Option(help="How configs are chosen.")] = "tpe",
+    scheduler: Annotated[Literal["asha", "none"], typer.Option(help="Whether bad trials end early.")] = "asha",
+    workers: Annotated[int, typer.Option(help="Workers of a trial; from 2 on Ray Train workers.")] = 1,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(help="Also a part of one; one if the cluster has GPUs, by default.")
+    ] = None,
+    concurrent: Annotated[str, typer.Option(help="Trials at a time; auto for as many as fit.")] = "auto",
+    preset: Annotated[str | None, typer.Option(help="Rung of the ladder; the first one by default.")] = None,
+    size: Annotated[str, typer.Option(help="tiny, small or course.")] = "small",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Config field not searched, as field=value.")] = None,
+    fix: Annotated[list[str] | None, typer.Option(help="Field taken out of the space, as field=value.")] = None,
+    space: Annotated[Path | None, typer.Option(help="YAML search space; the lab's own by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the search and of every trial.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Folder in the course's format; embedded data by default.")] = None,
+    store: StoreUri = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Search a lab's settings; the same command again continues, and more trials extend the sweep."""
+    import labs
+    from labs.errors import BadInput
+    from pipelines.space import Space, own_space, read_space
+    from pipelines.spec import Node, Resources, Tuning
+
+    for name, value in (("trials", trials), ("workers", workers)):
+        if value < 1:
+            raise BadInput(f"field '--{name}' is {value}: at least 1 is right")
+    if time is not None and time <= 0:
+        raise BadInput(f"field '--time' is {time:g}: more than 0 is right")
+    if gpus_per_worker is not None and gpus_per_worker < 0:
+        raise BadInput(f"field '--gpus-per-worker' is {gpus_per_worker}: at least 0 is right")
+    if concurrent != "auto" and not (concurrent.isdigit() and int(concurrent)):
+        raise BadInput(f"field '--concurrent' is {concurrent!r}: auto or a number from 1 on is right")
+    found = labs.get(lab)
+    preset = preset or next(iter(found.presets))
+    found.resolve(preset, size)  # says what is wrong with them before the space is
+    written = read_space(space) if space else own_space(found, size)
+    fixed = overrides(None, [*(set_ or []), *(fix or [])])
+    for name in overrides(None, set_ or []):
+        if name in written:
+            raise BadInput(f"field {name!r} is searched: --fix {name}=... takes it out of the search space")
+    searched = Space(found, written, preset, size, fixed, where=f"search space {space}" if space else "")
+    if search == "grid":
+        searched.grid()
+    node = Node(
+        lab,
+        lab,
+        preset,
+        size,
+        searched.base,
+        seed,
+        resources=Resources(workers=workers, gpus_per_worker=gpus_per_worker),
+        data=data and data.resolve(),
+    )
+    tuning = Tuning(searched, search, scheduler, trials, time, None if concurrent == "auto" else int(concurrent))
+
+    from pipelines.home import find_home
+    from pipelines.sweep_report import show
+    from pipelines.tracking import Store
+    from pipelines.tune import run_sweep
+
+    where = find_home(home)
+    with redirect_stdout(sys.stderr):  # as for other commands: standard output is the document's
+        summary, code = run_sweep(where, node, tuning, Store(where, store))
+        show(summary, home)
+    if as_json:
+        print_json(summary)
+    raise typer.Exit(code)
