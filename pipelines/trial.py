@@ -9,7 +9,6 @@ from typing import Any
 
 from cluster.connect import SETTINGS
 from labs import events
-from labs.run import STOP
 from pipelines.job import Job, Outcome, work
 from pipelines.train import run_on_workers
 
@@ -19,7 +18,6 @@ because labs, and trials where epochs are searched, train for very different num
 RUNGS = (GRACE_PERCENT, GRACE_PERCENT * REDUCTION)
 DIVERGED = 1e30
 """What a scheduler gets for a value that is not there or not finite; it can't compare NaN, nor average infinity."""
-STOP_WAIT_S = 600
 POLL_S = 0.2
 
 Report = Callable[[dict[str, float]], None]
@@ -30,14 +28,9 @@ class TrialFailed(Exception):
 
 
 def trial(config: dict[str, Any]) -> None:
-    """A function trainable of Ray Tune; `config` has the job, and whether the scheduler wants results on the way.
-
-    Tune ends a trial by raising SystemExit inside `ray.tune.report`, in the thread that trains.
-    """
+    """A function trainable of Ray Tune; `config` has the job, and whether the scheduler wants results on the way."""
     from ray import tune
 
-    # Read when the next trial wants this process: a trial that was stopped may need this long for a last save.
-    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = str(STOP_WAIT_S)
     job = Job.model_validate(config["job"])
     (job.folder / "error.txt").unlink(missing_ok=True)  # of the attempt before this one
     metric, goal = config["metric"], config["goal"]
@@ -45,7 +38,8 @@ def trial(config: dict[str, Any]) -> None:
     outcome = _on_workers(job, rungs) if job.workers > 1 else work(job, on_epoch=rungs.on_epoch if rungs else None)
     if outcome == "FAILED":
         raise TrialFailed((job.folder / "error.txt").read_text().split("\n")[0])
-    tune.report({"percent": 100, "value": finite(None, goal)})
+    # Percent 0 says nothing to a scheduler: the trial was asked to end.
+    tune.report({"percent": 100 if outcome == "FINISHED" else 0, "value": finite(newest(job.folder, metric), goal)})
 
 
 class Rungs:
@@ -79,6 +73,12 @@ def reached(folder: Path, metric: str) -> list[tuple[int, float | None]]:
     return found
 
 
+def newest(folder: Path, metric: str) -> float | None:
+    """A run's last value."""
+    values = [event["metrics"].get(f"val/{metric}") for event in events.read(folder) if "of" in event]
+    return values[-1] if values else None
+
+
 def finite(value: float | None, goal: str) -> float:
     """The value, or a very bad one in place of none, NaN and infinity."""
     worst = DIVERGED if goal == "min" else -DIVERGED
@@ -86,11 +86,7 @@ def finite(value: float | None, goal: str) -> float:
 
 
 def _on_workers(job: Job, rungs: Rungs | None) -> Outcome:
-    """Train on Ray Train workers, which this process, itself without a CPU, waits for.
-
-    Should Tune end the trial, the workers save and end first, so that nothing of them is left when the next trial
-    starts.
-    """
+    """Train on Ray Train workers, which this process, itself without a CPU, waits for."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     outcome: list[Outcome | Exception] = []
@@ -103,16 +99,10 @@ def _on_workers(job: Job, rungs: Rungs | None) -> Outcome:
 
     thread = threading.Thread(target=drive, name="fit", daemon=True)
     thread.start()
-    try:
-        while thread.is_alive():
-            if rungs:
-                rungs.look()
-            time.sleep(POLL_S)
-    except SystemExit:
-        (job.folder / STOP).touch()
-        raise
-    finally:
-        thread.join()
+    while thread.is_alive():
+        if rungs:
+            rungs.look()
+        time.sleep(POLL_S)
     (ended,) = outcome
     if isinstance(ended, Exception):
         if (job.folder / "error.txt").exists():

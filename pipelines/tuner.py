@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from labs.run import STOP
@@ -55,7 +55,7 @@ class Trials(Searcher):  # type: ignore[misc]
         self.to_continue = [found for found in begun if found.state == "KILLED"]
         self.begun = len(begun)
         self.running: dict[str, Trial] = {}
-        self.started: set[int] = set()
+        self.pruned: set[str] = set()
         self.closed = False
         self.error: Exception | None = None
         self.left = sweep.tuning.space.grid()[self.begun :] if sweep.tuning.search == "grid" else None
@@ -84,10 +84,15 @@ class Trials(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Tune's notice that a trial has ended, in whatever way."""
         found = self.running.pop(trial_id)
-        state, why = outcome(found, error)
+        state, why = outcome(found, trial_id in self.pruned, error)
         found.end(state, why)
         found.tell(self.study)
         self.sweep.log_progress()
+
+    def prune(self, trial_id: str) -> None:
+        """Ask a running trial to end: it stops at once, and its process is free for the next one."""
+        self.pruned.add(trial_id)
+        (self.running[trial_id].folder / STOP).touch()
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study is the state."""
@@ -102,16 +107,52 @@ class Trials(Searcher):  # type: ignore[misc]
         return self.sweep.sample(self.study)
 
 
-def outcome(found: Trial, error: bool) -> tuple[State, str]:
+def outcome(found: Trial, pruned: bool, error: bool) -> tuple[State, str]:
     """How a trial ended and, where it failed, why: read from what it left in its folder."""
     if (found.folder / "result.json").exists():
         return "FINISHED", ""
-    if (found.folder / STOP).exists():
-        return "KILLED", ""
     if error:
         text = found.folder / "error.txt"
         return "FAILED", text.read_text().split("\n")[0] if text.exists() else "its process was lost, twice"
-    return "PRUNED", ""
+    return ("PRUNED" if pruned else "KILLED"), ""
+
+
+class Halving(ASHAScheduler):  # type: ignore[misc]
+    """Successive halving (Li et al., ASHA, arXiv:1810.05934) whose losers end by themselves.
+
+    Tune would stop a trial by killing what it can reach: workers of a Train job would outlive it, half-way through a
+    save. A trial that is asked through its folder, as by Ctrl-C, ends at that very report with nothing left running.
+    """
+
+    def __init__(self, trials: Trials) -> None:
+        metric = trials.sweep.lab.metric
+        super().__init__(
+            time_attr="percent",
+            metric="value",
+            mode=metric.goal,
+            grace_period=GRACE_PERCENT,
+            reduction_factor=REDUCTION,
+            max_t=MAX_PERCENT,
+            stop_last_trials=False,
+        )
+        self.trials = trials
+        for found in trials.sweep.trials():  # what earlier commands' trials had reached
+            if found.state in ("FINISHED", "PRUNED"):
+                stand_in = SimpleNamespace(trial_id=f"earlier-{found.number}")
+                self.on_trial_add(None, stand_in)
+                for percent, value in reached(found.folder, metric.name):
+                    result = {"percent": percent, "value": finite(value, metric.goal)}
+                    super().on_trial_result(None, stand_in, result)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Tune's question whether the trial goes on."""
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        if decision == TrialScheduler.STOP:
+            self.trials.prune(trial.trial_id)
+        return str(TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 class Watcher(tune.Callback):  # type: ignore[misc]
@@ -153,7 +194,7 @@ def run_trials(sweep: Sweep, study: "Study", over: Callable[[], bool], tick: Cal
         tune.with_resources(trial, lambda config: takes(Job.model_validate(config["job"]))),
         tune_config=tune.TuneConfig(
             search_alg=source,
-            scheduler=halving(sweep) if sweep.tuning.scheduler == "asha" else None,
+            scheduler=Halving(source) if sweep.tuning.scheduler == "asha" else None,
             num_samples=-1,
             max_concurrent_trials=sweep.concurrent,
             reuse_actors=True,
@@ -182,28 +223,6 @@ def takes(job: Job) -> tune.PlacementGroupFactory:
     bundles = [{"CPU": cpus} for cpus in job.bundles]
     bundles[0] = {"CPU": max(job.cpus_per_worker, bundles[0]["CPU"]), "GPU": job.gpus_per_worker}
     return tune.PlacementGroupFactory(bundles)
-
-
-def halving(sweep: Sweep) -> ASHAScheduler:
-    """Successive halving that remembers what earlier commands' trials had reached."""
-    metric = sweep.lab.metric
-    scheduler = ASHAScheduler(
-        time_attr="percent",
-        metric="value",
-        mode=metric.goal,
-        grace_period=GRACE_PERCENT,
-        reduction_factor=REDUCTION,
-        max_t=MAX_PERCENT,
-        stop_last_trials=False,
-    )
-    for found in sweep.trials():
-        if found.state in ("FINISHED", "PRUNED"):
-            stand_in = SimpleNamespace(trial_id=f"earlier-{found.number}")
-            scheduler.on_trial_add(None, stand_in)
-            for percent, value in reached(found.folder, metric.name):
-                result = {"percent": percent, "value": finite(value, metric.goal)}
-                scheduler.on_trial_result(None, stand_in, result)
-    return scheduler
 
 
 def remove_leftovers(storage: Path, name: str) -> None:

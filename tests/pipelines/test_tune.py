@@ -1,0 +1,198 @@
+"""`labs tune`: trials in reused processes, the best of them in MLflow and in a YAML file, and nothing left behind."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import Said
+
+Cli = Callable[..., Said]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+REGRESSION = ("regression", "--preset", "strong", "--size", "tiny")
+
+
+@pytest.fixture(scope="module")
+def swept(ray_session: None, data_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Runs `labs ... --json` in one home, where a sweep of eight trials has been run."""
+    from pipelines.cli import main
+
+    home = tmp_path_factory.mktemp("swept")
+    (data_home / "data").mkdir(exist_ok=True)
+    (home / "data").symlink_to(data_home / "data")
+
+    def labs(*arguments: str) -> Any:
+        patch.setattr("sys.argv", ["labs", *map(str, arguments), "--json"])
+        out, err = StringIO(), StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code, err.getvalue()
+        return json.loads(out.getvalue())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABS_HOME", str(home))
+        labs("tune", *REGRESSION, "--trials", "8")
+        yield labs
+
+
+@pytest.fixture
+def sweep(swept: Callable[..., Any]) -> Any:
+    """The sweep's document: of the same command again, which does nothing."""
+    return swept("tune", *REGRESSION, "--trials", "8")
+
+
+def runs_of(folder: str) -> list[Any]:
+    """The MLflow runs of a sweep's store."""
+    from pipelines.tracking import Store
+
+    store = Store(Path(folder).parents[1], None)
+    return list(store.client().search_runs([store.experiment]))
+
+
+def nothing_is_left(folder: str) -> bool:
+    """Whether no process's share of the cluster, no placement group and no file of Ray Tune's outlives a sweep."""
+    import ray
+    from ray.util.placement_group import placement_group_table
+
+    deadline = time.monotonic() + 10  # the cluster's own bookkeeping
+    while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
+    busy = ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]
+    return not busy and not groups and not (Path(folder) / "tune").exists()
+
+
+def test_the_best_trial_is_the_best_of_those_that_came_to_their_end(sweep: Any) -> None:
+    ended = [trial["value"] for trial in sweep["trials"] if trial["status"] == "FINISHED"]
+    assert len(sweep["trials"]) == 8
+    assert sweep["best"]["value"] == min(ended)
+
+
+def test_mlflow_has_the_sweep_and_below_it_each_trial_with_params_curve_and_state(sweep: Any) -> None:
+    runs = {run.info.run_id: run for run in runs_of(sweep["folder"])}
+    below = [run for run in runs.values() if run.data.tags.get("mlflow.parentRunId") == sweep["run_id"]]
+    assert {run.info.run_id for run in below} == {trial["run_id"] for trial in sweep["trials"]}
+    assert len(runs) == 9
+    for trial in sweep["trials"]:
+        run = runs[trial["run_id"]]
+        assert run.data.tags["labs.trial.state"] == trial["status"]
+        assert {"lr", "hidden", "optimizer"} <= set(run.data.params)
+        assert "val/mse" in run.data.metrics
+
+
+def test_only_the_best_trial_has_seen_the_test_set_and_is_registered_as_a_model(sweep: Any) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{Path(sweep['folder']).parents[1] / 'mlflow.db'}"
+    judged = [run.info.run_id for run in runs_of(sweep["folder"]) if run.data.tags.get("labs.trial")
+              and "test/mse" in run.data.metrics]  # fmt: skip
+    assert judged == [sweep["best"]["run_id"]]
+    assert sweep["best"]["metrics"]["test/mse"] < sweep["best"]["metrics"]["test/trivial"]
+    assert MlflowClient(uri).get_model_version_by_alias("regression", "best-regression").run_id == judged[0]
+
+
+def test_the_best_config_trains_to_the_same_value_from_its_yaml_file(swept: Callable[..., Any], sweep: Any) -> None:
+    best = Path(sweep["folder"]) / "best.yaml"
+    assert yaml.safe_load(best.read_text()) == sweep["best"]["config"]
+    again = swept("train", *REGRESSION, "--config", best, "--workers", "0")
+    assert again["metrics"]["best/value"] == sweep["best"]["value"]
+    assert again["metrics"]["test/mse"] == sweep["best"]["metrics"]["test/mse"]
+
+
+def test_the_figures_and_the_best_config_are_in_mlflow(sweep: Any) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{Path(sweep['folder']).parents[1] / 'mlflow.db'}")
+    figures = {Path(file.path).name for file in client.list_artifacts(sweep["run_id"], "figures")}
+    assert figures == {"best-so-far.png", "parallel-coordinates.png", "importance.png"}
+    assert "best.yaml" in {file.path for file in client.list_artifacts(sweep["run_id"])}
+
+
+def test_comparing_leaves_out_trials_unless_they_are_named(swept: Callable[..., Any], sweep: Any) -> None:
+    ids = {run_id for row in swept("compare") for run_id in row["run_ids"]}
+    assert not ids & {trial["run_id"] for trial in sweep["trials"]}
+    (row,) = swept("compare", sweep["best"]["run_id"])
+    assert row["run_ids"] == [sweep["best"]["run_id"]]
+
+
+def test_more_trials_extend_the_sweep_and_keep_those_that_were_run(swept: Callable[..., Any], sweep: Any) -> None:
+    longer = swept("tune", *REGRESSION, "--trials", "10")
+    assert longer["folder"] == sweep["folder"]
+    assert longer["trials"][:8] == sweep["trials"]
+    assert len(longer["trials"]) == 10
+    assert nothing_is_left(longer["folder"])
+    marked = [run.info.run_id for run in runs_of(longer["folder"]) if run.data.tags.get("labs.best") == "True"]
+    assert marked == [longer["best"]["run_id"]]
+
+
+def test_a_trial_that_diverges_is_a_bad_result_and_one_that_raises_is_recorded_with_its_error(
+    labs_cli: Cli, tmp_path: Path
+) -> None:
+    space = {"lr": {"type": "choice", "values": [0.001, 1e30]},
+             "hidden": {"type": "choice", "values": [[8], [-5]]}}  # fmt: skip
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
+    grid = ("--search", "grid", "--scheduler", "none", "--space", tmp_path / "space.yaml")
+    said = labs_cli("tune", *REGRESSION, *grid, "--json")
+    assert said.code == 0, said.err
+    by_config = {(row["config"]["lr"], row["config"]["hidden"][0]): row for row in said.json["trials"]}
+    assert len(said.json["trials"]) == len(by_config) == 4
+    assert by_config[0.001, 8]["value"] == said.json["best"]["value"]
+    assert (by_config[1e30, 8]["status"], by_config[1e30, 8]["value"]) == ("FINISHED", None)
+    assert by_config[0.001, -5]["status"] == "FAILED"
+    assert "RuntimeError" in by_config[0.001, -5]["error"]
+
+
+@pytest.mark.parametrize(
+    ("lab", "options"),
+    [("cnn", ["--search", "random"]), ("rl", ["--scheduler", "none"]), ("regression", ["--workers", "2"])],
+)
+def test_each_lab_is_tuned_for_a_few_trials(labs_cli: Cli, lab: str, options: list[str]) -> None:
+    said = labs_cli("tune", lab, "--size", "tiny", "--trials", "3", *options, "--json")
+    assert said.code == 0, said.err
+    assert [trial["status"] in ("FINISHED", "PRUNED") for trial in said.json["trials"]] == [True] * 3
+    assert said.json["best"]["metrics"]
+    assert nothing_is_left(said.json["folder"])
+
+
+def test_a_lab_with_two_goals_gets_the_configs_that_no_other_beats_in_both(
+    labs_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labs import lifelong
+    from labs.lab import Metric
+
+    monkeypatch.setattr(lifelong, "LAB", replace(lifelong.LAB, second=Metric("forgetting", "min")))
+    said = labs_cli("tune", "lifelong", "--size", "tiny", "--trials", "5", "--scheduler", "none", "--json")
+    assert said.code == 0, said.err
+    values = {row["number"]: (-row["values"]["accuracy"], row["values"]["forgetting"]) for row in said.json["trials"]}
+    beaten = {a for a, x in values.items() for y in values.values() if x != y and y[0] <= x[0] and y[1] <= x[1]}
+    assert set(said.json["front"]) == set(values) - beaten
+    assert said.json["best"]["number"] in said.json["front"]
+    folder = Path(said.json["folder"])
+    assert (folder / "figures" / "pareto-front.png").exists()
+    assert {file.name for file in (folder / "files").iterdir()} == {f"front-{n}.yaml" for n in said.json["front"]}
+
+
+def test_a_tune_node_is_tuned_first_and_then_trained_with_its_best_config(labs_cli: Cli, tmp_path: Path) -> None:
+    node = {"lab": "regression", "preset": "strong", "size": "tiny", "tune": {"trials": 3}, "seeds": [1, 2]}
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(yaml.safe_dump({"name": "tuned", "nodes": {"table": node}}))
+    said = labs_cli("pipeline", "run", spec, "--json")
+    assert said.code == 0, said.err
+    assert [row["name"] for row in said.json["nodes"]] == ["table-tune", "table-s1", "table-s2"]
+    folders = [Path(row["folder"]) for row in said.json["nodes"]]
+    best = yaml.safe_load((folders[0] / "best.yaml").read_text())
+    for folder in folders[1:]:
+        config = json.loads((folder / "config.json").read_text())
+        assert {name: config[name] for name in best} == best
+    parents = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in runs_of(str(folders[0]))}
+    assert {parents[row["run_id"]] for row in said.json["nodes"]} == {said.json["run_id"]}
+    again = labs_cli("pipeline", "run", spec, "--json")
+    assert "has already finished" in again.err
+    assert [row["cached"] for row in labs_cli("pipeline", "plan", spec, "--json").json["nodes"]] == [True] * 3
