@@ -97,13 +97,18 @@ class Run:
     # --- models and data -------------------------------------------------------------------------------------------
 
     def wrap(self, model: M) -> M:
-        """The model on this worker's device, in bf16 autocast on a GPU, under DDP where there are several workers."""
+        """The model on this worker's device, in bf16 autocast on a GPU, under DDP where there are several workers.
+
+        Batch statistics are each worker's own until `evaluation` spreads rank 0's: a broadcast before every step would
+        cost one collective more and change nothing that is kept.
+        """
         model = model.to(self.device)
         if self.device.type == "cuda":
             model.forward = _autocast(model.forward)
         if self.world_size == 1:
             return model
-        return cast(M, DistributedDataParallel(model, device_ids=[self.device] if self.device.type == "cuda" else None))
+        device_ids = [self.device] if self.device.type == "cuda" else None
+        return cast(M, DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False))
 
     @contextmanager
     def evaluation(self, model: M) -> Iterator[M]:

@@ -22,7 +22,7 @@ from pipelines import snapshot
 from pipelines.conduct import conduct
 from pipelines.home import Status, driver_lock, read_record, write_record
 from pipelines.interrupts import GRACE_S, Interrupts
-from pipelines.job import ABORT, Outcome, first_line, run_bare
+from pipelines.job import ABORT, Outcome, clear, first_line, note_error, run_bare
 from pipelines.plan import priorities
 from pipelines.planned import Planned, begin, settled
 from pipelines.rllib import run_on_rllib
@@ -125,18 +125,18 @@ class Graph:
 
     def _execute(self, name: str, planned: Planned) -> None:
         begin(planned, self.folder)
-        for left_over in (STOP, ABORT, "error.txt"):
-            (planned.folder / left_over).unlink(missing_ok=True)
         snapshot.write_environment(planned.folder)
         before, start = read_record(planned.folder)["seconds"], time.time()
         write_record(planned.folder, status="RUNNING", started=start, error="")
-        error = ""
+        outcome: str = "FAILED"
+        file = planned.folder / "error.txt"
         try:
-            outcome: str = place(planned)
+            clear(planned.folder)
+            outcome = place(planned)
         except Exception as raised:  # Ray reports a lost worker, task or cluster with many classes
-            outcome, error = "FAILED", first_line(raised)
-        if (planned.folder / "error.txt").exists():
-            outcome, error = "FAILED", (planned.folder / "error.txt").read_text().split("\n")[0]
+            if not file.exists():  # what a worker wrote says more
+                note_error(planned.folder, raised)
+        error = file.read_text().split("\n")[0] if outcome == "FAILED" else ""
         outcome, error = self._as_asked(name, outcome, error)
         seconds = before + time.time() - start
         write_record(planned.folder, status=outcome, ended=time.time(), seconds=seconds, error=error)
@@ -146,11 +146,13 @@ class Graph:
         """A tune node: many trials, in processes of their own, and a record that the sweep keeps itself."""
         sweep.begin(self.folder)
         stop = sweep.folder / STOP
-        stop.unlink(missing_ok=True)
+        for left_over in (STOP, "error.txt"):
+            (sweep.folder / left_over).unlink(missing_ok=True)
         status, error = "FAILED", "no trial has come to its end"
         try:
             status = conduct(sweep, stop.exists, tick=lambda: None)
         except Exception as raised:  # as above
+            note_error(sweep.folder, raised)
             error = first_line(raised)
         status, error = self._as_asked(name, status, "" if status == "FINISHED" else error)
         write_record(sweep.folder, status=status, error=error)

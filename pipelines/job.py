@@ -1,6 +1,7 @@
 """One training job, and what every placement does with it in the worker's process."""
 
 import os
+import re
 import threading
 import time
 import traceback
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from labs import events
@@ -82,11 +83,36 @@ def work(job: Job, **run_options: Any) -> Outcome:
     except Exception as error:  # whatever the lab raises is the user's to read, with its traceback
         if run.world_size > 1 and lost_peer(error):
             raise
-        events.write_text(job.folder / "error.txt", f"{first_line(error)}\n\n{traceback.format_exc()}")
+        note_error(job.folder, error)
         if run.world_size == 1:
             return "FAILED"
         raise
     return "FINISHED"
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier command left in a run's folder: requests, an error, and workers that outlive their driver.
+
+    Ray takes seconds to end the workers of a driver that was killed. Until then they would write beside the new ones.
+
+    Raises:
+        TimeoutError: the left-over workers did not end.
+    """
+    from labs.run import STOP
+
+    lock = FileLock(folder / "writer.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        (folder / ABORT).touch()
+        try:
+            lock.acquire(timeout=WRITER_WAIT_S)
+        except Timeout:
+            what = f"the workers of an earlier command that still write to {folder}"
+            raise TimeoutError(f"waited {WRITER_WAIT_S:g} s for {what}") from None
+    lock.release()
+    for left_over in (STOP, ABORT, "error.txt"):
+        (folder / left_over).unlink(missing_ok=True)
 
 
 def run_bare(job: Job) -> Outcome:
@@ -105,9 +131,15 @@ def lost_peer(error: BaseException) -> bool:
     return isinstance(error, DistError) or any(word in str(error) for word in ("gloo/", "NCCL"))
 
 
+def note_error(folder: Path, error: BaseException) -> None:
+    """Write an error with its traceback to a run's folder, as `error.txt`."""
+    trace = "".join(traceback.format_exception(error))
+    events.write_text(folder / "error.txt", f"{first_line(error)}\n\n{trace}")
+
+
 def first_line(error: BaseException) -> str:
-    """An error's class and the first line of its message."""
-    message = str(error).strip().split("\n")[0]
+    """An error's class and the first line of its message, without the colours that Ray puts there."""
+    message = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().split("\n")[0]
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from labs import events
-from labs.run import STOP
 from pipelines.home import read_record, result, write_record
-from pipelines.job import ABORT
+from pipelines.job import clear
 from pipelines.planned import Planned, begin, job_of, resources
 from pipelines.trial import finite, reached
 
@@ -76,8 +75,7 @@ class Trial:
 
     def start(self) -> None:
         """Mark the trial RUNNING, asked for nothing."""
-        for left_over in (STOP, ABORT, "error.txt"):
-            (self.folder / left_over).unlink(missing_ok=True)
+        clear(self.folder)
         write_record(self.folder, status="RUNNING", started=time.time(), error="")
 
     def tell(self, study: "Study") -> None:

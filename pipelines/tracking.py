@@ -70,6 +70,8 @@ class Store:
             local = self.uri.startswith("sqlite:")
             # Two processes that make the schema of a fresh store at once break it.
             with locked(self.home / "mlflow.lock", "creating the MLflow store"):
+                if local:
+                    _make_schema(Path(self.uri.removeprefix("sqlite:///")))
                 client = mlflow.MlflowClient(self.uri)
                 found = client.get_experiment_by_name(EXPERIMENT)
                 if found is None:
@@ -222,6 +224,18 @@ def without_password(uri: str) -> str:
     if not parts.password:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def _make_schema(file: Path) -> None:
+    """Make a fresh SQLite store whole or not at all: MLflow can't go on with a schema that a kill left half made."""
+    import mlflow
+
+    if file.exists():
+        return
+    part = file.with_name(f"{file.name}.part")
+    part.unlink(missing_ok=True)
+    mlflow.MlflowClient(f"sqlite:///{part}").search_experiments()
+    os.replace(part, file)
 
 
 def _params(values: dict[str, Any]) -> list[Any]:

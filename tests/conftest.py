@@ -80,14 +80,15 @@ def labs_process(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts `labs ...` as a process of its own, in a session of its own; what is left of it ends with the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, save_every_s: float | None = None) -> subprocess.Popen[str]:
+        module = ["pipelines.cli"] if save_every_s is None else ["tests.saving", str(save_every_s)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.cli", *map(str, arguments)],
+            [sys.executable, "-m", *module, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env={**os.environ, "LABS_HOME": str(home), **environment},
+            env={**os.environ, "LABS_HOME": str(home)},
         )
         started.append(process)
         return process

@@ -3,30 +3,26 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from pipelines.tracking import Store
-from tests.faults.story import (
-    TRAIN,
-    Start,
-    each_step_once,
-    epochs_done,
-    finish,
-    wait_for,
-    without_times,
-)
+from tests.conftest import Said
+from tests.faults.story import TRAIN, Start, each_step_once, epochs_done, finish, wait_for, without_times
+
+Cli = Callable[..., Said]
 
 pytestmark = pytest.mark.slow
 
 
 def test_one_interrupt_saves_within_20_seconds_leaves_no_process_and_continues(
-    undisturbed: dict[str, float], home: Path, labs_process: Start
+    undisturbed: dict[str, float], ray_session: None, labs_cli: Cli, home: Path, labs_process: Start
 ) -> None:
     process = labs_process(*TRAIN)
-    wait_for(lambda: epochs_done(home) >= 10, process)
+    wait_for(lambda: epochs_done(home) >= 5, process)
     family = psutil.Process(process.pid).children(recursive=True)
     start = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
@@ -36,10 +32,10 @@ def test_one_interrupt_saves_within_20_seconds_leaves_no_process_and_continues(
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
     assert {run.info.status for run in Store(home, None).client().search_runs(["1"])} == {"KILLED"}
-    code, document, _ = finish(labs_process(*TRAIN))
-    assert code == 0
-    assert without_times(document["metrics"]) == undisturbed
-    assert each_step_once(home, document["run_id"])
+    continued = labs_cli(*TRAIN)
+    assert continued.code == 0, continued.err
+    assert without_times(continued.json["metrics"]) == undisturbed
+    assert each_step_once(home, continued.json["run_id"])
 
 
 def test_the_second_interrupt_ends_at_once(home: Path, labs_process: Start) -> None:

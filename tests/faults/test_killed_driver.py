@@ -6,28 +6,51 @@ from pathlib import Path
 import pytest
 
 from pipelines.tracking import Store
-from tests.faults.story import TRAIN, Start, each_step_once, epochs_done, finish, wait_for, without_times
+from tests.conftest import Said
+from tests.faults.story import (
+    SAVE_EVERY_S,
+    TRAIN,
+    Start,
+    each_step_once,
+    epochs_done,
+    saved,
+    wait_for,
+    without_times,
+)
+
+Cli = Callable[..., Said]
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_driver_killed_at_several_moments_ends_like_an_undisturbed_one(
-    undisturbed: dict[str, float], home: Path, labs_process: Start
+    undisturbed: dict[str, float], ray_session: None, labs_cli: Cli, home: Path, labs_process: Start
 ) -> None:
-    moments: list[Callable[[], object]] = [
-        lambda: epochs_done(home) >= 5,
-        lambda: list((home / "runs").glob("*/checkpoints/step-*")),
-    ]
+    moments: list[Callable[[], object]] = [lambda: epochs_done(home) >= 3, lambda: saved(home)]
     for moment in moments:
-        process = labs_process(*TRAIN)
+        process = labs_process(*TRAIN, save_every_s=SAVE_EVERY_S)
         wait_for(moment, process)
         process.kill()
         process.wait()
-    code, document, err = finish(labs_process(*TRAIN))
-    assert code == 0, err
-    assert without_times(document["metrics"]) == undisturbed
+    continued = labs_cli(*TRAIN)
+    assert continued.code == 0, continued.err
+    assert without_times(continued.json["metrics"]) == undisturbed
     assert len(list((home / "runs").iterdir())) == 1
     store = Store(home, None)
     runs = store.client().search_runs([store.experiment])
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
-    assert each_step_once(home, document["run_id"])
+    assert each_step_once(home, continued.json["run_id"])
+
+
+def test_a_driver_killed_while_it_makes_the_stores_schema_leaves_a_store_that_works(
+    labs_cli: Cli, home: Path, labs_process: Start
+) -> None:
+    bare = ("train", "regression", "--size", "tiny", "--workers", "0", "--json")
+    process = labs_process(*bare)
+    wait_for(lambda: sum(file.stat().st_size for file in home.glob("mlflow.db*")) > 200_000, process)
+    process.kill()
+    process.wait()
+    continued = labs_cli(*bare)
+    assert continued.code == 0
+    assert "can't be written" not in continued.err
+    assert continued.json["run_id"]

@@ -10,8 +10,19 @@ import psutil
 import pytest
 
 from labs import events
+from pipelines import train
+from tests import saving
 from tests.conftest import Said
-from tests.faults.story import TRAIN, WAIT_S, each_step_once, epochs_done, run_folder, without_times
+from tests.faults.story import (
+    SAVE_EVERY_S,
+    TRAIN,
+    WAIT_S,
+    each_step_once,
+    epochs_done,
+    run_folder,
+    saved,
+    without_times,
+)
 
 Cli = Callable[..., Said]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -46,13 +57,11 @@ def kill_at(moments: list[Callable[[], object]], name: str, count: int = 1) -> t
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_train_worker_is_started_again_and_the_run_goes_on(
-    undisturbed: dict[str, float], home: Path, labs_cli: Cli, workers: int
+    undisturbed: dict[str, float], home: Path, labs_cli: Cli, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """One worker dies twice, before and after a checkpoint; of two workers one dies, and takes the other with it."""
-    moments: list[Callable[[], object]] = [
-        lambda: epochs_done(home) >= 5,
-        lambda: list((home / "runs").glob("*/checkpoints/step-*")),
-    ]
+    monkeypatch.setattr(train, "loop", saving.every(SAVE_EVERY_S))
+    moments: list[Callable[[], object]] = [lambda: epochs_done(home) >= 3, lambda: saved(home)]
     killer = kill_at(moments[: 3 - workers], "RayTrainWorker", workers)
     said = labs_cli(*TRAIN, "--workers", str(workers))
     killer.join(1)

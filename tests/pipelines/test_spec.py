@@ -55,7 +55,7 @@ FAULTS = {
     "out of range": (("time_limit: 60", "time_limit: -1"), "line 14", "greater than 0"),
     "unknown field": (("{lr: 0.01}", "{lrr: 0.01}"), "line 10: node 'second'", "did you mean 'lr'?"),
     "field out of range": (("{lr: 0.01}", "{lr: -1}"), "field 'lr' is -1", "greater than 0"),
-    "unknown need": (("teacher: first", "teacher: frist"), "needs 'frist-s0' as teacher", "first-s0"),
+    "unknown need": (("teacher: first", "teacher: frist"), "needs 'frist' as teacher", "first-s0"),
     "key twice": (("size: tiny", "size: tiny\n    size: small"), "line 10", "stands twice, first on line 9"),
     "not YAML": (("nodes:", "nodes: ["), "not YAML", "line"),
 }

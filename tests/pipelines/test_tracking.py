@@ -181,7 +181,7 @@ def test_a_store_that_answers_nothing_does_not_hold_up_training(labs_cli: Cli) -
 def test_many_writers_on_a_fresh_store_lose_nothing(home: Path, labs_process: Callable[..., Any]) -> None:
     """Four commands start on an empty home at once: one schema, one experiment, every run whole."""
     seeds = range(4)
-    started = [labs_process(*TRAIN, "--seed", str(seed), OMP_NUM_THREADS="1") for seed in seeds]
+    started = [labs_process(*TRAIN, "--seed", str(seed)) for seed in seeds]
     documents = []
     for process in started:
         out, err = process.communicate(timeout=240)

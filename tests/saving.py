@@ -1,0 +1,28 @@
+"""The command `labs`, with checkpoints at another interval than ten seconds; all else is the real thing.
+
+python -m tests.saving SECONDS train regression ...
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pipelines import cli, train
+
+
+def every(seconds: float) -> Callable[[dict[str, Any]], Any]:
+    """What a Ray Train worker executes: the program's own loop, after one constant was changed in that process."""
+
+    def loop(payload: dict[str, Any]) -> Any:
+        import labs.run
+        from pipelines import train
+
+        labs.run.SAVE_EVERY_S = seconds
+        return train.loop(payload)
+
+    return loop
+
+
+if __name__ == "__main__":
+    train.loop = every(float(sys.argv.pop(1)))
+    cli.main()
