@@ -19,6 +19,7 @@ lint: $(VENV)/ready  ## formatter, linter, type checker
 
 bench: $(VENV)/ready  ## what this program costs, beside a reference in the same run
 	$(BIN)/python -m tests.benchmarks.overhead
+	$(BIN)/python -m tests.benchmarks.tuning
 
 clean:  ## remove the environment and caches; runs and data in .labs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build dist

@@ -45,6 +45,9 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Resources:
         return join(address, quiet=quiet)
     if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not has_token():
         _make_token()
+    os.environ.setdefault(
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
+    )  # a process more, and nobody reclaims this machine
     _prepare()
     import ray
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from labs.errors import BadInput
 
@@ -47,7 +47,11 @@ class ShardedBatches(Sampler[torch.Tensor]):
 
 
 class Loader:
-    """One worker's batches on its device; iterating counts the samples and the seconds of training."""
+    """One worker's batches on its device; iterating counts the samples and the seconds of training.
+
+    Data are memory-mapped or in memory, so a batch is an index away: torch's DataLoader, even without processes of its
+    own, would add a third to a small network's step.
+    """
 
     def __init__(
         self,
@@ -57,15 +61,8 @@ class Loader:
         order_seed: Callable[[], int],
         meter: Callable[[int, float], None] | None,
     ) -> None:
-        self.batches, self.device, self.order_seed, self.meter = batches, device, order_seed, meter
-        # The generator of its own keeps the loader's hidden draw out of the global random stream.
-        self.loader = DataLoader(
-            dataset,
-            sampler=batches,
-            batch_size=None,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator().manual_seed(0),
-        )
+        self.dataset, self.batches, self.device = dataset, batches, device
+        self.order_seed, self.meter = order_seed, meter
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -73,8 +70,12 @@ class Loader:
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         self.batches.order_seed = self.order_seed()
         samples, start = 0, time.perf_counter()
-        for batch in self.loader:
-            samples += len(batch[0])
-            yield tuple(part.to(self.device, non_blocking=True) for part in batch)
+        for indices in self.batches:
+            batch = self.dataset[indices]
+            samples += len(indices)
+            yield batch if self.device.type == "cpu" else tuple(self._move(part) for part in batch)
         if self.meter is not None:
             self.meter(samples * self.batches.world_size, time.perf_counter() - start)
+
+    def _move(self, part: torch.Tensor) -> torch.Tensor:
+        return part if part.is_cuda else part.pin_memory().to(self.device, non_blocking=True)

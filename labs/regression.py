@@ -69,7 +69,7 @@ class RegressionConfig(Config):
 
 
 class Regressor(nn.Module):
-    """MLP on chosen columns. Input (B, columns), output (B,) in percent.
+    """MLP on chosen columns. Rows (B, columns), output (B,) in percent.
 
     Which columns, and how they are scaled, are buffers: they come from the training rows and belong to the model.
     """
@@ -88,12 +88,17 @@ class Regressor(nn.Module):
         self.residual = residual
         widths = [chosen, *hidden]
         layers = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())]
-        self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        self.net = nn.Sequential(*layers, nn.Linear(widths[-1], 1), nn.Flatten(0))
+
+    def prepare(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows (B, columns) to what the network sees, (B, chosen), and what its output is added to, (B,)."""
+        start = rows[:, self.last_known] if self.residual else rows.new_zeros(len(rows))
+        return (rows[:, self.chosen] - self.shift) / self.scale, start
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        inputs = (rows[:, self.chosen] - self.shift) / self.scale
-        output: torch.Tensor = self.net(inputs).squeeze(1)
-        return output + rows[:, self.last_known] if self.residual else output
+        inputs, start = self.prepare(rows)
+        output: torch.Tensor = start + self.net(inputs)
+        return output
 
 
 def train(config: RegressionConfig, run: Run) -> None:
@@ -101,12 +106,15 @@ def train(config: RegressionConfig, run: Run) -> None:
     data = shards.ArrowDataset(run.data_dir, "train", ("inputs", "target"))
     inputs, target = (column.all() for column in data.columns)
     is_validation = split(inputs, facts["states"], config, run.seed)
-    training = TensorDataset(inputs[~is_validation], target[~is_validation])
     validation = TensorDataset(inputs[is_validation], target[is_validation])
+    inputs, target = inputs[~is_validation], target[~is_validation]
 
-    net = build(config, training, facts)
+    net = build(config, inputs, target, facts)
     run.write_shape(columns=inputs.shape[1], chosen=len(net.chosen))
-    model = run.wrap(net)
+    prepared, start = net.prepare(inputs)  # once, not at each step
+    training = TensorDataset(prepared, target - start)
+    net.to(run.device)
+    model = run.wrap(net.net)
     optimizer: torch.optim.Optimizer
     if config.optimizer == "sgd":
         optimizer = torch.optim.SGD(model.parameters(), lr=config.lr, momentum=0.9)
@@ -114,7 +122,7 @@ def train(config: RegressionConfig, run: Run) -> None:
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     batches = run.loader(training, config.batch_size, train=True)
 
-    for _ in run.epochs(config.epochs, state={"model": model, "optimizer": optimizer}):
+    for _ in run.epochs(config.epochs, state={"model": net, "optimizer": optimizer}):
         loss_sum, rows = torch.zeros((), device=run.device), 0
         for _ in range(config.passes):
             for x, y in batches:
@@ -124,9 +132,9 @@ def train(config: RegressionConfig, run: Run) -> None:
                 optimizer.step()
                 loss_sum += loss.detach() * len(x)
                 rows += len(x)
-        mse = evaluate(model, validation, run)
+        mse = evaluate(net, validation, run)
         run.log({"train/loss": run.mean(loss_sum, rows), "val/mse": mse})
-        run.best(METRIC, model)
+        run.best(METRIC, net)
         if run.epochs_since_best >= config.patience:
             run.stop(f"no better validation error in {config.patience} epochs")
 
@@ -157,9 +165,8 @@ def split(inputs: torch.Tensor, states: int, config: RegressionConfig, seed: int
     return torch.isin(state, held_out)
 
 
-def build(config: RegressionConfig, training: TensorDataset, facts: dict[str, int]) -> Regressor:
+def build(config: RegressionConfig, inputs: torch.Tensor, target: torch.Tensor, facts: dict[str, int]) -> Regressor:
     """The model with columns chosen and scaled on the training rows alone."""
-    inputs, target = training.tensors
     if config.features == "all":
         chosen = torch.arange(inputs.shape[1])
     else:

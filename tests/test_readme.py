@@ -22,12 +22,25 @@ def test_the_program_takes_the_readmes_commands(labs_cli: Callable[..., Said], c
     assert labs_cli(*before, "--help").code == 0
 
 
-def test_the_readmes_pipeline_is_a_valid_spec(tmp_path: Path) -> None:
+BLOCKS = re.findall(r"```yaml\n(.*?)```", README, re.S)
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if not block.startswith("#")])
+def test_the_readmes_pipelines_are_valid_specs(tmp_path: Path, block: str) -> None:
     from pipelines.spec import read_spec
 
-    (spec,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
-    (tmp_path / "mine.yaml").write_text(spec)
+    whole = block if block.startswith("name:") else f"name: part\nnodes:\n{block}"
+    (tmp_path / "mine.yaml").write_text(whole)
     assert [node.name for node in read_spec(tmp_path / "mine.yaml")[1]]
+
+
+def test_the_readmes_search_space_is_one_that_the_lab_takes(tmp_path: Path) -> None:
+    import labs
+    from pipelines.space import Space, read_space
+
+    (block,) = (block for block in BLOCKS if block.startswith("# labs tune regression"))
+    (tmp_path / "space.yaml").write_text(block)
+    assert Space(labs.get("regression"), read_space(tmp_path / "space.yaml"), "strong", "small", {}).entries
 
 
 def test_the_files_that_the_readme_names_are_there() -> None:

@@ -27,7 +27,7 @@ from tests.benchmarks.stock_tuning import HIGH, LOW
 SCRIPT = Path(__file__).with_name("stock_tuning.py")
 SETTLED = 2
 """Trials before what one costs is counted: their processes have to start."""
-EPOCHS, SHORT, LONG = 6, 20, 300
+EPOCHS, SHORT, LONG = 6, 20, 900
 """Epochs of a trial, and passes of an epoch: those of size tiny, and so many that a trial takes some five seconds."""
 MANY = 200
 screen = Console(stderr=True)
@@ -45,13 +45,14 @@ def main() -> None:
         bench = Sweeps(Path(folder))
         try:
             bench.prepare()
-            figures = [*trial_figures(bench, repeats), *scheduler_figures(bench, repeats), *many_figures(bench)]
+            record(trial_figures(bench, repeats))
+            record(scheduler_figures(bench, repeats))
+            record(many_figures(bench))
         except Failed as error:
             screen.print(f"error: {error}", markup=False, soft_wrap=True)
             sys.exit(1)
         except KeyboardInterrupt:
             sys.exit(130)
-    record(figures)
 
 
 def trial_figures(bench: "Sweeps", repeats: int) -> list[Figure]:
@@ -104,9 +105,9 @@ def many_figures(bench: "Sweeps") -> list[Figure]:
     folder = bench.sweep(f"{MANY} trials", *options(SHORT), "--trials", str(MANY))
     found = sorted((read_record(path.parent)["started"], path.parent) for path in folder.glob("trials/*/record.json"))
     memory = [events.read(path / "system")[-1]["metrics"]["system/process_memory_megabytes"] for _, path in found]
-    left = [str(path) for path in bench.folder.glob("ray/session_*/artifacts/*/*")] + [*folder.glob("tune")]
+    left = [*bench.folder.glob("ray/session_*/artifacts/*/tune-*"), *folder.glob("tune")]
     if bench.outlived or left:
-        raise Failed(f"{MANY} trials left behind: {[process.name() for process in bench.outlived]} {left}")
+        raise Failed(f"{MANY} trials left behind: {[p.name() for p in bench.outlived]} {[str(path) for path in left]}")
     return [Figure("tune/memory_after_200_mb", "MB", memory[-10:], memory[5:15], "after ten trials")]
 
 

@@ -57,7 +57,7 @@ class Head:
         )
 
     def said(self, call: str, **env: str) -> str:
-        return self.client(call, **env).communicate(timeout=60)[0]
+        return self.client(call, **env).communicate(timeout=120)[0]
 
 
 def _environment() -> dict[str, str]:
@@ -154,12 +154,12 @@ def test_a_followed_job_goes_on_after_ctrl_c_and_a_stopped_one_is_130(head: Head
     while "uploaded" not in (line := client.stdout.readline()):
         assert line, "the log ended before the job began"
     client.send_signal(signal.SIGINT)
-    said = client.communicate(timeout=30)[0]
+    said = client.communicate(timeout=60)[0]
     job_id = re.findall(r"job (\S+) goes on; to stop it: labs jobs stop", said)[0]
     assert said.endswith("result 130\n")
     follower = head.client(f"jobs.logs(address, {job_id!r}, follow=True)")
     assert head.said(f"jobs.stop(address, {job_id!r})") == "result True\n"
-    assert follower.communicate(timeout=60)[0].endswith("result 130\n")
+    assert follower.communicate(timeout=120)[0].endswith("result 130\n")
 
 
 @pytest.mark.slow
@@ -234,7 +234,7 @@ def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head
             cwd=elsewhere,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=400,
         )
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout

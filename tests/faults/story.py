@@ -11,7 +11,7 @@ from labs import events
 from pipelines.tracking import Store
 
 Start = Callable[..., subprocess.Popen[str]]
-WAIT_S = 120
+WAIT_S = 240
 SAVE_EVERY_S = 1.0
 EPOCHS = ("--set", "epochs=30", "--set", "patience=30")
 TRAIN = ("train", "regression", "--preset", "strong", "--json", *EPOCHS)

@@ -104,7 +104,7 @@ def test_help_and_refusals_load_no_heavy_library(arguments: list[str], code: int
         "try: main()\n"
         "finally: print('HEAVY', [name for name in ('ray', 'mlflow') if name in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=120)
     assert (done.returncode, "HEAVY []" in done.stderr) == (code, True)
 
 

@@ -109,7 +109,7 @@ def test_a_second_process_follows_the_first_and_ends_with_the_same(
     while not list((home / "runs").glob("*/events.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.1)
     second = labs_cli(*arguments, "--set", "patience=400")
-    out, _ = first.communicate(timeout=60)  # type: ignore[attr-defined]
+    out, _ = first.communicate(timeout=120)  # type: ignore[attr-defined]
     assert "following it" in second.err
     assert second.json == json.loads(out)
     assert len(list((home / "runs").iterdir())) == 1

@@ -154,9 +154,9 @@ def test_a_trial_that_diverges_is_a_bad_result_and_one_that_raises_is_recorded_w
     [("cnn", ["--search", "random"]), ("rl", ["--scheduler", "none"]), ("regression", ["--workers", "2"])],
 )
 def test_each_lab_is_tuned_for_a_few_trials(labs_cli: Cli, lab: str, options: list[str]) -> None:
-    said = labs_cli("tune", lab, "--size", "tiny", "--trials", "3", *options, "--json")
+    said = labs_cli("tune", lab, "--size", "tiny", "--trials", "2", *options, "--json")
     assert said.code == 0, said.err
-    assert [trial["status"] in ("FINISHED", "PRUNED") for trial in said.json["trials"]] == [True] * 3
+    assert [trial["status"] in ("FINISHED", "PRUNED") for trial in said.json["trials"]] == [True] * 2
     assert said.json["best"]["metrics"]
     assert nothing_is_left(said.json["folder"])
 
@@ -180,19 +180,18 @@ def test_a_lab_with_two_goals_gets_the_configs_that_no_other_beats_in_both(
 
 
 def test_a_tune_node_is_tuned_first_and_then_trained_with_its_best_config(labs_cli: Cli, tmp_path: Path) -> None:
-    node = {"lab": "regression", "preset": "strong", "size": "tiny", "tune": {"trials": 3}, "seeds": [1, 2]}
+    node = {"lab": "regression", "preset": "strong", "size": "tiny", "tune": {"trials": 3}, "seeds": [1]}
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump({"name": "tuned", "nodes": {"table": node}}))
     said = labs_cli("pipeline", "run", spec, "--json")
     assert said.code == 0, said.err
-    assert [row["name"] for row in said.json["nodes"]] == ["table-tune", "table-s1", "table-s2"]
+    assert [row["name"] for row in said.json["nodes"]] == ["table-tune", "table-s1"]
     folders = [Path(row["folder"]) for row in said.json["nodes"]]
     best = yaml.safe_load((folders[0] / "best.yaml").read_text())
-    for folder in folders[1:]:
-        config = json.loads((folder / "config.json").read_text())
-        assert {name: config[name] for name in best} == best
+    config = json.loads((folders[1] / "config.json").read_text())
+    assert {name: config[name] for name in best} == best
     parents = {run.info.run_id: run.data.tags.get("mlflow.parentRunId") for run in runs_of(str(folders[0]))}
     assert {parents[row["run_id"]] for row in said.json["nodes"]} == {said.json["run_id"]}
     again = labs_cli("pipeline", "run", spec, "--json")
     assert "has already finished" in again.err
-    assert [row["cached"] for row in labs_cli("pipeline", "plan", spec, "--json").json["nodes"]] == [True] * 3
+    assert [row["cached"] for row in labs_cli("pipeline", "plan", spec, "--json").json["nodes"]] == [True] * 2

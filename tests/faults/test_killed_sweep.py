@@ -1,0 +1,69 @@
+"""A sweep whose driver dies or is interrupted: the same command ends with the trials of an undisturbed one."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from labs import events
+from pipelines.home import read_record
+from pipelines.tracking import Store
+from tests.conftest import Said
+from tests.faults.story import Start, finish, wait_for
+
+Cli = Callable[..., Said]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
+# One trial at a time, each sampled by its number alone: what is found can't depend on when something died.
+ONE_BY_ONE = ("--trials", "4", "--search", "random", "--scheduler", "none", "--concurrent", "1")
+TUNE = ("tune", "regression", "--preset", "strong", "--set", "epochs=15", *ONE_BY_ONE, "--json")
+
+
+def trials(home: Path, status: str) -> list[Path]:
+    found = sorted((home / "sweeps").glob("*/trials/*/record.json"))
+    return [record.parent for record in found if read_record(record.parent)["status"] == status]
+
+
+def half_way(home: Path, ended: int) -> bool:
+    """Whether so many trials have ended and another one has done some epochs."""
+    running = trials(home, "RUNNING")
+    return len(trials(home, "FINISHED")) >= ended and bool(running) and len(events.read(running[0])) >= 3
+
+
+def found(document: Any) -> list[tuple[Any, ...]]:
+    return [(trial["status"], trial["value"], sorted(trial["config"].items())) for trial in document["trials"]]
+
+
+def test_a_sweep_killed_and_interrupted_ends_like_an_undisturbed_one_and_leaves_no_process(
+    labs_cli: Cli, home: Path, labs_process: Start, tmp_path: Path
+) -> None:
+    process = labs_process(*TUNE)
+    wait_for(lambda: half_way(home, 1), process)
+    process.kill()
+    process.wait()
+    (first,) = trials(home, "FINISHED")
+    before = read_record(first)
+
+    process = labs_process(*TUNE)
+    wait_for(lambda: half_way(home, 2), process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    code, stopped, err = finish(process)
+    assert (code, stopped["status"]) == (130, "KILLED"), err
+    assert not psutil.wait_procs(family, timeout=10)[1]
+    (interrupted,) = trials(home, "KILLED")
+    done = len(events.read(interrupted))
+
+    continued = labs_cli(*TUNE)
+    assert continued.code == 0, continued.err
+    assert read_record(first)["started"] == before["started"]  # it was not run again
+    assert len(events.read(interrupted)) > done >= 3
+    undisturbed = labs_cli(*TUNE, "--home", tmp_path / "undisturbed")
+    assert found(continued.json) == found(undisturbed.json)
+    client = Store(home, None).client()
+    for trial in continued.json["trials"]:
+        steps = [point.step for point in client.get_metric_history(trial["run_id"], "val/mse")]
+        assert steps == list(range(1, 16))
