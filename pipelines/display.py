@@ -2,7 +2,9 @@
 
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from rich import box
@@ -61,37 +63,39 @@ class Progress:
 
 def _live_table(nodes: dict[str, dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("node", "state", "epoch", "metric", "samples/s", "time left"):
+    for column in ("node", "state", "progress", "metric", "samples/s", "time left"):
         table.add_column(column, justify="left" if column in ("node", "state") else "right")
     for name, node in nodes.items():
         now = state_of(node)
-        table.add_row(name, _coloured(node["status"]), now["epoch"], now["metric"], now["speed"], now["left"])
+        table.add_row(name, _coloured(node["status"]), now["progress"], now["metric"], now["speed"], now["left"])
     return table
 
 
 def _line(name: str, node: dict[str, Any]) -> str:
     now = state_of(node)
-    parts = [f"epoch {now['epoch']}" if now["epoch"] else "", now["metric"], node["error"]]
+    parts = [now["progress"], now["metric"], node["error"]]
     status = f"{node['status']} (reused)" if node["reused"] else node["status"]
     return "  ".join([time.strftime("%H:%M:%S"), f"{name}: {status}", *(part for part in parts if part)])
 
 
 def state_of(node: dict[str, Any]) -> dict[str, str]:
-    """Epoch, metric, samples/s and time left of a node, from the last event of its run."""
-    now = {"epoch": "", "metric": "", "speed": "", "left": ""}
+    """Epochs or, of a sweep, trials done, metric, samples/s and time left of a node, from the last event of its run."""
+    now = {"progress": "", "metric": "", "speed": "", "left": ""}
     trained = [event for event in events.read(Path(node["folder"])) if "of" in event]
     if not trained:
         return now
     last = trained[-1]
     metric = labs.get(node["lab"]).metric.name
-    now["epoch"] = f"{last['step']}/{last['of']}"
+    now["progress"] = f"{node.get('unit', 'epoch')} {last['step']}/{last['of']}"
     if f"val/{metric}" in last["metrics"]:
         now["metric"] = f"val/{metric} {last['metrics'][f'val/{metric}']:.4g}"
     if "perf/samples_per_s" in last["metrics"]:
         now["speed"] = f"{last['metrics']['perf/samples_per_s']:,.0f}"
-    if node["status"] == "RUNNING":
-        mean = sum(event["metrics"]["time/epoch_s"] for event in trained) / len(trained)
-        now["left"] = clock(mean * (last["of"] - last["step"]))
+    # A sweep's events, one for each trial that ended, have no seconds of their own.
+    seconds = [event["metrics"]["time/epoch_s"] for event in trained if "time/epoch_s" in event["metrics"]]
+    seconds = seconds or [after["time"] - before["time"] for before, after in pairwise(trained)]
+    if node["status"] == "RUNNING" and seconds:
+        now["left"] = clock(mean(seconds) * (last["of"] - last["step"]))
     return now
 
 

@@ -242,6 +242,7 @@ def _about(planned: Planned) -> dict[str, Any]:
     node = planned.node
     return {
         "folder": str(planned.folder),
+        "unit": "trial" if planned.sweep else "epoch",
         "lab": node.lab,
         "preset": node.preset,
         "size": node.size,

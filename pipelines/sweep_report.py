@@ -90,12 +90,12 @@ class SweepProgress:
 
     def _table(self, running: list[Trial]) -> Table:
         table = Table(box=None, pad_edge=False, title=self._line(running), title_justify="left")
-        for column in ("trial", "epoch", "metric", "time left", "config"):
+        for column in ("trial", "progress", "metric", "time left", "config"):
             table.add_column(column)
         for found in running:
             record = found.record
             now = state_of({"folder": str(found.folder), "lab": record["lab"], "status": "RUNNING"})
-            table.add_row(str(found.number), now["epoch"], now["metric"], now["left"], cell(record["overrides"]))
+            table.add_row(str(found.number), now["progress"], now["metric"], now["left"], cell(record["overrides"]))
         return table
 
 

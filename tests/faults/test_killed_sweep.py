@@ -53,7 +53,7 @@ def test_a_sweep_killed_and_interrupted_ends_like_an_undisturbed_one_and_leaves_
     os.killpg(process.pid, signal.SIGINT)
     code, stopped, err = finish(process)
     assert (code, stopped["status"]) == (130, "KILLED"), err
-    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert not psutil.wait_procs(family, timeout=20)[1]
     (interrupted,) = trials(home, "KILLED")
     done = len(events.read(interrupted))
 

@@ -50,6 +50,7 @@ def test_parameters_are_bit_equal_across_ranks_after_training(data_home: Path, t
 
         import labs
         from labs.run import Run
+        from labs.weights import unwrap
 
         class Seen(Run):
             def keep(self, model: torch.nn.Module) -> None:
@@ -61,7 +62,7 @@ def test_parameters_are_bit_equal_across_ranks_after_training(data_home: Path, t
             lab, folder = labs.get(name), tmp_path / name
             run = Seen(folder, Path(config[name]), device=torch.device("cpu"))
             lab.train(lab.resolve(preset, "tiny"), run)
-            torch.save(run.seen.module.state_dict(), folder / f"rank{run.rank}.pt")
+            torch.save(unwrap(run.seen).state_dict(), folder / f"rank{run.rank}.pt")
 
     TorchTrainer(
         loop,

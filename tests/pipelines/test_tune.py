@@ -1,6 +1,7 @@
 """`labs tune`: trials in reused processes, the best of them in MLflow and in a YAML file, and nothing left behind."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -179,13 +180,17 @@ def test_a_lab_with_two_goals_gets_the_configs_that_no_other_beats_in_both(
     assert {file.name for file in (folder / "files").iterdir()} == {f"front-{n}.yaml" for n in said.json["front"]}
 
 
-def test_a_tune_node_is_tuned_first_and_then_trained_with_its_best_config(labs_cli: Cli, tmp_path: Path) -> None:
+def test_a_tune_node_is_tuned_first_and_then_trained_with_its_best_config(
+    labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.display.LINE_EVERY_S", 0.0)
     node = {"lab": "regression", "preset": "strong", "size": "tiny", "tune": {"trials": 3}, "seeds": [1]}
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump({"name": "tuned", "nodes": {"table": node}}))
     said = labs_cli("pipeline", "run", spec, "--json")
     assert said.code == 0, said.err
     assert [row["name"] for row in said.json["nodes"]] == ["table-tune", "table-s1"]
+    assert re.search(r"table-tune: RUNNING  trial [123]/3  val/mse", said.err)
     folders = [Path(row["folder"]) for row in said.json["nodes"]]
     best = yaml.safe_load((folders[0] / "best.yaml").read_text())
     config = json.loads((folders[1] / "config.json").read_text())
