@@ -1,5 +1,6 @@
 """Tables of runs, made from MLflow: mean and spread over seeds, and only the settings that differ."""
 
+import json
 from statistics import mean, stdev
 from typing import Any, Literal
 
@@ -115,9 +116,17 @@ def _row(group: list[Any], differing: list[str]) -> dict[str, Any]:
         "std": stdev(values) if len(values) > 1 else None,
         "seeds": sorted(int(run.data.tags["labs.seed"]) for run in group),
         "seconds": mean((run.info.end_time - run.info.start_time) / 1000 for run in group),
-        "config": {name: first.params.get(name) for name in differing if _same(group, name)},
+        "config": {name: _value(first.params.get(name)) for name in differing if _same(group, name)},
         "run_ids": [run.info.run_id for run in group],
     }
+
+
+def _value(param: str | None) -> Any:
+    """A number or a list of a parameter's text; any other text as it is."""
+    try:
+        return json.loads(param or "null")
+    except json.JSONDecodeError:
+        return param
 
 
 def _same(group: list[Any], name: str) -> bool:

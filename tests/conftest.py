@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,31 @@ def labs_cli(
         return Said(code, out, err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def module_cli(data_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Said]]:
+    """Like `labs_cli`, but in one home for all tests of a module: for runs that several of them look at."""
+    from pipelines.cli import main
+
+    home = tmp_path_factory.mktemp("module_home")
+    (data_home / "data").mkdir(exist_ok=True)
+    (home / "data").symlink_to(data_home / "data")
+
+    def run(*arguments: str) -> Said:
+        patch.setattr(sys, "argv", ["labs", *map(str, arguments)])
+        out, err = StringIO(), StringIO()
+        code: Any = 0
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                main()
+        except SystemExit as ended:
+            code = ended.code
+        return Said(int(code or 0), out.getvalue(), err.getvalue())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LABS_HOME", str(home))
+        yield run
 
 
 @pytest.fixture

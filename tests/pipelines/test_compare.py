@@ -11,46 +11,46 @@ from tests.conftest import Said
 Cli = Callable[..., Said]
 
 
-@pytest.fixture
-def runs(labs_cli: Cli) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def runs(module_cli: Cli) -> list[dict[str, Any]]:
     """Two presets, the strong one with two learning rates and two seeds each."""
     settings = [("simple", "0", "lr=1e-5"), *(("strong", seed, lr) for seed in "01" for lr in ("lr=1e-3", "lr=2e-3"))]
     common = ("--size", "tiny", "--workers", "0", "--json")
     return [
-        labs_cli("train", "regression", "--preset", preset, "--seed", seed, "--set", lr, *common).json
+        module_cli("train", "regression", "--preset", preset, "--seed", seed, "--set", lr, *common).json
         for preset, seed, lr in settings
     ]
 
 
 def test_runs_that_differ_in_the_seed_alone_share_a_row_with_mean_and_deviation(
-    labs_cli: Cli, runs: list[dict[str, Any]]
+    module_cli: Cli, runs: list[dict[str, Any]]
 ) -> None:
-    rows = labs_cli("compare", "--json").json
+    rows = module_cli("compare", "--json").json
     assert [(row["preset"], row["seeds"]) for row in rows] == [("simple", [0]), ("strong", [0, 1]), ("strong", [0, 1])]
     own = [run["metrics"]["test/mse"] for run in (runs[1], runs[3])]
     assert (rows[1]["mean"], rows[1]["std"]) == (pytest.approx(mean(own)), pytest.approx(stdev(own)))
     assert rows[1]["run_ids"] == [runs[1]["run_id"], runs[3]["run_id"]]
-    assert {row["config"]["lr"] for row in rows[1:]} == {"0.001", "0.002"}
+    assert {row["config"]["lr"] for row in rows[1:]} == {0.001, 0.002}
     assert "batch_size" not in rows[0]["config"]
     assert (rows[0]["metric"], rows[0]["goal"]) == ("test/mse", "min")
 
 
 @pytest.mark.parametrize(("by", "count"), [("preset", 2), ("config", 3), ("seed", 5)])
-def test_by_says_what_makes_a_row(labs_cli: Cli, runs: list[dict[str, Any]], by: str, count: int) -> None:
-    assert len(labs_cli("compare", "--by", by, "--json").json) == count
+def test_by_says_what_makes_a_row(module_cli: Cli, runs: list[dict[str, Any]], by: str, count: int) -> None:
+    assert len(module_cli("compare", "--by", by, "--json").json) == count
 
 
-def test_runs_labs_and_pipelines_can_be_chosen(labs_cli: Cli, runs: list[dict[str, Any]]) -> None:
-    assert len(labs_cli("compare", runs[0]["run_id"][:12], runs[1]["run_id"], "--json").json) == 2
-    assert labs_cli("compare", "--lab", "cnn", "--json").json == []
-    newest = labs_cli("compare", "--pipeline", "train-regression", "--json").json
+def test_runs_labs_and_pipelines_can_be_chosen(module_cli: Cli, runs: list[dict[str, Any]]) -> None:
+    assert len(module_cli("compare", runs[0]["run_id"][:12], runs[1]["run_id"], "--json").json) == 2
+    assert module_cli("compare", "--lab", "cnn", "--json").json == []
+    newest = module_cli("compare", "--pipeline", "train-regression", "--json").json
     assert [row["run_ids"] for row in newest] == [[runs[-1]["run_id"]]]
-    said = labs_cli("compare", "--pipeline", "cours")
+    said = module_cli("compare", "--pipeline", "cours")
     assert (said.code, "it has train-regression" in said.err) == (2, True)
 
 
-def test_markdown_is_a_table(labs_cli: Cli, runs: list[dict[str, Any]]) -> None:
-    lines = labs_cli("compare", "--markdown").out.strip().split("\n")
+def test_markdown_is_a_table(module_cli: Cli, runs: list[dict[str, Any]]) -> None:
+    lines = module_cli("compare", "--markdown").out.strip().split("\n")
     assert lines[0].startswith("| lab | preset |")
     assert len(lines) == 5
     assert len({line.count("|") for line in lines}) == 1

@@ -3,10 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +19,16 @@ REGRESSION = ("regression", "--preset", "strong", "--size", "tiny")
 
 
 @pytest.fixture(scope="module")
-def swept(ray_session: None, data_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+def swept(ray_session: None, module_cli: Cli) -> Callable[..., Any]:
     """Runs `labs ... --json` in one home, where a sweep of eight trials has been run."""
-    from pipelines.cli import main
-
-    home = tmp_path_factory.mktemp("swept")
-    (data_home / "data").mkdir(exist_ok=True)
-    (home / "data").symlink_to(data_home / "data")
 
     def labs(*arguments: str) -> Any:
-        patch.setattr("sys.argv", ["labs", *map(str, arguments), "--json"])
-        out, err = StringIO(), StringIO()
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            main()
-        assert not ended.value.code, err.getvalue()
-        return json.loads(out.getvalue())
+        said = module_cli(*arguments, "--json")
+        assert said.code == 0, said.err
+        return said.json
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LABS_HOME", str(home))
-        labs("tune", *REGRESSION, "--trials", "8")
-        yield labs
+    labs("tune", *REGRESSION, "--trials", "8")
+    return labs
 
 
 @pytest.fixture
