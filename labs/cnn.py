@@ -17,8 +17,6 @@ Papers
     Smith & Topin, Super-Convergence (arXiv:1708.07120); Zhong et al., Random Erasing (arXiv:1708.04896).
 """
 
-import csv
-import math
 from pathlib import Path
 from typing import Literal
 
@@ -30,14 +28,17 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from labs import submission
 from labs.data import food, shards
 from labs.lab import Config, Lab, Metric
 from labs.nn.augmentation import augment
 from labs.nn.residual import ResidualNet
 from labs.run import Run
+from labs.schedule import set_rate, warmup_cosine
 from labs.weights import load_shape, load_weights
 
 METRIC = Metric("accuracy", "max", "", {"simple": 0.50099, "medium": 0.73207, "strong": 0.81872, "boss": 0.88446})
+HEADER = ("Id", "Category")
 
 
 class CnnConfig(Config):
@@ -127,9 +128,7 @@ def train(config: CnnConfig, run: Run) -> None:
     for epoch in run.epochs(config.epochs, state={"model": model, "optimizer": optimizer}):
         loss_sum, count = torch.zeros((), device=run.device), 0
         for step, (images, labels) in enumerate(batches):
-            rate = learning_rate(config, (epoch + step / len(batches)) / config.epochs)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(optimizer, learning_rate(config, (epoch + step / len(batches)) / config.epochs))
             if config.augment:
                 images = augment(images, config.image_size, config.augment)
             loss = F.cross_entropy(model(images), labels, label_smoothing=config.label_smoothing)
@@ -144,13 +143,8 @@ def train(config: CnnConfig, run: Run) -> None:
 
 
 def learning_rate(config: CnnConfig, done: float) -> float:
-    """The rate when the share `done` of the training is over; a function of that alone, so resuming needs no state."""
-    if config.schedule == "constant":
-        return config.lr
-    warmup = 0.1
-    if done < warmup:
-        return config.lr * (0.05 + 0.95 * done / warmup)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+    """The rate when the share `done` of the training is over."""
+    return config.lr * (1.0 if config.schedule == "constant" else warmup_cosine(done))
 
 
 def evaluate(model: nn.Module, pictures: Dataset, run: Run) -> float:
@@ -183,16 +177,12 @@ def example(data_dir: Path) -> np.ndarray:
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """Write `submission.csv` (`Id,Category`, ids as the test pictures' names) and, for report question 1,
     `augmentation.png`: a training picture and five outputs of the train transform."""
-    out.mkdir(parents=True, exist_ok=True)
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     pictures = shards.ArrowDataset(data_dir, "test", ("image",))
-    with (out / LAB.submission).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["Id", "Category"])
-        ids = shards.manifest(data_dir)["facts"]["test_ids"]
-        for part in torch.arange(len(pictures)).split(256):
-            guesses = predict(model, pictures[part][0].numpy()).argmax(1)
-            writer.writerows((ids[i], guess) for i, guess in zip(part.tolist(), guesses, strict=True))
+    ids = shards.manifest(data_dir)["facts"]["test_ids"]
+    parts = torch.arange(len(pictures)).split(256)
+    guesses = np.concatenate([predict(model, pictures[part][0].numpy()).argmax(1) for part in parts])
+    submission.write(out / LAB.submission, HEADER, zip(ids, guesses, strict=True))
     original = shards.ArrowDataset(data_dir, "train", ("image",))[torch.arange(1)][0]
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -208,27 +198,16 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
 
 
 def check_submission(file: Path) -> list[str]:
-    with file.open(newline="") as handle:
-        rows = list(csv.reader(handle))
-    if not rows or rows[0] != ["Id", "Category"]:
-        return [f"{file.name} line 1: the header must be 'Id,Category'"]
-    categories = {str(label) for label in range(len(food.CLASSES))}
-    for number, row in enumerate(rows[1:], 1):
-        if len(row) != 2 or row[0] != f"{number:04d}":
-            return [f"{file.name} line {number + 1}: expected '{number:04d},<class>', found {','.join(row)!r}"]
-        if row[1] not in categories:
-            return [f"{file.name} line {number + 1}: {row[1]!r} is not a class; classes are 0 to {len(categories) - 1}"]
-    return [] if len(rows) > 1 else [f"{file.name} has no predictions"]
+    fault = submission.class_fault(len(food.CLASSES))
+    return submission.check(file, HEADER, "<class>", lambda number: f"{number + 1:04d}", fault)
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:
     answers = data_dir / food.ANSWERS
     if not answers.exists():
         return {}
-    with answers.open(newline="") as file:
-        truth = np.array([row[1] for row in csv.reader(file)][1:], dtype=np.int64)
-    with (delivered / LAB.submission).open(newline="") as file:
-        guess = np.array([row[1] for row in csv.reader(file)][1:], dtype=np.int64)
+    truth = np.array(submission.guesses(answers), dtype=np.int64)
+    guess = np.array(submission.guesses(delivered / LAB.submission), dtype=np.int64)
     labels = shards.ArrowDataset(data_dir, "train", ("label",)).columns[0].all()
     trivial = float((truth == labels.mode().values.item()).mean())
     return {"test/accuracy": float((guess == truth).mean()), "test/trivial": trivial}

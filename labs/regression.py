@@ -14,7 +14,6 @@ Papers
     Kingma & Ba, Adam (arXiv:1412.6980); Loshchilov & Hutter, Decoupled Weight Decay (arXiv:1711.05101).
 """
 
-import csv
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -27,6 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
+from labs import submission
 from labs.data import shards, survey
 from labs.errors import BadInput
 from labs.lab import Config, Lab, Metric
@@ -34,6 +34,7 @@ from labs.run import Run
 from labs.weights import load_shape, load_weights
 
 METRIC = Metric("mse", "min", "squared %", {"simple": 2.28371, "medium": 1.49430, "strong": 1.05728, "boss": 0.86161})
+HEADER = ("id", survey.TARGET)
 
 
 class RegressionConfig(Config):
@@ -203,34 +204,21 @@ def example(data_dir: Path) -> np.ndarray:
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """Write `pred.csv`: `id,tested_positive`, ids 0, 1, 2, ... in the test table's order."""
     inputs = shards.ArrowDataset(data_dir, "test", ("inputs",)).columns[0].all().numpy()
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LAB.submission).open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", survey.TARGET])
-        writer.writerows(enumerate(predict(load(folder), inputs).tolist()))
+    submission.write(out / LAB.submission, HEADER, enumerate(predict(load(folder), inputs).tolist()))
 
 
 def check_submission(file: Path) -> list[str]:
-    with file.open(newline="") as handle:
-        rows = list(csv.reader(handle))
-    if not rows or rows[0] != ["id", survey.TARGET]:
-        return [f"{file.name} line 1: the header must be 'id,{survey.TARGET}'"]
-    for number, row in enumerate(rows[1:]):
-        if len(row) != 2 or row[0] != str(number):
-            return [f"{file.name} line {number + 2}: expected '{number},<float>', found {','.join(row)!r}"]
-        if not survey.is_finite(row[1]):
-            return [f"{file.name} line {number + 2}: {row[1]!r} is not a finite number"]
-    return [] if len(rows) > 1 else [f"{file.name} has no predictions"]
+    return submission.check(
+        file, HEADER, "<float>", str, lambda cell: None if survey.is_finite(cell) else "is not a finite number"
+    )
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:
     answers = data_dir / survey.ANSWERS
     if not answers.exists():
         return {}
-    with answers.open(newline="") as file:
-        truth = np.array([row[-1] for row in csv.reader(file)][1:], dtype=np.float64)
-    with (delivered / LAB.submission).open(newline="") as file:
-        guess = np.array([row[1] for row in csv.reader(file)][1:], dtype=np.float64)
+    truth = np.array(submission.guesses(answers), dtype=np.float64)
+    guess = np.array(submission.guesses(delivered / LAB.submission), dtype=np.float64)
     mean = shards.ArrowDataset(data_dir, "train", ("target",)).columns[0].all().mean().item()
     return {"test/mse": float(((guess - truth) ** 2).mean()), "test/trivial": float(((mean - truth) ** 2).mean())}
 

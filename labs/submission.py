@@ -1,0 +1,46 @@
+"""Submission tables: a CSV file with a header of two names, then a key and a guess a row."""
+
+import csv
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+
+def write(file: Path, header: tuple[str, str], rows: Iterable[tuple[object, object]]) -> None:
+    """Write a table; its folder is made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="") as handle:
+        csv.writer(handle).writerows([header, *rows])
+
+
+def guesses(file: Path) -> list[str]:
+    """The last column of a table, without its header: what was guessed, or the answers."""
+    with file.open(newline="") as handle:
+        return [row[-1] for row in csv.reader(handle)][1:]
+
+
+def check(
+    file: Path, header: tuple[str, str], form: str, key: Callable[[int], str], fault: Callable[[str], str | None]
+) -> list[str]:
+    """The first fault of a table as a sentence with its line; empty if there is none.
+
+    Args:
+        form: how the guess of a row is written, for messages: `<float>`.
+        key: row number, from 0, -> the first cell that it must have.
+        fault: guess -> what is wrong with it (`is not a finite number`), or None.
+    """
+    with file.open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    if not rows or tuple(rows[0]) != header:
+        return [f"{file.name} line 1: the header must be '{','.join(header)}'"]
+    for number, row in enumerate(rows[1:]):
+        if len(row) != 2 or row[0] != key(number):
+            return [f"{file.name} line {number + 2}: expected '{key(number)},{form}', found {','.join(row)!r}"]
+        if wrong := fault(row[1]):
+            return [f"{file.name} line {number + 2}: {row[1]!r} {wrong}"]
+    return [] if len(rows) > 1 else [f"{file.name} has no predictions"]
+
+
+def class_fault(classes: int) -> Callable[[str], str | None]:
+    """For `check`: a guess must be the number of a class, 0 to `classes - 1`."""
+    valid = {str(label) for label in range(classes)}
+    return lambda guess: None if guess in valid else f"is not a class; classes are 0 to {classes - 1}"
