@@ -1,6 +1,7 @@
 """The contract between a lab and whatever runs it."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +40,8 @@ class Metric:
     """The course's public leaderboard thresholds by baseline; empty where it published none."""
 
     def better(self, value: float, than: float | None) -> bool:
-        """Whether `value` beats `than`; anything beats None, and NaN beats nothing."""
-        if value != value:
+        """Whether `value` beats `than`; anything finite beats None, and what is not beats nothing."""
+        if not math.isfinite(value):
             return False
         return than is None or (value < than if self.goal == "min" else value > than)
 
@@ -140,6 +141,9 @@ class Lab:
         self.train(config, run)
         if run.rank == 0:
             run.write_weights()
+            if judged and not run.has_weights:
+                raise BadInput(f"lab {self.name}: val/{self.metric.name} was never a finite number, so there is no "
+                               "model; a smaller learning rate may help")  # fmt: skip
             run.finish(self.judge(run.folder, run.data_dir) if judged else {})
         run.barrier()
 

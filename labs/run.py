@@ -265,6 +265,11 @@ class Run:
         if self.rank == 0:
             events.write_text(self.folder / SHAPE, json.dumps(shape))
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether some epoch's weights were kept: none is where the validation metric never was a number."""
+        return bool(self._kept)
+
     def write_weights(self) -> None:
         """Write the kept weights where `load` finds them."""
         save_file(self._kept, self.folder / WEIGHTS)

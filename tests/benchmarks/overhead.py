@@ -159,13 +159,14 @@ class Bench:
         columns = shards.ArrowDataset(data, "train", ("inputs", "target")).columns
         inputs, target = (column.all() for column in columns)
         config = regression.RegressionConfig.model_validate({})  # of size and preset, nothing changes the rows
-        held_out = regression.split(inputs, shards.manifest(data)["facts"]["states"], config, seed=0)
+        fitting, held_out = regression.split(inputs, target, shards.manifest(data)["facts"], config, seed=0)
+        fits, validates = fitting[:, 0], held_out[:, 0]
         np.savez(
             self.folder / "rows.npz",
-            training_inputs=inputs[~held_out].numpy(),
-            training_target=target[~held_out].numpy(),
-            inputs=inputs[held_out].numpy(),
-            target=target[held_out].numpy(),
+            training_inputs=inputs[fits].numpy(),
+            training_target=target[fits].numpy(),
+            inputs=inputs[validates].numpy(),
+            target=target[validates].numpy(),
         )
 
     def stock(self, what: str, epochs: int = EPOCHS) -> Timed:

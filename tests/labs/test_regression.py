@@ -3,13 +3,16 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import labs
-from labs.data import shards, survey
+from labs.data import shards, survey, windows
 from labs.errors import BadInput
-from labs.run import Run
+from labs.regression import build, choose, split
+from labs.run import STOP, Interrupted, Run
+from tests.labs.workers import last_metrics, train_on
 
 LAB = labs.get("regression")
 
@@ -70,10 +73,16 @@ def edit(text: str, line: int, column: int, value: str | None) -> str:
 FAULTS = {
     "no number": ((3, 50, "n/a"), "covid.train.csv line 4: 'n/a' is not a finite number"),
     "infinite": ((2, 60, "inf"), "covid.train.csv line 3: 'inf' is not a finite number"),
-    "short row": ((2, 60, None), "covid.train.csv line 3: 117 columns, expected 118"),
-    "no state": ((1, 1, "7"), "exactly one state column must be 1"),
-    "no id": ((0, 0, "row"), "the first column must be 'id', found 'row'"),
-    "no target": ((0, 117, "cases"), "covid.train.csv"),
+    "short row": ((2, 60, None), "covid.train.csv line 3: 86 columns, expected 87"),
+    "no state": ((1, 1, "7"), "covid.train.csv line 2: exactly one state column must be 1"),
+    "no id": ((0, 0, "row"), "covid.train.csv: the first column must be 'id', found 'row'"),
+    "too many columns": ((0, 60, "shop,extra"), "covid.train.csv: after id and the states, the same columns must"),
+    "days differ": ((0, 60, "extra"), "covid.train.csv: day 4 has column 'extra' where day 1 has 'travel_outside_state'"),
+    "no target": ((0, 86, "cases"), "covid.train.csv: "),
+    "no states in the test header": (
+        (0, 1, "XX"),
+        "covid.test.csv: its header must be that of covid.train.csv without",
+    ),
 }
 
 
@@ -113,18 +122,149 @@ def test_a_broken_submission_is_refused(packed: Path, tmp_path: Path, old: str, 
     assert said in " ".join(LAB.check_submission(file))
 
 
-def test_the_state_split_shares_no_state_with_training(packed: Path) -> None:
-    from labs.regression import split
-
-    inputs = shards.ArrowDataset(packed, "train", ("inputs",)).columns[0].all()
-    mask = split(inputs, 37, LAB.resolve("strong", "tiny"), seed=0)
-    states = inputs[:, 1:38].argmax(1)
-    assert mask.any()
-    assert not set(states[mask].tolist()) & set(states[~mask].tolist())
+def rows_of(data: Path) -> tuple[torch.Tensor, torch.Tensor, dict[str, int]]:
+    inputs, target = (c.all() for c in shards.ArrowDataset(data, "train", ("inputs", "target")).columns)
+    return inputs, target, shards.manifest(data)["facts"]
 
 
-def test_the_state_split_of_one_state_is_refused() -> None:
-    from labs.regression import split
+def days_of(inputs: torch.Tensor, target: torch.Tensor, facts: dict[str, int]) -> list[set[tuple[float, ...]]]:
+    """What was answered on each day of each row, with the state."""
+    states = facts["states"]
+    whole = torch.cat([inputs[:, 1:], target[:, None]], 1)
+    return [
+        {(*row[:states].tolist(), *day.tolist()) for day in row[states:].view(facts["days"], facts["block"])}
+        for row in whole
+    ]
 
-    with pytest.raises(BadInput, match="rows of at least 2 states, found 1"):
-        split(torch.eye(5)[:1].repeat(4, 1), 3, LAB.resolve("strong", "tiny"), seed=0)
+
+def test_validation_windows_share_no_day_with_training_but_each_state_is_in_both(packed: Path) -> None:
+    inputs, target, facts = rows_of(packed)
+    fitting, held_out = split(inputs, target, facts, LAB.resolve("boss", "tiny"), seed=0)
+    days, states = days_of(inputs, target, facts), inputs[:, 1 : 1 + facts["states"]].argmax(1)
+    for fits, validates in zip(fitting.T, held_out.T, strict=True):
+        known = set().union(*(days[i] for i in fits.nonzero().flatten()))
+        assert not any(days[i] & known for i in validates.nonzero().flatten())
+        assert set(states[fits].tolist()) == set(states[validates].tolist()) == set(range(facts["states"]))
+    assert (held_out.sum(1) == 1).all()  # each row validates one member
+    assert fitting.float().mean() > 0.5
+
+
+def test_the_courses_random_split_leaks(packed: Path) -> None:
+    """It is there by name, and most of its validation rows share days with training rows."""
+    inputs, target, facts = rows_of(packed)
+    fitting, held_out = split(inputs, target, facts, LAB.resolve("simple", "tiny", {"split": "random"}), seed=0)
+    days = days_of(inputs, target, facts)
+    known = set().union(*(days[i] for i in fitting[:, 0].nonzero().flatten()))
+    leaking = [bool(days[i] & known) for i in held_out[:, 0].nonzero().flatten()]
+    assert sum(leaking) > len(leaking) / 2
+    assert held_out.sum() == len(inputs) / 5
+    assert (fitting ^ held_out).all()
+
+
+def test_days_are_numbered_in_their_order() -> None:
+    """Shuffled windows of two states, one with a hole that no window spans."""
+    answers = {0: [7.0, 5.0, 6.0, 1.0, 2.0], 1: [7.0, 5.0, 9.0, 8.0, 3.0, 4.0, 1.0]}
+    starts = [(1, 4), (0, 2), (0, 0), (1, 0), (1, 3), (0, 1)]
+    states = np.array([state for state, _ in starts])
+    days = np.array([[[answers[state][first + i]] for i in range(3)] for state, first in starts])
+    numbers = windows.day_numbers(states, days)
+    first = {start: number[0] for start, number in zip(starts, numbers, strict=True)}
+    assert (np.diff(numbers, axis=1) == 1).all()
+    assert first[0, 1] == first[0, 0] + 1
+    assert first[0, 2] == first[0, 0] + 2
+    assert first[1, 3] == first[1, 4] - 1
+    assert first[1, 0] not in range(first[1, 3] - 2, first[1, 4] + 3)
+
+
+def test_rows_that_are_all_alike_cannot_be_cut_in_stretches(tmp_path: Path) -> None:
+    inputs = torch.cat([torch.zeros(20, 1), torch.ones(20, 1), torch.ones(20, 7)], 1)
+    with pytest.raises(BadInput, match="20 rows leave nothing to train on"):
+        split(inputs, torch.ones(20), {"states": 1, "days": 2, "block": 4}, LAB.resolve("simple", "tiny"), 0)
+
+
+def test_an_ensemble_predicts_the_mean_of_networks_that_learnt_alone(packed: Path, tmp_path: Path) -> None:
+    """Members share batches but nothing else: cutting one's target away leaves the other's weights as they were."""
+    inputs, target, facts = rows_of(packed)
+    config = LAB.resolve("boss", "tiny", {"folds": 2, "optimizer": "sgd"})
+    fitting, _ = split(inputs, target, facts, config, seed=0)
+    model = build(config, inputs, target, fitting, facts)
+    x, start = model.prepare(inputs)
+    outputs = model(x)
+    assert torch.allclose(model.predict(inputs), start + (outputs[:, 0] + outputs[:, 1]) / 2)
+    outputs[:, 0].sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in model.members[1].parameters())
+
+
+def test_columns_are_chosen_and_scaled_on_the_rows_that_train(packed: Path) -> None:
+    """What validates changes neither: rows that don't fit may hold anything."""
+    inputs, target, facts = rows_of(packed)
+    config = LAB.resolve("medium", "tiny")
+    fitting, held_out = split(inputs, target, facts, config, seed=0)
+    model = build(config, inputs, target, fitting, facts)
+    spoilt = inputs.clone()
+    spoilt[held_out[:, 0], 1 + facts["states"] :] = 99.0
+    again = build(config, spoilt, target, fitting, facts)
+    assert torch.equal(model.chosen, again.chosen)
+    assert torch.equal(model.shift, again.shift)
+    x, _ = model.prepare(inputs[fitting[:, 0]])
+    assert torch.allclose(x.mean(0), torch.zeros(()), atol=1e-3)
+    assert torch.allclose(x.std(0), torch.ones(()), atol=1e-3)
+
+
+def test_trees_find_an_interaction_that_a_straight_line_misses() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(600, 12, generator=generator)
+    target = inputs[:, 5] * inputs[:, 8]
+    config = LAB.resolve("strong", "tiny", {"num_features": 2})
+    assert choose(config, inputs, target, states=1).tolist() == [5, 8]
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(packed: Path, tmp_path: Path) -> None:
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path / "whole", packed, seed=3))
+    (tmp_path / "stopped" / STOP).touch()
+    with pytest.raises(Interrupted):
+        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path / "stopped", packed, seed=3))
+    (tmp_path / "stopped" / STOP).unlink()
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path / "stopped", packed, seed=3))
+    for file in ("weights.safetensors", "deliver/pred.csv"):
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "stopped" / file).read_bytes()
+
+
+def test_two_workers_learn_what_one_learns(packed: Path, tmp_path: Path) -> None:
+    """Three steps on the same global batches, and the same validation error over all rows."""
+    config = LAB.resolve("boss", "tiny", {"epochs": 1, "passes": 3, "batch_size": 400})
+    (one,) = train_on(1, "regression", config, packed, tmp_path / "one")
+    two = train_on(2, "regression", config, packed, tmp_path / "two")
+    assert all(torch.equal(two[0][name], two[1][name]) for name in one)
+    assert all(torch.allclose(two[0][name], one[name], atol=1e-5) for name in one)
+    assert last_metrics(tmp_path / "two") == pytest.approx(last_metrics(tmp_path / "one"), rel=1e-5)
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_course_size_takes_two_steps(preset: str) -> None:
+    config = LAB.resolve(preset, "course")
+    model = LAB.network(config)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    inputs, _ = model.prepare(torch.randn(2, 117))
+    before = next(model.parameters()).clone()
+    for _ in range(2):
+        loss = model(inputs).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.isfinite(loss)
+    assert not torch.equal(before, next(model.parameters()))
+
+
+def test_simple_at_course_size_is_the_sample() -> None:
+    """117 columns, 16, 8 and 1 units, with biases."""
+    assert LAB.scale("simple", "course")["parameters"] == 117 * 16 + 16 + 16 * 8 + 8 + 8 + 1
+
+
+def test_a_diverged_training_is_one_sentence(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        BadInput, match="val/mse was never a finite number, so there is no model; a smaller learning rate"
+    ):
+        LAB.fit(LAB.resolve("simple", "tiny", {"lr": 1e30}), Run(tmp_path, packed))

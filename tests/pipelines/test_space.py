@@ -54,13 +54,13 @@ def test_a_condition_on_a_field_that_is_not_searched_looks_at_the_config() -> No
 def test_values_lie_within_their_ranges_and_on_their_steps() -> None:
     written = {
         "lr": {"type": "loguniform", "low": 1e-4, "high": 1e-2},
-        "validation": {"type": "quniform", "low": 0.1, "high": 0.4, "q": 0.1},
+        "dropout": {"type": "quniform", "low": 0.1, "high": 0.4, "q": 0.1},
         "batch_size": {"type": "randint", "low": 3, "high": 5},
         "hidden": {"type": "choice", "values": [[16, 8], [32]]},
     }
     found = samples(space(written))
     assert all(1e-4 <= fields["lr"] <= 1e-2 for fields in found)
-    assert {fields["validation"] for fields in found} == {0.1, 0.2, 0.3, 0.4}
+    assert {fields["dropout"] for fields in found} == {0.1, 0.2, 0.3, 0.4}
     assert {fields["batch_size"] for fields in found} == {3, 4}
     assert {tuple(fields["hidden"]) for fields in found} == {(16, 8), (32,)}
 
@@ -88,7 +88,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no step": ({"lr": {"type": "quniform", "low": 0.1, "high": 0.2, "q": 0.5}}, "no multiple of q 0.5"),
     "no value": ({"lr": {"type": "choice", "values": []}}, "field 'values'"),
     "value refused": ({"optimizer": {"type": "choice", "values": ["adam"]}}, "field 'optimizer' is 'adam'"),
-    "range refused": ({"validation": {"type": "uniform", "low": 0.5, "high": 1.5}}, "field 'validation' is 1.5"),
+    "range refused": ({"dropout": {"type": "uniform", "low": 0.5, "high": 1.5}}, "field 'dropout' is 1.5"),
     "unknown condition": ({"lr": {**DECAY, "when": {"optimiser": "sgd"}}}, "unknown field 'optimiser'"),
     "circle": (
         {"lr": {**DECAY, "when": {"weight_decay": 1}}, "weight_decay": {**DECAY, "when": {"lr": 1}}},
