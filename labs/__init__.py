@@ -11,6 +11,7 @@ from labs.lab import Lab
 
 MODULES = {
     "regression": "labs.regression",
+    "classification": "labs.classification",
     "cnn": "labs.cnn",
     "rl": "labs.reinforcement",
     "lifelong": "labs.lifelong",
