@@ -260,9 +260,10 @@ def space() -> dict[str, dict[str, object]]:
 SELECTED = {"features": "selected", "scale": True}
 STRONG = {
     "selector": "trees",
-    "num_features": 24,
+    "num_features": 32,
     "residual": True,
     "hidden": (64, 32),
+    "activation": "silu",
     "optimizer": "adamw",
     "lr": 1e-3,
 }
@@ -278,6 +279,7 @@ LAB = Lab(
         "strong": {**SELECTED, **STRONG},
         "boss": {**SELECTED, **STRONG, "weight_decay": 1.0, "ensemble": True},
     },
+    tuned={("simple", "small"): {"lr": 3e-6}},
     sizes={"tiny": {"epochs": 6, "passes": 20}, "small": {"epochs": 60, "patience": 15}, "course": {}},
     train=train,
     load=load,

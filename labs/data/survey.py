@@ -37,7 +37,7 @@ DAYS = 5
 ROWS = {"tiny": (6, 300, 120), "small": (37, 2699, 1078), "course": (37, 2699, 1078)}
 """Size -> states, rows of the training and of the test table; the course's own counts are small enough for any
 machine."""
-SURVEY_NOISE = 0.45
+SURVEY_NOISE = 0.4
 """Standard deviation, in percent, of what the survey finds around a state's true share of positive tests: no method
 gets below its square."""
 
@@ -122,7 +122,7 @@ def _state_days(rng: np.random.Generator, days: int) -> np.ndarray:
     mixing = np.tanh(habits[:, 4]) * np.tanh(-habits[:, 0]) + 0.2 * np.tanh(habits[:, 6])
     shock = np.zeros(days)
     for day in range(1, days):
-        shock[day] = 0.9 * shock[day - 1] + 0.14 * mixing[day - 1] + rng.normal(0, 0.015)
+        shock[day] = 0.9 * shock[day - 1] + 0.18 * mixing[day - 1] + rng.normal(0, 0.015)
     share = 100 / (1 + np.exp(-(wave + shock)))
     sick = share / 10
     bent = np.stack([sick**0.7, 1.1 * sick**0.7, 12 * np.log1p(0.55 * sick), 9 * np.log1p(0.55 * sick)], 1)

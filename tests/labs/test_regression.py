@@ -77,7 +77,7 @@ FAULTS = {
     "no state": ((1, 1, "7"), "covid.train.csv line 2: exactly one state column must be 1"),
     "no id": ((0, 0, "row"), "covid.train.csv: the first column must be 'id', found 'row'"),
     "too many columns": ((0, 60, "shop,extra"), "covid.train.csv: after id and the states, the same columns must"),
-    "days differ": ((0, 60, "extra"), "covid.train.csv: day 4 has column 'extra' where day 1 has 'travel_outside_state'"),
+    "days differ": ((0, 60, "extra"), "covid.train.csv: day 4 has column 'extra' where day 1 has 'travel"),
     "no target": ((0, 86, "cases"), "covid.train.csv: "),
     "no states in the test header": (
         (0, 1, "XX"),
