@@ -13,6 +13,7 @@ MODULES = {
     "regression": "labs.regression",
     "classification": "labs.classification",
     "cnn": "labs.cnn",
+    "self-attention": "labs.self_attention",
     "rl": "labs.reinforcement",
     "lifelong": "labs.lifelong",
 }

@@ -1,0 +1,639 @@
+"""Promises of the self-attention lab: its data format, its networks, its training and its submission."""
+
+import csv
+import json
+import math
+import random
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional as F
+
+from labs.data import crops, shards, speakers
+from labs.errors import BadInput
+from labs.figures.self_attention import HEADER as COSTS
+from labs.figures.self_attention import measure
+from labs.nn import attention
+from labs.nn.attention import EncoderLayer, Kind, SelfAttention
+from labs.nn.conformer import Convolution
+from labs.nn.pooling import AttentivePooling, MeanPooling
+from labs.run import STOP, Interrupted, Run
+from labs.self_attention import LAB, SpeakerNet, am_softmax, evaluate, predict
+from labs.weights import unwrap
+
+KINDS = get_args(Kind)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("speakers")
+    speakers.make(folder, 0, "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packed")
+    speakers.prepare(source, folder, "generated")
+    shutil.copytree(source / "answers", folder / "answers")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(folder, data_dir, seed=3))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
+    """The same seed writes the same bytes, another seed others."""
+    (tmp_path / "same").mkdir()
+    (tmp_path / "other").mkdir()
+    speakers.make(tmp_path / "same", 0, "tiny")
+    speakers.make(tmp_path / "other", 1, "tiny")
+    assert contents(tmp_path / "same") == contents(source)
+    assert not set(contents(tmp_path / "other")) & {name for name in contents(source) if name.startswith("uttr-")}
+
+
+def test_check_accepts_what_make_writes(source: Path) -> None:
+    """Synthetic utterances have the course's format, and as many as stated."""
+    counts = speakers.COUNTS["tiny"]
+    assert speakers.check(source) == []
+    assert len(list(source.glob("uttr-*.pt"))) == counts.train + counts.test
+    assert len(json.loads((source / speakers.MAPPING).read_text())["speaker2id"]) == counts.speakers
+
+
+def test_names_and_order_of_the_test_set_tell_nothing(source: Path) -> None:
+    """The test list is sorted by random names, so that no speaker's utterances lie together."""
+    entries = json.loads((source / speakers.TESTDATA).read_text())["utterances"]
+    names = [entry["feature_path"] for entry in entries]
+    with (source / speakers.ANSWERS).open(newline="") as file:
+        answers = list(csv.reader(file))[1:]
+    assert [name for name, _ in answers] == names == sorted(names)
+    assert [speaker for _, speaker in answers] != sorted(speaker for _, speaker in answers)
+
+
+@pytest.mark.parametrize("size", speakers.COUNTS)
+def test_shares_add_up(size: str) -> None:
+    """Every speaker has some utterances, and together they are as many as stated."""
+    counts = speakers.COUNTS[size]
+    shares = speakers._shares(random.Random(0), counts.train, counts.speakers, counts.spread)
+    assert sum(shares) == counts.train
+    assert (min(shares) >= 80 and max(shares) <= 111) if size == "course" else min(shares) >= 8
+
+
+def edit(folder: Path, name: str, change: Callable[[Any], None]) -> None:
+    document = json.loads((folder / name).read_text())
+    change(document)
+    (folder / name).write_text(json.dumps(document))
+
+
+def first(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Name of a speaker and the first of its utterances."""
+    name, entries = next(iter(json.loads((folder / speakers.METADATA).read_text())["speakers"].items()))
+    return name, entries[0]
+
+
+def resave(folder: Path, change: Callable[[torch.Tensor], Any]) -> None:
+    path = folder / first(folder)[1]["feature_path"]
+    torch.save(change(torch.load(path, weights_only=True)), path)
+
+
+def _nan(frames: torch.Tensor) -> torch.Tensor:
+    frames[7, 3] = math.nan
+    return frames
+
+
+def _shorten(folder: Path) -> None:
+    def keep_one(metadata: dict[str, Any]) -> None:
+        name, entries = next(iter(metadata["speakers"].items()))
+        metadata["speakers"] = {name: entries[:1]}
+
+    edit(folder, speakers.METADATA, keep_one)
+
+
+FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no file": (lambda d: (d / "mapping.json").unlink(), "mapping.json is missing"),
+    "no JSON": (
+        lambda d: (d / "testdata.json").write_text('{"n_mels": 40,'),
+        "testdata.json: expected JSON, found a fault: Expecting property name enclosed in double quotes: line 1",
+    ),
+    "no key": (
+        lambda d: edit(d, "metadata.json", lambda m: m.pop("n_mels")),
+        "metadata.json: field 'n_mels' is missing",
+    ),
+    "no path": (
+        lambda d: edit(d, "testdata.json", lambda m: m["utterances"][2].update(feature_path="../a.pt")),
+        "testdata.json: field 'utterances.2.feature_path' is '../a.pt': string should match pattern",
+    ),
+    "no frames": (
+        lambda d: edit(d, "testdata.json", lambda m: m["utterances"][2].update(mel_len=0)),
+        "testdata.json: field 'utterances.2.mel_len' is 0: input should be greater than or equal to 1",
+    ),
+    "no test set": (
+        lambda d: edit(d, "testdata.json", lambda m: m["utterances"].clear()),
+        "testdata.json: field 'utterances' is []: list should have at least 1 item",
+    ),
+    "mels differ": (
+        lambda d: edit(d, "testdata.json", lambda m: m.update(n_mels=80)),
+        "testdata.json: n_mels is 80, expected 40 as in metadata.json",
+    ),
+    "gap": (
+        lambda d: edit(d, "mapping.json", lambda m: m["speaker2id"].update({first(d)[0]: 9})),
+        "mapping.json: speaker2id must number its 6 speakers 0 to 5, each once; found 1 in place of 0",
+    ),
+    "not the inverse": (
+        lambda d: edit(d, "mapping.json", lambda m: m["id2speaker"].update({"3": "id1"})),
+        "mapping.json: id2speaker['3'] is 'id1', expected ",
+    ),
+    "more in the inverse": (
+        lambda d: edit(d, "mapping.json", lambda m: m["id2speaker"].update({"6": "id1"})),
+        "mapping.json: id2speaker['6'] is 'id1', expected None, as speaker2id has it",
+    ),
+    "unknown speaker": (
+        lambda d: edit(d, "metadata.json", lambda m: m["speakers"].update(id77777=[])),
+        "metadata.json: speaker 'id77777' is not in mapping.json",
+    ),
+    "listed twice": (
+        lambda d: edit(d, "testdata.json", lambda m: m["utterances"].append(first(d)[1])),
+        "listed 2 times in metadata.json and testdata.json, expected once",
+    ),
+    "one utterance": (_shorten, "metadata.json: found 1 utterances, expected at least 2"),
+    "no features": (
+        lambda d: (d / first(d)[1]["feature_path"]).unlink(),
+        ".pt is missing, but metadata.json lists it",
+    ),
+    "broken": (
+        lambda d: (d / first(d)[1]["feature_path"]).write_bytes(b"no tensor"),
+        ".pt: expected a tensor that torch.load takes with weights_only=True, found a broken file: ",
+    ),
+    "empty": (
+        lambda d: (d / first(d)[1]["feature_path"]).write_bytes(b""),
+        ".pt: expected a tensor that torch.load takes with weights_only=True, found a broken file: ",
+    ),
+    "code": (
+        lambda d: resave(d, lambda x: Path("x")),
+        ".pt: expected a tensor that torch.load takes with weights_only=True, found a broken file: ",
+    ),
+    "no tensor": (lambda d: resave(d, lambda x: [1.0]), ".pt: found list, expected a float32 tensor ("),
+    "type": (lambda d: resave(d, lambda x: x.double()), ".pt: found float64 ("),
+    "rows": (
+        lambda d: resave(d, lambda x: x[:50]),
+        ".pt: found float32 (50, 40), expected a float32 tensor (",
+    ),
+    "columns": (lambda d: resave(d, lambda x: x[:, :39]), "39), expected a float32 tensor ("),
+    "not finite": (lambda d: resave(d, _nan), ".pt: found nan in frame 7, mel 3, expected finite numbers"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
+    """One sentence per fault, with the file, what was found and what was expected."""
+    folder = tmp_path / "speakers"
+    shutil.copytree(source, folder)
+    spoil, message = FAULTS[fault]
+    spoil(folder)
+    faults = speakers.check(folder)
+    assert len(faults) == 1
+    assert message in faults[0]
+
+
+def write_noise(folder: Path, counts: list[int], mels: int, lengths: list[int]) -> Path:
+    """A folder in the course's format with `counts` utterances of each speaker, and as many test ones as lengths."""
+    generator = torch.Generator().manual_seed(0)
+    names = [f"id{number}" for number in range(len(counts))]
+
+    def utterance(number: int) -> dict[str, Any]:
+        entry = {"feature_path": f"uttr-{number:032x}.pt", "mel_len": lengths[number % len(lengths)]}
+        torch.save(torch.randn(entry["mel_len"], mels, generator=generator), folder / str(entry["feature_path"]))
+        return entry
+
+    numbers = iter(range(10000))
+    entries = {
+        name: [utterance(next(numbers)) for _ in range(count)] for name, count in zip(names, counts, strict=True)
+    }
+    test = [utterance(next(numbers)) for _ in lengths]
+    documents = {
+        speakers.MAPPING: {
+            "speaker2id": {name: number for number, name in enumerate(names)},
+            "id2speaker": {str(number): name for number, name in enumerate(names)},
+        },
+        speakers.METADATA: {"n_mels": mels, "speakers": entries},
+        speakers.TESTDATA: {"n_mels": mels, "utterances": test},
+    }
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document))
+    return folder
+
+
+def test_other_numbers_of_speakers_and_mels_are_accepted(tmp_path: Path) -> None:
+    """Three speakers, one of them without utterances, 24 mels, one frame up to more than a crop: it trains."""
+    for name in ("source", "packed"):
+        (tmp_path / name).mkdir()
+    folder = write_noise(tmp_path / "source", [5, 0, 4], 24, [1, 30, 200])
+    assert speakers.check(folder) == []
+    manifest = speakers.prepare(folder, tmp_path / "packed", "folder")
+    assert manifest["facts"] == {
+        "speakers": ["id0", "id1", "id2"],
+        "mels": 24,
+        "test_ids": [f"uttr-{number:032x}.pt" for number in (9, 10, 11)],
+    }
+    LAB.fit(LAB.resolve("strong", "tiny", {"epochs": 1}), Run(tmp_path / "run", tmp_path / "packed"))
+    assert LAB.check_submission(tmp_path / "run/deliver/output.csv") == []
+    assert LAB.score(tmp_path / "run/deliver", tmp_path / "packed") == {}
+
+
+def test_packed_frames_are_those_of_the_files(source: Path, data_dir: Path) -> None:
+    """Each utterance comes back whole, to half precision, with its label."""
+    mapping = json.loads((source / speakers.MAPPING).read_text())["speaker2id"]
+    listed = json.loads((source / speakers.METADATA).read_text())["speakers"]
+    entries = [(entry, mapping[name]) for name, found in listed.items() for entry in found]
+    packed = crops.Utterances(data_dir, "train")
+    (labels,) = shards.ArrowDataset(data_dir, "train", ("label",))[torch.arange(len(packed.rows))]
+    assert labels.tolist() == [label for _, label in entries]
+    for number in (0, 31, 59):
+        frames = torch.load(source / entries[number][0]["feature_path"], weights_only=True)
+        found = packed.pad(packed.starts[[number]], packed.lengths[[number]])[0]
+        torch.testing.assert_close(found, frames, atol=0.008, rtol=0)
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+def test_buckets_hold_every_utterance_once_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are bounded in padded frames; an utterance longer than the bound comes alone."""
+    monkeypatch.setattr(crops, "FRAMES", 100)
+    lengths = [30, 250, 10, 33, 34, 40, 9, 100]
+    buckets = crops.bucket(lengths)
+    assert sorted(number for bucket in buckets for number in bucket.tolist()) == list(range(8))
+    for bucket in buckets:
+        assert len(bucket) == 1 or len(bucket) * max(lengths[i] for i in bucket.tolist()) <= 100
+
+
+def test_a_very_long_utterance_is_looked_at_in_part(
+    source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluation takes the first frames of what would not fit in memory."""
+    monkeypatch.setattr(crops, "LONGEST", 150)
+    buckets = crops.Buckets(data_dir, "test")
+    assert max(buckets[torch.tensor([i])][0].shape[1] for i in range(len(buckets))) == 150
+
+
+def test_crops_depend_on_seed_and_epoch_alone(data_dir: Path) -> None:
+    """Any order and share of the utterances gives each the same stretch; another epoch gives another."""
+    rows = torch.arange(40)
+    whole, again = (crops.Crops(data_dir, rows, 64, seed=5) for _ in range(2))
+    again.redraw(1)
+    later = again[rows][0]
+    again.redraw(0)
+    frames, lengths, labels = whole[rows]
+    assert (frames.shape, lengths.tolist(), len(labels)) == ((40, 64, 40), [64] * 40, 40)
+    assert torch.equal(again[torch.tensor([7, 5, 3])][0], frames[[7, 5, 3]])
+    assert not torch.equal(later, frames)
+
+
+def test_split_is_a_partition(tmp_path: Path) -> None:
+    """A tenth by seed; even two utterances leave one to each."""
+    held_out, kept = crops.split(60, 0.1, seed=1)
+    assert sorted([*held_out.tolist(), *kept.tolist()]) == list(range(60))
+    assert len(held_out) == 6
+    assert held_out.tolist() != crops.split(60, 0.1, seed=2)[0].tolist()
+    assert [len(part) for part in crops.split(2, 0.1, seed=0)] == [1, 1]
+
+
+# --- attention, convolution, pooling, margin -------------------------------------------------------------------------
+
+
+def brute_force(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, sees: Callable[[int, int], bool]
+) -> torch.Tensor:
+    """Softmax attention of each real frame over the real frames that `sees` lets through, one by one."""
+    out = torch.zeros_like(v)
+    batch, heads, length, width = q.shape
+    for b in range(batch):
+        for h in range(heads):
+            for t in range(int(mask[b].sum())):
+                others = [s for s in range(length) if mask[b, s] and sees(t, s)]
+                weights = (k[b, h, others] @ q[b, h, t] / math.sqrt(width)).softmax(0)
+                out[b, h, t] = weights @ v[b, h, others]
+    return out
+
+
+@pytest.fixture
+def qkv() -> tuple[torch.Tensor, ...]:
+    torch.manual_seed(0)
+    return *torch.randn(3, 3, 2, 13, 4, dtype=torch.float64), torch.arange(13) < torch.tensor([[13], [7], [2]])
+
+
+@pytest.mark.parametrize("window", [1, 3, 5, 20])
+def test_local_attention_is_softmax_over_the_neighbours(qkv: tuple[torch.Tensor, ...], window: int) -> None:
+    """Against brute force, for windows that divide the length, do not, and exceed it."""
+    expected = brute_force(*qkv, lambda t, s: abs(t - s) <= window)
+    mask = qkv[3][:, None, :, None]
+    torch.testing.assert_close(attention.local(*qkv, window) * mask, expected)
+
+
+@pytest.mark.parametrize("stride", [1, 3, 5, 20])
+def test_strided_attention_is_softmax_over_every_nth_frame(qkv: tuple[torch.Tensor, ...], stride: int) -> None:
+    """Against brute force."""
+    expected = brute_force(*qkv, lambda t, s: (t - s) % stride == 0)
+    mask = qkv[3][:, None, :, None]
+    torch.testing.assert_close(attention.strided(*qkv, stride) * mask, expected)
+
+
+def test_full_attention_is_softmax_over_all(qkv: tuple[torch.Tensor, ...]) -> None:
+    """Against brute force."""
+    expected = brute_force(*qkv, lambda t, s: True)
+    torch.testing.assert_close(attention.full(*qkv) * qkv[3][:, None, :, None], expected)
+
+
+def test_linear_attention_is_the_same_product_in_another_order(qkv: tuple[torch.Tensor, ...]) -> None:
+    """Against weights phi(q) . phi(k) of all pairs, formed one after another and normalised."""
+    q, k, v, mask = qkv
+    weights = (F.elu(q) + 1) @ (F.elu(k) + 1).transpose(2, 3) * mask[:, None, None]
+    torch.testing.assert_close(attention.linear(*qkv), (weights / weights.sum(3, keepdim=True)) @ v)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_encoder_layer_is_torchs(norm_first: bool) -> None:
+    """With its weights, `nn.TransformerEncoderLayer` gives the same at all real frames."""
+    torch.manual_seed(0)
+    reference = nn.TransformerEncoderLayer(12, 3, 20, 0.0, batch_first=True, norm_first=norm_first).eval()
+    layer = EncoderLayer(lambda: SelfAttention(12, 3, "full", 1, 0.0), 12, 20, 0.0, norm_first)
+    theirs = reference.state_dict()
+    names = {
+        "attention.inputs.weight": "self_attn.in_proj_weight",
+        "attention.inputs.bias": "self_attn.in_proj_bias",
+        "attention.outputs": "self_attn.out_proj",
+        "ff.0": "linear1",
+        "ff.3": "linear2",
+    }
+    renamed = {}
+    for name in layer.state_dict():
+        start = next((old for old in names if name.startswith(old)), name)
+        renamed[name] = theirs[name.replace(start, names.get(start, start))]
+    layer.load_state_dict(renamed)
+    x, mask = torch.randn(2, 9, 12), torch.arange(9) < torch.tensor([[9], [4]])
+    torch.testing.assert_close(layer(x, mask)[mask], reference(x, src_key_padding_mask=~mask)[mask])
+
+
+def test_convolution_is_its_formula() -> None:
+    """Gate, a filter for each channel, swish: written out for one frame in the middle."""
+    torch.manual_seed(0)
+    module = Convolution(4, 5, 0.0)
+    x = torch.randn(1, 9, 4)
+    a, b = module.gated(module.norm1(x[0])).split(4, 1)
+    gated = a * b.sigmoid()
+    window = gated[2:7]
+    filtered = torch.stack([window[:, c] @ module.filter.weight[c, 0] + module.filter.bias[c] for c in range(4)])
+    swish = F.silu(module.norm2(filtered))
+    torch.testing.assert_close(module(x, torch.ones(1, 9, dtype=torch.bool))[0, 4], module.outputs(swish))
+
+
+def test_attentive_weights_sum_to_one_over_the_real_frames() -> None:
+    """Padded frames weigh nothing, and equal scores give the mean."""
+    torch.manual_seed(0)
+    x, mask = torch.randn(2, 6, 4), torch.arange(6) < torch.tensor([[6], [2]])
+    pooling = AttentivePooling(4)
+    weights = pooling.weights(x, mask)
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+    assert (weights[mask] > 0).all()
+    assert (weights[~mask] == 0).all()
+    torch.testing.assert_close(pooling(x, mask)[1], weights[1, 0] * x[1, 0] + weights[1, 1] * x[1, 1])
+    nn.init.zeros_(pooling.score[2].weight)
+    torch.testing.assert_close(pooling(x, mask), MeanPooling()(x, mask))
+    torch.testing.assert_close(MeanPooling()(x, mask)[1], x[1, :2].mean(0))
+
+
+def test_am_softmax_is_its_formula() -> None:
+    """Equation 6 of the paper, for cosines of normalised vectors; without a margin it is the cross-entropy."""
+    torch.manual_seed(0)
+    config = LAB.resolve("boss", "tiny", {"scale": 12.0})
+    head = SpeakerNet(config, 40, 5).head[-1]
+    x, labels, margin = torch.randn(3, config.d_model), torch.tensor([4, 0, 2]), 0.35
+    total = 0.0
+    for vector, label in zip(x, labels.tolist(), strict=True):
+        cosines = [F.cosine_similarity(vector, direction, 0).item() for direction in head.directions]
+        own = math.exp(12 * (cosines[label] - margin))
+        others = sum(math.exp(12 * cosine) for j, cosine in enumerate(cosines) if j != label)
+        total -= math.log(own / (own + others)) / 3
+    assert am_softmax(head(x), labels, margin, 12.0).item() == pytest.approx(total, rel=1e-4)
+    torch.testing.assert_close(am_softmax(head(x), labels, 0.0, 12.0), F.cross_entropy(head(x), labels))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_padding_changes_nothing(preset: str, kind: str) -> None:
+    """A padded batch gives each utterance what it gets alone, whatever the padding holds, for every attention."""
+    torch.manual_seed(0)
+    net = SpeakerNet(LAB.resolve(preset, "tiny", {"attention": kind, "window": 7}), 40, 5).eval()
+    lengths = [50, 23, 7, 1]
+    alone = [torch.randn(1, length, 40) - 8 for length in lengths]
+    padded = torch.full((4, 50, 40), 9.0)
+    for row, frames in zip(padded, alone, strict=True):
+        row[: frames.shape[1]] = frames[0]
+    together = net(padded, torch.tensor(lengths))
+    torch.testing.assert_close(together, torch.cat([net(frames) for frames in alone]), atol=1e-5, rtol=1e-5)
+    together.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_costs_are_measured(kind: Kind) -> None:
+    """Memory of the plain kernel grows with the square of the length for full and strided, in proportion otherwise."""
+    few, many = (measure(kind, 16, 2, 8, length, torch.device("cpu")) for length in (256, 512))
+    ratio = many[COSTS.index("megabytes")] / few[COSTS.index("megabytes")]
+    assert ratio > 3.2 if kind == "full" else 2.3 < ratio < 3.2 if kind == "strided" else ratio < 2.1
+    assert few[COSTS.index("milliseconds")] > 0
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
+    """The submission has a line for each test utterance in the list's order; the cost of attention lies beside it."""
+    file = finished / "deliver/output.csv"
+    with file.open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    with (source / speakers.ANSWERS).open(newline="") as handle:
+        truth = list(csv.reader(handle))
+    assert LAB.check_submission(file) == []
+    assert [row[0] for row in rows] == [row[0] for row in truth]
+    with (finished / "deliver/attention_cost.csv").open(newline="") as handle:
+        assert tuple(next(csv.reader(handle))) == COSTS
+    assert (finished / "deliver/attention_cost.png").stat().st_size > 5000
+    scores = LAB.score(finished / "deliver", data_dir)
+    assert scores["test/accuracy"] == pytest.approx(np.mean([a == b for a, b in zip(rows[1:], truth[1:], strict=True)]))
+    assert scores["test/trivial"] == pytest.approx(1 / 6)
+
+
+def test_the_delivered_guesses_are_those_of_each_utterance_alone(finished: Path, source: Path) -> None:
+    """Padded batches in order of length put each guess where it belongs."""
+    model = LAB.load(finished)
+    names = {str(i): name for name, i in json.loads((source / speakers.MAPPING).read_text())["speaker2id"].items()}
+    with (finished / "deliver/output.csv").open(newline="") as handle:
+        for name, guess in list(csv.reader(handle))[1:]:
+            frames = torch.load(source / name, weights_only=True).half().float()
+            assert guess == names[str(model(frames[None]).argmax().item())]
+
+
+def test_the_best_weights_are_kept(data_dir: Path, tmp_path: Path) -> None:
+    """What a run ends with has the best validation accuracy it saw, computed again from its weights."""
+    run = Run(tmp_path, data_dir, seed=4)
+    LAB.fit(LAB.resolve("strong", "tiny"), run, judged=False)
+    best = json.loads((tmp_path / "result.json").read_text())["metrics"]["best/value"]
+    (labels,) = shards.ArrowDataset(data_dir, "train", ("label",))[torch.arange(60)]
+    held_out, _ = crops.split(60, 0.1, 4)
+    buckets = crops.Buckets(data_dir, "train", held_out)
+    assert evaluate(LAB.load(tmp_path), buckets, labels[held_out], run) == best
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """Stopped after the first epoch and started again, a run gives the weights and guesses of an undisturbed one."""
+    (tmp_path / STOP).touch()
+    with pytest.raises(Interrupted):
+        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
+    (tmp_path / STOP).unlink()
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
+    for name in ("weights.safetensors", "deliver/output.csv"):
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+
+
+def few_steps() -> Any:
+    """One epoch of three steps without dropout, which every worker draws for itself."""
+    return LAB.resolve("boss", "tiny", {"epochs": 1, "batch_size": 18, "dropout": 0.0, "lr": 1e-4})
+
+
+def _worker(rank: int, port: int, folder: Path, data_dir: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", timedelta(seconds=60), rank=rank, world_size=2)
+    run = Run(folder, data_dir)
+    kept: list[nn.Module] = []
+    wrap = run.wrap
+    run.wrap = lambda model: kept.append(wrap(model)) or kept[0]  # type: ignore[method-assign, func-returns-value]
+    LAB.fit(few_steps(), run, judged=False)
+    torch.save(unwrap(kept[0]).state_dict(), folder / f"rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> None:
+    """Three steps on the same global batches: the ranks bit-equal, and one worker's weights to 1e-5; and the same
+    validation accuracy."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torch.multiprocessing.spawn(_worker, (port, tmp_path / "two", data_dir), nprocs=2)
+    LAB.fit(few_steps(), Run(tmp_path / "one", data_dir), judged=False)
+    ranks = [torch.load(tmp_path / f"two/rank{rank}.pt", weights_only=True) for rank in range(2)]
+    assert all(torch.equal(tensor, ranks[1][name]) for name, tensor in ranks[0].items())
+    one = LAB.load(tmp_path / "one").state_dict()
+    for name, expected in one.items():
+        if name.endswith("attention.inputs.bias"):
+            # No softmax knows the keys' bias: its gradient is rounding alone, which Adam scales up to full steps.
+            keys = slice(len(expected) // 3, 2 * len(expected) // 3)
+            expected[keys] = ranks[0][name][keys]
+        torch.testing.assert_close(ranks[0][name], expected, atol=1e-5, rtol=1e-4)
+    values = [json.loads((tmp_path / n / "result.json").read_text())["metrics"]["val/accuracy"] for n in ("one", "two")]
+    assert values[0] == values[1]
+
+
+def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
+    """A batch of spectra gives a distribution over the speakers each."""
+    inputs = LAB.example(data_dir)
+    output = predict(LAB.load(finished), inputs)
+    assert (inputs.dtype, inputs.shape[0], inputs.shape[2]) == (np.float32, 2, 40)
+    assert (output.dtype, output.shape) == (np.float32, (2, 6))
+    assert output.sum(1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_course_size_takes_two_steps(preset: str) -> None:
+    """Every preset builds at the course's size and moves twice on two samples."""
+    config = LAB.resolve(preset, "course")
+    model = LAB.network(config)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    frames, before = torch.randn(2, config.segment, 40), model.prenet.weight.clone()
+    for _ in range(2):
+        loss = am_softmax(model(frames), torch.tensor([0, 599]), config.margin, config.scale)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.isfinite(loss)
+    assert not torch.equal(before, model.prenet.weight)
+
+
+def test_simple_at_course_size_is_the_sample() -> None:
+    """The sample code's network has 125,896 parameters."""
+    assert LAB.scale("simple", "course")["parameters"] == 125_896
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+NAME = f"uttr-{7:032x}.pt"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,category\n", "line 1: the header must be 'Id,Category'"),
+        ("Id,Category\n7.pt,id1\n", "line 2: expected 'uttr-<32 hex digits>.pt,id<digits>', found '7.pt,id1'"),
+        (f"Id,Category\n{NAME},5\n", f"line 2: expected 'uttr-<32 hex digits>.pt,id<digits>', found '{NAME},5'"),
+        (f"Id,Category\n{NAME},id5\n{NAME},id5\n", f"line 3: {NAME} was on an earlier line already"),
+        ("Id,Category\n", "has no predictions"),
+    ],
+)
+def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> None:
+    """Each fault of a submission file is a sentence with its line."""
+    file = tmp_path / "output.csv"
+    file.write_text(text)
+    assert len(LAB.check_submission(file)) == 1
+    assert message in LAB.check_submission(file)[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"attention": "sparse"}, "field 'attention' is 'sparse'"),
+        ({"heads": 3}, "d_model 16 must be a multiple of heads 3"),
+        ({"conv_kernel": 8}, "conv_kernel 8 must be odd"),
+    ],
+)
+def test_a_wrong_field_is_named(overrides: dict[str, Any], message: str) -> None:
+    """The message has the field, its value and what would be right."""
+    with pytest.raises(BadInput, match=message):
+        LAB.resolve("simple", "tiny", overrides)
+
+
+def test_every_sample_of_the_space_is_valid() -> None:
+    """Whatever is sampled, the heads divide the channels and the filters are odd."""
+    space = LAB.space()
+    for d_model in space["d_model"]["values"]:
+        for heads in space["heads"]["values"]:
+            LAB.config(d_model=d_model, heads=heads)
+    for kernel in space["conv_kernel"]["values"]:
+        LAB.config(conv_kernel=kernel)
