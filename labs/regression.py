@@ -12,7 +12,7 @@ Ladder
     medium   the sixteen columns of the best F-score, standardised.
     strong   columns ranked by randomised trees, which see interactions; a wider net that learns the change since
              yesterday; Adam.
-    boss     dropout, weight decay, and a network for each of five folds, averaged.
+    boss     dropout, weight decay, and a network for each of ten folds, averaged.
 Papers
     Kingma & Ba, Adam (arXiv:1412.6980); Loshchilov & Hutter, Decoupled Weight Decay (arXiv:1711.05101);
     Geurts et al., Extremely randomized trees (doi:10.1007/s10994-006-6226-1); Breiman, Bagging predictors
@@ -277,7 +277,7 @@ LAB = Lab(
         "simple": {},
         "medium": {**SELECTED, "lr": 1e-3},
         "strong": {**SELECTED, **STRONG},
-        "boss": {**SELECTED, **STRONG, "dropout": 0.1, "weight_decay": 0.3, "ensemble": True},
+        "boss": {**SELECTED, **STRONG, "dropout": 0.1, "weight_decay": 0.3, "ensemble": True, "folds": 10},
     },
     tuned={("simple", "small"): {"lr": 3e-6}},
     sizes={"tiny": {"epochs": 6, "passes": 20}, "small": {"epochs": 60, "patience": 15}, "course": {}},

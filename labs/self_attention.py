@@ -38,7 +38,7 @@ from labs.data.crops import Buckets, Crops, split
 from labs.figures import self_attention as figures
 from labs.lab import Config, Lab, Metric
 from labs.nn.attention import EncoderLayer, Kind, SelfAttention
-from labs.nn.conformer import ConformerBlock
+from labs.nn.conformer import ConformerBlock, Subsampling
 from labs.nn.pooling import AttentivePooling, Cosines, MeanPooling
 from labs.run import Run
 from labs.schedule import set_rate, warmup_cosine
@@ -46,7 +46,7 @@ from labs.weights import load_shape, load_weights
 
 METRIC = Metric("accuracy", "max", "", {"simple": 0.60824, "medium": 0.70375, "strong": 0.77750, "boss": 0.86500})
 HEADER = ("Id", "Category")
-CONFORMER = {"encoder": "conformer", "heads": 4, "dropout": 0.0}
+CONFORMER = {"encoder": "conformer", "subsampling": True, "heads": 4, "dropout": 0.0}
 
 
 class SelfAttentionConfig(Config):
@@ -64,6 +64,8 @@ class SelfAttentionConfig(Config):
     """Normalise before each part instead of after it; no effect with `encoder=conformer`."""
     conv_kernel: int = Field(15, ge=1)
     """Frames that a convolution sees, odd; no effect with `encoder=transformer`."""
+    subsampling: bool = False
+    """Begin with convolutions that leave one of four frames, instead of a linear layer on each frame."""
     attention: Kind = "full"
     """Every frame sees all, those near it, every n-th one, or all through a product without a softmax."""
     window: int = Field(16, ge=1)
@@ -109,7 +111,7 @@ class SpeakerNet(nn.Module):
         super().__init__()
         c, d = config, config.d_model
         attention = partial(SelfAttention, d, c.heads, c.attention, c.window, c.dropout)
-        self.prenet = nn.Linear(mels, d)
+        self.prenet = Subsampling(mels, d) if c.subsampling else nn.Linear(mels, d)
         self.encoder = nn.ModuleList(
             EncoderLayer(attention, d, c.ff, c.dropout, c.norm_first)
             if c.encoder == "transformer"
@@ -125,7 +127,7 @@ class SpeakerNet(nn.Module):
         if lengths is None:
             lengths = torch.full((batch,), longest, device=frames.device)
         mask = torch.arange(longest, device=frames.device) < lengths[:, None]
-        x = self.prenet(frames)
+        x, mask = self.prenet(frames, mask) if isinstance(self.prenet, Subsampling) else (self.prenet(frames), mask)
         for layer in self.encoder:
             x = layer(x, mask)
         logits: torch.Tensor = self.head(self.pooling(x, mask))

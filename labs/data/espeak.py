@@ -66,12 +66,12 @@ def say(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]]]:
     Raises:
         BadInput: espeakng-loader is not installed, or espeak-ng has no such voice.
     """
-    chunks: list[np.ndarray] = []
+    chunks: list[bytes] = []
     phonemes: list[tuple[int, str]] = []
 
     def receive(samples: Any, count: int, events: Any) -> int:
         if count:
-            chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+            chunks.append(ctypes.string_at(samples, 2 * count))
         index = 0
         while events[index].type != _EVENT_END_OF_LIST:
             if events[index].type == _EVENT_PHONEME:
@@ -85,7 +85,7 @@ def say(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]]]:
         _select(library, voice)
         encoded = text.encode()
         _checked(library.espeak_Synth(encoded, len(encoded) + 1, 0, _CHARACTER, 0, _UTF8, None, None), f"say {text!r}")
-    return np.concatenate([np.zeros(0, np.int16), *chunks]), phonemes
+    return np.frombuffer(b"".join(chunks), np.int16), phonemes
 
 
 @cache

@@ -57,6 +57,25 @@ class Convolution(nn.Module):
         return out
 
 
+class Subsampling(nn.Module):
+    """Two convolutions that each halve the number of frames, as before the paper's blocks: attention and all that
+    follows costs a quarter or less.
+
+    Frames (B, T, mels), mask (B, T) -> (B, T / 4, d_model), mask (B, T / 4), both rounded up.
+    """
+
+    def __init__(self, mels: int, d_model: int) -> None:
+        super().__init__()
+        self.filters = nn.ModuleList([nn.Conv1d(inputs, d_model, 5, 2, 2) for inputs in (mels, d_model)])
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        for convolution in self.filters:
+            # As in the blocks, what lies beyond the last frame must be zero.
+            x = F.silu(convolution((x * mask[:, :, None]).transpose(1, 2))).transpose(1, 2)
+            mask = mask[:, ::2]
+        return x, mask
+
+
 def feed_forward(d_model: int, ff: int, dropout: float) -> nn.Sequential:
     """Normalisation, then two linear layers with a swish between them."""
     return nn.Sequential(

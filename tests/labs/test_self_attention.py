@@ -5,16 +5,13 @@ import json
 import math
 import random
 import shutil
-import socket
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
@@ -24,11 +21,11 @@ from labs.figures.self_attention import HEADER as COSTS
 from labs.figures.self_attention import measure
 from labs.nn import attention
 from labs.nn.attention import EncoderLayer, Kind, SelfAttention
-from labs.nn.conformer import Convolution
+from labs.nn.conformer import Convolution, Subsampling
 from labs.nn.pooling import AttentivePooling, MeanPooling
 from labs.run import STOP, Interrupted, Run
 from labs.self_attention import LAB, SpeakerNet, am_softmax, evaluate, predict
-from labs.weights import unwrap
+from tests.labs.workers import last_metrics, train_on
 
 KINDS = get_args(Kind)
 
@@ -379,6 +376,18 @@ def test_linear_attention_is_the_same_product_in_another_order(qkv: tuple[torch.
     torch.testing.assert_close(attention.linear(*qkv), (weights / weights.sum(3, keepdim=True)) @ v)
 
 
+def test_subsampling_halves_twice_and_knows_no_padding() -> None:
+    """Eleven frames become three, padded or alone, and what the padding holds does not matter."""
+    layer = Subsampling(4, 8)
+    frames = torch.randn(1, 11, 4)
+    alone, mask = layer(frames, torch.ones(1, 11, dtype=torch.bool))
+    longer = torch.cat([frames, torch.full((1, 9, 4), 7.0)], 1)
+    padded, padded_mask = layer(longer, torch.arange(20)[None] < 11)
+    assert alone.shape == (1, 3, 8)
+    assert mask.sum() == padded_mask.sum() == 3
+    assert torch.allclose(padded[:, :3], alone, atol=1e-6)
+
+
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_encoder_layer_is_torchs(norm_first: bool) -> None:
     """With its weights, `nn.TransformerEncoderLayer` gives the same at all real frames."""
@@ -524,42 +533,21 @@ def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir:
         assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
 
 
-def few_steps() -> Any:
-    """One epoch of three steps without dropout, which every worker draws for itself."""
-    return LAB.resolve("boss", "tiny", {"epochs": 1, "batch_size": 18, "dropout": 0.0, "lr": 1e-4})
-
-
-def _worker(rank: int, port: int, folder: Path, data_dir: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", timedelta(seconds=60), rank=rank, world_size=2)
-    run = Run(folder, data_dir)
-    kept: list[nn.Module] = []
-    wrap = run.wrap
-    run.wrap = lambda model: kept.append(wrap(model)) or kept[0]  # type: ignore[method-assign, func-returns-value]
-    LAB.fit(few_steps(), run, judged=False)
-    torch.save(unwrap(kept[0]).state_dict(), folder / f"rank{rank}.pt")
-    dist.destroy_process_group()
-
-
 def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> None:
     """Three steps on the same global batches: the ranks bit-equal, and one worker's weights to 1e-5; and the same
     validation accuracy."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_worker, (port, tmp_path / "two", data_dir), nprocs=2)
-    LAB.fit(few_steps(), Run(tmp_path / "one", data_dir), judged=False)
-    ranks = [torch.load(tmp_path / f"two/rank{rank}.pt", weights_only=True) for rank in range(2)]
-    assert all(torch.equal(tensor, ranks[1][name]) for name, tensor in ranks[0].items())
-    one = LAB.load(tmp_path / "one").state_dict()
+    # Without dropout, which every worker draws for itself.
+    config = LAB.resolve("boss", "tiny", {"epochs": 1, "batch_size": 18, "dropout": 0.0, "lr": 1e-4})
+    (one,) = train_on(1, "self-attention", config, data_dir, tmp_path / "one")
+    two = train_on(2, "self-attention", config, data_dir, tmp_path / "two")
+    assert all(torch.equal(two[0][name], two[1][name]) for name in one)
     for name, expected in one.items():
         if name.endswith("attention.inputs.bias"):
             # No softmax knows the keys' bias: its gradient is rounding alone, which Adam scales up to full steps.
             keys = slice(len(expected) // 3, 2 * len(expected) // 3)
-            expected[keys] = ranks[0][name][keys]
-        torch.testing.assert_close(ranks[0][name], expected, atol=1e-5, rtol=1e-4)
-    values = [json.loads((tmp_path / n / "result.json").read_text())["metrics"]["val/accuracy"] for n in ("one", "two")]
-    assert values[0] == values[1]
+            expected.data[keys] = two[0][name][keys]
+        torch.testing.assert_close(two[0][name], expected, atol=1e-5, rtol=1e-4)
+    assert last_metrics(tmp_path / "two") == pytest.approx(last_metrics(tmp_path / "one"), rel=1e-5)
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
@@ -577,14 +565,14 @@ def test_course_size_takes_two_steps(preset: str) -> None:
     config = LAB.resolve(preset, "course")
     model = LAB.network(config)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    frames, before = torch.randn(2, config.segment, 40), model.prenet.weight.clone()
+    frames, before = torch.randn(2, config.segment, 40), next(model.parameters()).clone()
     for _ in range(2):
         loss = am_softmax(model(frames), torch.tensor([0, 599]), config.margin, config.scale)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert torch.isfinite(loss)
-    assert not torch.equal(before, model.prenet.weight)
+    assert not torch.equal(before, next(model.parameters()))
 
 
 def test_simple_at_course_size_is_the_sample() -> None:
