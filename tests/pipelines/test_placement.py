@@ -42,7 +42,8 @@ def test_parameters_are_bit_equal_across_ranks_after_training(data_home: Path, t
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    presets = {"regression": "strong", "cnn": "strong", "lifelong": "ewc"}
+    presets = dict.fromkeys(("regression", "classification", "self-attention"), "boss")
+    presets |= {"cnn": "strong", "lifelong": "ewc"}
     data = {lab: str(datasets.prepared(data_home, labs.get(lab), "tiny", None)) for lab in presets}
 
     def loop(config: dict[str, str]) -> None:

@@ -140,7 +140,13 @@ def test_a_trial_that_diverges_is_a_bad_result_and_one_that_raises_is_recorded_w
 
 @pytest.mark.parametrize(
     ("lab", "options"),
-    [("cnn", ["--search", "random"]), ("rl", ["--scheduler", "none"]), ("regression", ["--workers", "2"])],
+    [
+        ("regression", ["--workers", "2"]),
+        ("classification", ["--preset", "boss"]),
+        ("cnn", ["--search", "random"]),
+        ("self-attention", []),
+        ("rl", ["--scheduler", "none"]),
+    ],
 )
 def test_each_lab_is_tuned_for_a_few_trials(labs_cli: Cli, lab: str, options: list[str]) -> None:
     said = labs_cli("tune", lab, "--size", "tiny", "--trials", "2", *options, "--json")
