@@ -150,7 +150,7 @@ def check(folder: Path) -> list[str]:
             elif fault := _check_features(path):
                 faults.append(f"feat/{split}/{name}.pt: {fault}")
             elif split == "train" and (fault := _check_labels(root, lines, name, len(_features(path)))):
-                faults.append(f"{LABELS}: {fault}")
+                faults.append(f"{LABELS}{fault}")
     return faults
 
 
@@ -298,16 +298,16 @@ def _check_features(path: Path) -> str | None:
 
 def _check_labels(root: Path, lines: dict[str, tuple[int, int]], name: str, frames: int) -> str | None:
     if name not in lines:
-        return f"no line for {name}, which train_split.txt names"
+        return f": no line for {name}, which train_split.txt names"
     number, place = lines[name]
     labels, valid = _labels(root, place), {str(label) for label in range(len(CLASSES))}
     if len(labels) != frames:
         return (
-            f"line {number}: found {len(labels)} labels, expected {frames}, as many as feat/train/{name}.pt has frames"
+            f" line {number}: found {len(labels)} labels, expected {frames}, as many as feat/train/{name}.pt has frames"
         )
     bad = next((frame for frame, label in enumerate(labels) if label not in valid), None)
     if bad is not None:
-        return f"line {number}: found label {labels[bad]!r} at frame {bad}, expected 0 to {len(CLASSES) - 1}"
+        return f" line {number}: found label {labels[bad]!r} at frame {bad}, expected 0 to {len(CLASSES) - 1}"
     return None
 
 

@@ -179,15 +179,15 @@ FAULTS = {
     ),
     "too few labels": (
         _replace("train_labels.txt", "84-121550-0001 0 1 2", "84-121550-0001 0 1"),
-        f"train_labels.txt: line 2: found 8 labels, expected 9, as many as {ONE} has frames",
+        f"train_labels.txt line 2: found 8 labels, expected 9, as many as {ONE} has frames",
     ),
     "unknown class": (
         _replace("train_labels.txt", "84-121550-0001 0 1 2", "84-121550-0001 0 1 41"),
-        "train_labels.txt: line 2: found label '41' at frame 2, expected 0 to 40",
+        "train_labels.txt line 2: found label '41' at frame 2, expected 0 to 40",
     ),
     "text": (
         _replace("train_labels.txt", "84-121550-0001 0", "84-121550-0001 zero"),
-        "train_labels.txt: line 2: found label 'zero' at frame 0, expected 0 to 40",
+        "train_labels.txt line 2: found label 'zero' at frame 0, expected 0 to 40",
     ),
 }
 

@@ -185,7 +185,7 @@ def test_rows_that_are_all_alike_cannot_be_cut_in_stretches(tmp_path: Path) -> N
 def test_an_ensemble_predicts_the_mean_of_networks_that_learnt_alone(packed: Path, tmp_path: Path) -> None:
     """Members share batches but nothing else: cutting one's target away leaves the other's weights as they were."""
     inputs, target, facts = rows_of(packed)
-    config = LAB.resolve("boss", "tiny", {"folds": 2, "optimizer": "sgd"})
+    config = LAB.resolve("boss", "tiny", {"folds": 2, "dropout": 0.0})
     fitting, _ = split(inputs, target, facts, config, seed=0)
     model = build(config, inputs, target, fitting, facts)
     x, start = model.prepare(inputs)
@@ -234,7 +234,7 @@ def test_an_interrupted_run_ends_with_the_same_numbers(packed: Path, tmp_path: P
 
 def test_two_workers_learn_what_one_learns(packed: Path, tmp_path: Path) -> None:
     """Three steps on the same global batches, and the same validation error over all rows."""
-    config = LAB.resolve("boss", "tiny", {"epochs": 1, "passes": 3, "batch_size": 400})
+    config = LAB.resolve("boss", "tiny", {"epochs": 1, "passes": 3, "batch_size": 400, "dropout": 0.0})
     (one,) = train_on(1, "regression", config, packed, tmp_path / "one")
     two = train_on(2, "regression", config, packed, tmp_path / "two")
     assert all(torch.equal(two[0][name], two[1][name]) for name in one)

@@ -24,14 +24,14 @@ def test_list_names_every_lab_with_metric_presets_and_sizes(labs_cli: Cli) -> No
 def test_show_prints_the_lesson_the_fields_and_the_scale(labs_cli: Cli) -> None:
     said = labs_cli("show", "regression")
     assert said.code == 0
-    assert "Adam with weight decay" in said.err
+    assert "columns ranked by randomised trees" in said.err
     assert "weight_decay" in said.out
     assert "2033" in said.out
 
 
 BAD = {
     "unknown lab": (("train", "regresion"), "did you mean 'regression'?"),
-    "unknown preset": (("train", "regression", "--preset", "medum"), "valid choices are simple, strong"),
+    "unknown preset": (("train", "regression", "--preset", "medum"), "valid choices are simple, medium, strong, boss"),
     "unknown size": (("train", "regression", "--size", "huge"), "tiny, small, course"),
     "unknown field": (("train", "regression", "--set", "rate=1"), "unknown field 'rate'"),
     "wrong type": (("train", "regression", "--set", "epochs=many"), "field 'epochs' is 'many'"),
