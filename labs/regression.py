@@ -185,16 +185,16 @@ def network(config: RegressionConfig, columns: int, chosen: int) -> Regressor:
     return Regressor(columns, chosen, config.folds if config.ensemble else 1, **fields)
 
 
-def choose(config: RegressionConfig, inputs: torch.Tensor, target: torch.Tensor, states: int) -> torch.Tensor:
-    """Numbers of the columns that a network sees, rising."""
+def choose(config: RegressionConfig, inputs: torch.Tensor, learnt: torch.Tensor, states: int) -> torch.Tensor:
+    """Numbers of the columns that a network sees, rising: those that tell most about what it learns, (rows,)."""
     if config.features == "all":
         return torch.arange(inputs.shape[1])
     survey_columns = inputs[:, 1 + states :].numpy()
     if config.selector == "f_score":
-        scores = f_regression(survey_columns, target.numpy())[0]
+        scores = f_regression(survey_columns, learnt.numpy())[0]
     else:
         trees = ExtraTreesRegressor(100, min_samples_leaf=5, random_state=0)
-        scores = trees.fit(survey_columns, target.numpy()).feature_importances_
+        scores = trees.fit(survey_columns, learnt.numpy()).feature_importances_
     best = 1 + states + torch.from_numpy(scores).argsort(descending=True)[: config.num_features].sort().values
     return torch.cat([torch.arange(1, 1 + states), best]) if config.states else best
 

@@ -157,6 +157,14 @@ class Run:
             dist.all_reduce(pair)
         return float(pair[0] / pair[1])
 
+    def average(self, value: torch.Tensor) -> torch.Tensor:
+        """The workers' mean of a tensor, left on the device: what a loss is divided by must not make a GPU wait."""
+        if self.world_size == 1:
+            return value
+        total = value.to(torch.float32, copy=True)
+        dist.all_reduce(total)
+        return total / self.world_size
+
     def gather(self, objects: list[Any]) -> list[Any]:
         """All workers' lists joined in the order of ranks, on every worker."""
         if self.world_size == 1:
@@ -267,7 +275,7 @@ class Run:
 
     @property
     def has_weights(self) -> bool:
-        """Whether some epoch's weights were kept: none is where the validation metric never was a number."""
+        """Whether some epoch's weights were kept: none is where the validation metric never was finite."""
         return bool(self._kept)
 
     def write_weights(self) -> None:

@@ -1,7 +1,7 @@
 """Submission tables: a CSV file with a header of two names, then a key and a guess a row."""
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 
@@ -16,6 +16,13 @@ def guesses(file: Path) -> list[str]:
     """The last column of a table, without its header: what was guessed, or the answers."""
     with file.open(newline="") as handle:
         return [row[-1] for row in csv.reader(handle)][1:]
+
+
+def accuracy(file: Path, truth: Sequence[str], most_frequent: str) -> dict[str, float]:
+    """`test/accuracy` of a table's guesses, and `test/trivial`: that of guessing the most frequent class throughout."""
+    hits = [guess == answer for guess, answer in zip(guesses(file), truth, strict=True)]
+    trivial = sum(answer == most_frequent for answer in truth)
+    return {"test/accuracy": sum(hits) / len(truth), "test/trivial": trivial / len(truth)}
 
 
 def check(

@@ -147,9 +147,11 @@ def check(folder: Path) -> list[str]:
             path = root / "feat" / split / f"{name}.pt"
             if not path.exists():
                 faults.append(f"feat/{split}/{name}.pt is missing, but {split}_split.txt line {number} names it")
-            elif fault := _check_features(path):
-                faults.append(f"feat/{split}/{name}.pt: {fault}")
-            elif split == "train" and (fault := _check_labels(root, lines, name, len(_features(path)))):
+                continue
+            found = _features_or_fault(path)
+            if isinstance(found, str):
+                faults.append(f"feat/{split}/{name}.pt: {found}")
+            elif split == "train" and (fault := _check_labels(root, lines, name, len(found))):
                 faults.append(f"{LABELS}{fault}")
     return faults
 
@@ -169,9 +171,9 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     return shards.pack(out, splits, origin=origin)
 
 
-def answers(folder: Path) -> list[int]:
+def answers(folder: Path) -> list[str]:
     """Classes of all test frames, in the order of the submission."""
-    return [int(label) for line in (folder / ANSWERS).read_text().splitlines() for label in line.split()[1:]]
+    return [label for line in (folder / ANSWERS).read_text().splitlines() for label in line.split()[1:]]
 
 
 # --- speech ----------------------------------------------------------------------------------------------------------
@@ -279,7 +281,7 @@ def _check_ids(path: Path) -> list[str]:
     return faults if seen else [f"{path.name} is empty: expected an utterance id a line"]
 
 
-def _check_features(path: Path) -> str | None:
+def _features_or_fault(path: Path) -> torch.Tensor | str:
     try:
         features = _features(path)
     except Exception as error:  # torch, zip and pickle each have errors of their own for a broken file
@@ -293,7 +295,7 @@ def _check_features(path: Path) -> str | None:
     if not features.isfinite().all():
         frame = int((~features.isfinite()).any(1).nonzero()[0])
         return f"expected finite numbers, found {features[frame][~features[frame].isfinite()][0]:g} in frame {frame}"
-    return None
+    return features
 
 
 def _check_labels(root: Path, lines: dict[str, tuple[int, int]], name: str, frames: int) -> str | None:

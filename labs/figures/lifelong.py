@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from labs import events
+from labs.figures import curves
 
 
 def accuracy_curve(folder: Path, angles: Sequence[float]) -> Figure:
@@ -15,13 +15,8 @@ def accuracy_curve(folder: Path, angles: Sequence[float]) -> Figure:
         folder: a run's folder, whose events have `val/accuracy` and `val/accuracy_task<n>`.
         angles: degrees of each task, in the order of learning.
     """
-    history = [(event["step"], event["metrics"]) for event in events.read(folder)]
     figure = Figure(figsize=(8, 5))
     axes = figure.add_subplot(xlabel="epoch", ylabel="accuracy on held-out training images", ylim=(0, 1))
     tasks = {f"val/accuracy_task{task}": f"task {task}, {angle:g}°" for task, angle in enumerate(angles, 1)}
-    for name, label in {"val/accuracy": "mean of the tasks seen", **tasks}.items():
-        points = [(step, metrics[name]) for step, metrics in history if name in metrics]
-        steps, values = zip(*points, strict=True)
-        axes.plot(steps, values, label=label, linewidth=1 if name in tasks else 3)
-    axes.legend()
+    curves.draw(axes, folder, {"val/accuracy": "mean of the tasks seen", **tasks}, thin=frozenset(tasks))
     return figure

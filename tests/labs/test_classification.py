@@ -3,7 +3,6 @@
 import csv
 import itertools
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,30 +19,18 @@ from labs.nn.bidirectional import Recurrent
 from labs.nn.viterbi import smooth
 from labs.run import STOP, Interrupted, Run
 from pipelines.spec import SPECS, read_spec
+from tests.labs.folders import contents, made, packed
 from tests.labs.workers import last_metrics, train_on
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("speech")
-    phonemes.make(folder, 0, "tiny")
-    return folder
+    return made(phonemes, tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
 def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packed")
-    phonemes.prepare(source, folder, "generated")
-    shutil.copytree(source / "answers", folder / "answers")
-    return folder
+    return packed(phonemes, source, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module", params=["strong", "boss"])
@@ -74,20 +61,13 @@ def write(root: Path, train: list[int], test: list[int]) -> Path:
     return root
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes, another seed others."""
-    for name, seed in (("same", 0), ("other", 1)):
-        (tmp_path / name).mkdir()
-        phonemes.make(tmp_path / name, seed, "tiny")
-    assert contents(tmp_path / "same") == contents(source)
-    assert contents(tmp_path / "other").keys() != contents(source).keys()
+    assert contents(made(phonemes, tmp_path / "same")) == contents(source)
+    assert contents(made(phonemes, tmp_path / "other", seed=1)).keys() != contents(source).keys()
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:

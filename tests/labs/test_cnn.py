@@ -15,21 +15,17 @@ from labs.data import drawing, food, shards
 from labs.errors import BadInput
 from labs.nn.augmentation import augment
 from labs.run import STOP, Interrupted, Run
+from tests.labs.folders import contents, made, packed
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("food")
-    food.make(folder, 0, "tiny")
-    return folder
+    return made(food, tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
 def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packed")
-    food.prepare(source, folder, "generated")
-    shutil.copytree(source / "answers", folder / "answers")
-    return folder
+    return packed(food, source, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +35,10 @@ def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes, another seed others."""
-    (tmp_path / "same").mkdir()
-    (tmp_path / "other").mkdir()
-    food.make(tmp_path / "same", 0, "tiny")
-    food.make(tmp_path / "other", 1, "tiny")
-    assert contents(tmp_path / "same") == contents(source)
+    assert contents(made(food, tmp_path / "same")) == contents(source)
+    made(food, tmp_path / "other", seed=1)
     assert (tmp_path / "other/test/0001.jpg").read_bytes() != (source / "test/0001.jpg").read_bytes()
 
 

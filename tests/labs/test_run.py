@@ -172,7 +172,8 @@ def distributed_steps(rank: int, world_size: int, folder: str) -> None:
     run.sync_gradients(module)
     gradients = [p.grad.tolist() for p in module.parameters() if p.grad is not None]
     exact = run.mean(float(sum(range(rank, 5, world_size))), len(range(rank, 5, world_size)))
-    out = {"mean": exact, "gather": run.gather([rank]), "gradients": gradients}
+    averaged = run.average(torch.tensor(4 * rank + 2 if world_size > 1 else 4)).item()
+    out = {"mean": exact, "averaged": averaged, "gather": run.gather([rank]), "gradients": gradients}
     Path(folder, f"rank{rank}.json").write_text(json.dumps(out))
     torch.save(module.state_dict(), Path(folder, f"rank{rank}.pt"))
     if world_size > 1:
@@ -191,6 +192,7 @@ def test_two_workers_step_like_one_on_the_same_global_batch(tmp_path: Path) -> N
     said = [json.loads((tmp_path / f"two/rank{r}.json").read_text()) for r in range(2)]
     alone = json.loads((tmp_path / "one/rank0.json").read_text())
     assert said[0]["mean"] == said[1]["mean"] == alone["mean"] == 2.0
+    assert said[0]["averaged"] == said[1]["averaged"] == alone["averaged"] == 4  # of 2 and 6
     assert said[0]["gather"] == said[1]["gather"] == [0, 1]
     for a, b, c in zip(said[0]["gradients"], said[1]["gradients"], alone["gradients"], strict=True):
         assert a == b

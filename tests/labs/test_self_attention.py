@@ -5,7 +5,7 @@ import json
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,32 +25,20 @@ from labs.nn.conformer import Convolution, Subsampling
 from labs.nn.pooling import AttentivePooling, MeanPooling
 from labs.run import STOP, Interrupted, Run
 from labs.self_attention import LAB, SpeakerNet, am_softmax, evaluate, predict
+from tests.labs.folders import contents, made, packed
 from tests.labs.workers import last_metrics, train_on
 
 KINDS = get_args(Kind)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("speakers")
-    speakers.make(folder, 0, "tiny")
-    return folder
+    return made(speakers, tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
 def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packed")
-    speakers.prepare(source, folder, "generated")
-    shutil.copytree(source / "answers", folder / "answers")
-    return folder
+    return packed(speakers, source, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +48,13 @@ def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes, another seed others."""
-    (tmp_path / "same").mkdir()
-    (tmp_path / "other").mkdir()
-    speakers.make(tmp_path / "same", 0, "tiny")
-    speakers.make(tmp_path / "other", 1, "tiny")
-    assert contents(tmp_path / "same") == contents(source)
+    assert contents(made(speakers, tmp_path / "same")) == contents(source)
+    made(speakers, tmp_path / "other", seed=1)
     assert not set(contents(tmp_path / "other")) & {name for name in contents(source) if name.startswith("uttr-")}
 
 
