@@ -10,7 +10,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ UPLOAD_BYTES = 10 * 2**20  # the code is far smaller: more is a mistake
 ANSWER_S = 60  # an upload over a slow line
 CONNECT_S = 5
 SILENCE_S = 0.5
+CLOSE_S = 1  # how long a log that is no longer followed may take to close
 STOP_S = 20  # how long a job that is stopped may take to save; Ray's default of 3 s loses the last epochs
 
 Write = Callable[[str], object]
@@ -183,11 +184,25 @@ def _known(address: str, job_id: str) -> Any:
 def _follow(client: Any, address: str, job_id: str, write: Write) -> int:
     try:
         with _clear(address):
-            asyncio.run(_tail(client, job_id, write))
+            _run(_tail(client, job_id, write))
             return _exit_code(client, job_id)
     except KeyboardInterrupt:
         write(f"job {job_id} goes on; to stop it: labs jobs stop {job_id}\n")
         return 130
+
+
+def _run(tail: Coroutine[Any, Any, None]) -> None:
+    """Run to the end; Ctrl-C raises at once. Under `asyncio.run` it would wait for the loop to come round, which a job
+    server that is slow to answer holds up for `ANSWER_S`, and then for streams that are slow to close."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(tail)
+    finally:
+        if left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left, timeout=CLOSE_S))
+        loop.close()
 
 
 async def _tail(client: Any, job_id: str, write: Write) -> None:

@@ -163,6 +163,28 @@ def test_a_followed_job_goes_on_after_ctrl_c_and_a_stopped_one_is_130(head: Head
 
 
 @pytest.mark.slow
+def test_ctrl_c_does_not_wait_for_a_job_server_that_hangs(head: Head) -> None:
+    client = head.client(_submit(["wait"]))
+    assert client.stdout is not None
+    while "uploaded" not in (line := client.stdout.readline()):
+        assert line, "the log ended before the job began"
+    port = head.address.rsplit(":", 1)[1]
+    servers = [p for p in psutil.process_iter(["cmdline"]) if f"--port={port}" in (p.info["cmdline"] or [])]
+    try:
+        for server in servers:
+            server.suspend()
+        time.sleep(2)  # the log is silent, so the client has asked how the job is and waits for the answer
+        client.send_signal(signal.SIGINT)
+        said = client.communicate(timeout=20)[0]
+    finally:
+        for server in servers:
+            server.resume()
+    job_id = re.findall(r"job (\S+) goes on; to stop it: labs jobs stop", said)[0]
+    assert said.endswith("result 130\n")
+    head.said(f"jobs.stop(address, {job_id!r})")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["logs", "stop"])
 def test_an_unknown_job_is_named(head: Head, call: str) -> None:
     assert f"refused: no job 'absent' on the cluster at {head.address}" in head.said(f"jobs.{call}(address, 'absent')")
