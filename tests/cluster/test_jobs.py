@@ -43,7 +43,9 @@ class Head:
 
     def client(self, call: str, **env: str) -> subprocess.Popen[str]:
         script = (
-            "import sys\nfrom pathlib import Path\nfrom cluster import connect, jobs\n"
+            "import signal, sys\nfrom pathlib import Path\nfrom cluster import connect, jobs\n"
+            # As in a terminal: what runs these tests in the background may have them ignore Ctrl-C.
+            "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             f"address, code = {self.address!r}, Path({str(self.code)!r})\n"
             f"try:\n    result = {call}\nexcept jobs.ClusterError as error:\n    sys.exit(f'refused: {{error}}')\n"
             "print('result', result)\n"
