@@ -115,7 +115,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     finally:
         family = psutil.Process(process.pid).children(recursive=True)  # not all are in the group
         process.terminate()
-        _, alive = psutil.wait_procs(family, timeout=15)
+        _, alive = psutil.wait_procs(family, timeout=5)
         for left in alive:
             with suppress(psutil.NoSuchProcess):
                 left.kill()
