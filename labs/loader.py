@@ -16,15 +16,16 @@ class ShardedBatches(Sampler[torch.Tensor]):
     Training: every worker draws the same permutation from (seed, epoch) and takes an equal, contiguous share of each
     global batch, so that averaging gradients over workers equals one worker on the whole batch. The last batch may be
     smaller; what remains of it after an equal share for each worker (fewer samples than workers) is left out in that
-    epoch. Validation: worker r takes samples r, r + N, r + 2N, ...: none is padded, cut or seen twice.
+    epoch. Validation: worker r takes samples r, r + N, r + 2N, ...: none is padded, cut or seen twice;
+    there the size of a batch is only a bound on memory and need not be a multiple of the number of workers.
     """
 
     def __init__(self, length: int, batch_size: int, *, rank: int, world_size: int, train: bool) -> None:
-        if batch_size % world_size:
+        if train and batch_size % world_size:
             raise BadInput(f"batch size {batch_size} can't be split evenly between {world_size} workers")
         if train and length < world_size:
             raise BadInput(f"{length} training samples are too few for {world_size} workers")
-        self.length, self.share = length, batch_size // world_size
+        self.length, self.share = length, max(1, batch_size // world_size)
         self.rank, self.world_size, self.train = rank, world_size, train
         self.order_seed = 0
 

@@ -271,13 +271,13 @@ LAB = Lab(
     config=SelfAttentionConfig,
     presets={
         "simple": {},
-        "medium": {"layers": 2, "heads": 4, "norm_first": True, "dropout": 0.0},
+        "medium": {"layers": 2, "heads": 4, "norm_first": True},
         "strong": CONFORMER,
         "boss": {**CONFORMER, "dropout": 0.2, "pooling": "attentive", "loss": "am-softmax"},
     },
     sizes={
         "tiny": {"d_model": 16, "ff": 32, "segment": 64, "epochs": 3},
-        "small": {"segment": 64, "conv_kernel": 7, "batch_size": 16, "epochs": 15, "warmup": 0.1},
+        "small": {"segment": 64, "conv_kernel": 7, "batch_size": 16, "epochs": 24, "warmup": 0.1},
         "course": {},
     },
     train=train,
@@ -293,7 +293,7 @@ LAB = Lab(
     data=speakers,
     tuned={
         ("simple", "small"): {"epochs": 20},
-        **{(preset, "small"): {"layers": 2, "segment": 96, "lr": 2e-3, "epochs": 40} for preset in ("strong", "boss")},
+        **{(preset, "small"): {"layers": 2, "segment": 96, "lr": 2e-3, "epochs": 30} for preset in ("strong", "boss")},
         **{(preset, "course"): {"layers": 4} for preset in ("medium", "strong", "boss")},
     },
     seconds={"tiny": 2, "small": 40, "course": 14400},

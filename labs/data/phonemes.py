@@ -220,7 +220,7 @@ def _record(rng: random.Random, noise: np.random.Generator, audio: np.ndarray) -
     echo[0] = 1.0
     wet = oaconvolve(audio, echo)[: len(audio)]
     hiss = _coloured(rng, noise, len(audio))
-    noisy: np.ndarray = wet + hiss * np.sqrt((wet**2).mean()) * 10 ** (-rng.uniform(-3, 12) / 20)
+    noisy: np.ndarray = wet + hiss * np.sqrt((wet**2).mean()) * 10 ** (-rng.uniform(6, 24) / 20)
     return noisy
 
 

@@ -35,15 +35,11 @@ class ConformerBlock(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Gated channels, then each channel's own filter over `kernel` (odd) frames; (B, T, d_model) -> the same.
-
-    The paper normalises over the batch; normalising each frame over its channels instead leaves padding, the other
-    utterances and the other workers without influence.
-    """
+    """Gated channels, then each channel's own filter over `kernel` (odd) frames; (B, T, d_model) -> the same."""
 
     def __init__(self, d_model: int, kernel: int, dropout: float) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
+        self.norm1, self.norm2 = nn.LayerNorm(d_model), FrameNorm(d_model)
         self.gated = nn.Linear(d_model, 2 * d_model)
         self.filter = nn.Conv1d(d_model, d_model, kernel, padding=kernel // 2, groups=d_model)
         self.outputs = nn.Linear(d_model, d_model)
@@ -53,26 +49,40 @@ class Convolution(nn.Module):
         # Beyond the last frame the filter must see zeros, as it does where nothing was padded.
         x = F.glu(self.gated(self.norm1(x))) * mask[:, :, None]
         x = self.filter(x.transpose(1, 2)).transpose(1, 2)
-        out: torch.Tensor = self.drop(self.outputs(F.silu(self.norm2(x))))
+        out: torch.Tensor = self.drop(self.outputs(F.silu(self.norm2(x, mask))))
         return out
+
+
+class FrameNorm(nn.Module):
+    """Batch normalisation of (B, T, d_model) over the frames that the mask (B, T) calls real: how much of a batch is
+    padding changes nothing. On several workers each has the statistics of its own frames."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(d_model)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return x.masked_scatter(mask[:, :, None], self.norm(x[mask]))
 
 
 class Subsampling(nn.Module):
     """Two convolutions that each halve the number of frames, as before the paper's blocks: attention and all that
-    follows costs a quarter or less.
+    follows costs a quarter or less. Normalised over the batch, which the paper does in the blocks only.
 
     Frames (B, T, mels), mask (B, T) -> (B, T / 4, d_model), mask (B, T / 4), both rounded up.
     """
 
     def __init__(self, mels: int, d_model: int) -> None:
         super().__init__()
-        self.filters = nn.ModuleList([nn.Conv1d(inputs, d_model, 5, 2, 2) for inputs in (mels, d_model)])
+        self.filters = nn.ModuleList([nn.Conv1d(inputs, d_model, 5, 2, 2, bias=False) for inputs in (mels, d_model)])
+        self.norms = nn.ModuleList([FrameNorm(d_model) for _ in self.filters])
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        for convolution in self.filters:
+        for convolution, norm in zip(self.filters, self.norms, strict=True):
             # As in the blocks, what lies beyond the last frame must be zero.
-            x = F.silu(convolution((x * mask[:, :, None]).transpose(1, 2))).transpose(1, 2)
+            x = convolution((x * mask[:, :, None]).transpose(1, 2)).transpose(1, 2)
             mask = mask[:, ::2]
+            x = F.silu(norm(x, mask))
         return x, mask
 
 

@@ -21,7 +21,7 @@ from labs.figures.self_attention import HEADER as COSTS
 from labs.figures.self_attention import measure
 from labs.nn import attention
 from labs.nn.attention import EncoderLayer, Kind, SelfAttention
-from labs.nn.conformer import Convolution, Subsampling
+from labs.nn.conformer import Convolution, FrameNorm, Subsampling
 from labs.nn.pooling import AttentivePooling, MeanPooling
 from labs.run import STOP, Interrupted, Run
 from labs.self_attention import LAB, SpeakerNet, am_softmax, evaluate, predict
@@ -393,16 +393,27 @@ def test_encoder_layer_is_torchs(norm_first: bool) -> None:
 
 
 def test_convolution_is_its_formula() -> None:
-    """Gate, a filter for each channel, swish: written out for one frame in the middle."""
+    """Gate, a filter for each channel, normalisation, swish: written out for one frame in the middle."""
     torch.manual_seed(0)
-    module = Convolution(4, 5, 0.0)
+    module = Convolution(4, 5, 0.0).eval()
+    module.norm2.norm.running_mean.normal_()
     x = torch.randn(1, 9, 4)
     a, b = module.gated(module.norm1(x[0])).split(4, 1)
     gated = a * b.sigmoid()
     window = gated[2:7]
     filtered = torch.stack([window[:, c] @ module.filter.weight[c, 0] + module.filter.bias[c] for c in range(4)])
-    swish = F.silu(module.norm2(filtered))
+    swish = F.silu((filtered - module.norm2.norm.running_mean) / (1 + module.norm2.norm.eps) ** 0.5)
     torch.testing.assert_close(module(x, torch.ones(1, 9, dtype=torch.bool))[0, 4], module.outputs(swish))
+
+
+def test_batch_statistics_are_those_of_the_real_frames() -> None:
+    """Padding, whatever stands in it and however much of it, changes neither the outputs nor the running statistics."""
+    torch.manual_seed(0)
+    x, mask = 3 + 2 * torch.randn(2, 6, 4), torch.arange(6) < torch.tensor([[6], [2]])
+    module, plain = FrameNorm(4), nn.BatchNorm1d(4)
+    torch.testing.assert_close(module(x, mask)[mask], plain(torch.cat([x[0], x[1, :2]])))
+    torch.testing.assert_close(module.norm.running_mean, plain.running_mean)
+    torch.testing.assert_close(module.norm.running_var, plain.running_var)
 
 
 def test_attentive_weights_sum_to_one_over_the_real_frames() -> None:
@@ -517,8 +528,9 @@ def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir:
 def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> None:
     """Three steps on the same global batches: the ranks bit-equal, and one worker's weights to 1e-5; and the same
     validation accuracy."""
-    # Without dropout, which every worker draws for itself.
-    config = LAB.resolve("boss", "tiny", {"epochs": 1, "batch_size": 18, "dropout": 0.0, "lr": 1e-4})
+    # Without dropout, which every worker draws for itself, and the Conformer's batch statistics, which are local.
+    fields = {"epochs": 1, "batch_size": 18, "dropout": 0.0, "lr": 1e-4}
+    config = LAB.resolve("boss", "tiny", {**fields, "encoder": "transformer", "subsampling": False})
     (one,) = train_on(1, "self-attention", config, data_dir, tmp_path / "one")
     two = train_on(2, "self-attention", config, data_dir, tmp_path / "two")
     assert all(torch.equal(two[0][name], two[1][name]) for name in one)
@@ -529,6 +541,8 @@ def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> No
             expected.data[keys] = two[0][name][keys]
         torch.testing.assert_close(two[0][name], expected, atol=1e-5, rtol=1e-4)
     assert last_metrics(tmp_path / "two") == pytest.approx(last_metrics(tmp_path / "one"), rel=1e-5)
+    first, second = train_on(2, "self-attention", LAB.resolve("boss", "tiny", fields), data_dir, tmp_path / "boss")
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
