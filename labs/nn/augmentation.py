@@ -1,32 +1,31 @@
-"""Random changes to training pictures, drawn for each picture of a batch and made on its device."""
+"""Random changes to training pictures, drawn for each picture of a batch and made on its device.
+
+torchvision's transforms draw once for all pictures of a batch, so only mixup, which is meant for batches, is theirs.
+All draws are made on the CPU, so that every kind of device sees the same pictures.
+"""
 
 import torch
 from torch.nn import functional as F
 
 
-def augment(images: torch.Tensor, size: int, strength: float) -> torch.Tensor:
-    """Each picture changed in its own way: turned, flipped, cropped, recoloured, and a rectangle of it erased.
-
-    All pictures are changed in one go on their device, which torchvision's transforms can't: they draw once a batch.
+def augment(images: torch.Tensor, size: int, strength: float, *, alike: bool = False) -> torch.Tensor:
+    """Each picture changed in its own way: turned, flipped, cropped and recoloured.
 
     Args:
         images: (B, 3, H, W), values 0 to 255.
         size: side of the results in pixels.
-        strength: 0 for no change.
+        strength: 0 for flips alone.
+        alike: change all pictures in the same way.
 
     Returns:
         (B, 3, size, size) float, values 0 to 255.
     """
     images, count = images.float(), len(images)
-
-    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
-        # Drawn on the CPU, so that every kind of device sees the same pictures.
-        return (low + (high - low) * torch.rand(count, *shape)).to(images.device)
-
-    turn = strength * uniform(-0.4, 0.4)
-    zoom = torch.exp(strength * uniform(-0.4, 0.1))
-    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
-    shift = strength * uniform(-0.2, 0.2, 2)
+    draws = 1 if alike else count
+    turn = strength * _uniform(images, -0.4, 0.4, draws)
+    zoom = torch.exp(strength * _uniform(images, -0.4, 0.1, draws))
+    flip = torch.where(_uniform(images, 0, 1, draws) < 0.5, -1.0, 1.0)
+    shift = strength * _uniform(images, -0.2, 0.2, draws, 2)
     rows = [
         zoom * flip * turn.cos(),
         -zoom * turn.sin(),
@@ -35,15 +34,42 @@ def augment(images: torch.Tensor, size: int, strength: float) -> torch.Tensor:
         zoom * turn.cos(),
         shift[:, 1],
     ]
-    grid = F.affine_grid(torch.stack(rows, 1).view(count, 2, 3), [count, 3, size, size], align_corners=False)
+    maps = torch.stack(rows, 1).view(draws, 2, 3).expand(count, 2, 3)
+    grid = F.affine_grid(maps, [count, 3, size, size], align_corners=False)
     images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
     mean = images.mean((1, 2, 3), keepdim=True)
-    images = (images - mean) * torch.exp(strength * uniform(-0.3, 0.3, 1, 1, 1)) + mean
-    images = images * torch.exp(strength * uniform(-0.2, 0.2, 3, 1, 1)) + strength * uniform(-25, 25, 1, 1, 1)
+    images = (images - mean) * torch.exp(strength * _uniform(images, -0.3, 0.3, draws, 1, 1, 1)) + mean
+    images = images * torch.exp(strength * _uniform(images, -0.2, 0.2, draws, 3, 1, 1))
+    return (images + strength * _uniform(images, -25, 25, draws, 1, 1, 1)).clamp(0, 255)
 
-    place = torch.arange(size, device=images.device) / size
-    centre, half = uniform(0, 1, 2, 1), strength * uniform(0, 0.2, 2, 1)
+
+def erase(images: torch.Tensor, strength: float) -> torch.Tensor:
+    """A rectangle of each picture, at most 0.4 * strength of its side long and wide, filled with the picture's mean.
+
+    Args:
+        images: (B, 3, side, side) float.
+    """
+    count, side = len(images), images.shape[-1]
+    place = torch.arange(side, device=images.device) / side
+    centre, half = _uniform(images, 0, 1, count, 2, 1), strength * _uniform(images, 0, 0.2, count, 2, 1)
     inside = (place - centre).abs() < half
     hole = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
-    return torch.where(hole, mean, images).clamp(0, 255)
+    return torch.where(hole, images.mean((1, 2, 3), keepdim=True), images)
+
+
+def mixup(images: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each picture and its target blended with the one before it in the batch, the share drawn from Beta(alpha, alpha).
+
+    Args:
+        images: (B, members, 3, side, side); no member sees a picture of another.
+        targets: (B, members, classes), the shares of the classes.
+    """
+    from torchvision.transforms.v2 import MixUp  # 2 s to import
+
+    mixed, shares = MixUp(alpha=alpha)(images.float().flatten(1, 2), targets.flatten(1))
+    return mixed.view_as(images), shares.view_as(targets)
+
+
+def _uniform(like: torch.Tensor, low: float, high: float, *shape: int) -> torch.Tensor:
+    return (low + (high - low) * torch.rand(*shape)).to(like.device)

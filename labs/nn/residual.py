@@ -27,22 +27,23 @@ class Block(nn.Module):
 
 
 class ResidualNet(nn.Module):
-    """Picture classifier: a stem that halves the picture, four stages of `blocks` blocks, each twice as wide and half
-    as large as the one before, a mean over the picture.
+    """Picture classifier: four stages of a convolution and max-pooling, as in the sample's network, each twice as wide
+    as the one before, and after all but the first, whose maps are largest, `blocks` residual blocks; then a mean over
+    the picture and a linear layer.
 
     Input (B, 3, H, W) float, output (B, classes) logits.
     """
 
     def __init__(self, width: int, blocks: int, classes: int) -> None:
         super().__init__()
-        stem = nn.Conv2d(3, width, 5, 2, 2, bias=False)
-        layers: list[nn.Module] = [stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        inputs = width
+        layers: list[nn.Module] = []
+        inputs = 3
         for stage in range(4):
             outputs = width * 2**stage
-            for block in range(blocks):
-                layers.append(Block(inputs, outputs, 2 if stage and not block else 1))
-                inputs = outputs
+            convolution = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            layers += [Block(outputs, outputs, 1) for _ in range(blocks if stage else 0)]
+            inputs = outputs
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, classes)
 

@@ -10,12 +10,16 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from labs.cnn import LAB, CnnConfig, learning_rate, predict
+from labs import checkpoint
+from labs.cnn import LAB, Classifier, CnnConfig, learning_rate, predict
 from labs.data import drawing, food, shards
+from labs.data.folds import Pictures, split
 from labs.errors import BadInput
-from labs.nn.augmentation import augment
+from labs.nn.augmentation import augment, erase, mixup
+from labs.nn.cnn import SixLayerNet, SixLayerResidualNet
 from labs.run import STOP, Interrupted, Run
 from tests.labs.folders import contents, made, packed
+from tests.labs.workers import last_metrics, train_on
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +32,10 @@ def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return packed(food, source, tmp_path_factory.mktemp("packed"))
 
 
-@pytest.fixture(scope="module")
-def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    LAB.fit(LAB.resolve("strong", "tiny"), Run(folder, data_dir, seed=3))
+@pytest.fixture(scope="module", params=["strong", "boss"])
+def finished(request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param) / request.param
+    LAB.fit(LAB.resolve(request.param, "tiny"), Run(folder, data_dir, seed=3))
     return folder
 
 
@@ -171,21 +175,34 @@ def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> N
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
     """Stopped after the first epoch and started again, a run gives the weights and guesses of an undisturbed one."""
+    config = LAB.resolve(finished.name, "tiny")
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
-        LAB.fit(LAB.resolve("strong", "tiny"), Run(tmp_path, data_dir, seed=3))
+        LAB.fit(config, Run(tmp_path, data_dir, seed=3))
     (tmp_path / STOP).unlink()
-    LAB.fit(LAB.resolve("strong", "tiny"), Run(tmp_path, data_dir, seed=3))
+    LAB.fit(config, Run(tmp_path, data_dir, seed=3))
     for model in ("weights.safetensors", "deliver/submission.csv"):
         assert (tmp_path / model).read_bytes() == (finished / model).read_bytes()
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """A batch of stored pictures gives a distribution over the classes each."""
-    output = predict(LAB.load(finished), LAB.example(data_dir))
-    assert output.shape == (2, 11)
-    assert output.dtype == np.float32
+    """A batch of stored pictures gets logits, and a distribution over the classes each: what was delivered."""
+    model, examples = LAB.load(finished), LAB.example(data_dir)
+    assert model(torch.from_numpy(examples)).shape == (2, 11)
+    output = predict(model, examples)
+    assert (output.shape, output.dtype) == ((2, 11), np.float32)
     assert output.sum(1) == pytest.approx(1)
+    with (finished / "deliver/submission.csv").open(newline="") as handle:
+        delivered = [int(row[1]) for row in list(csv.reader(handle))[1:3]]
+    assert output.argmax(1).tolist() == delivered
+
+
+def test_a_guess_does_not_depend_on_its_company(finished: Path, data_dir: Path) -> None:
+    """Alone, with another picture and a second time, views included, a picture gets the same probabilities."""
+    model, examples = LAB.load(finished), LAB.example(data_dir)
+    both = predict(model, examples)
+    assert np.array_equal(predict(model, examples), both)
+    np.testing.assert_allclose(predict(model, examples[1:])[0], both[1], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("preset", LAB.presets)
@@ -208,6 +225,86 @@ def test_simple_at_course_size_is_the_sample() -> None:
     assert LAB.scale("simple", "course")["parameters"] == 12_833_803
 
 
+# --- the ensemble ----------------------------------------------------------------------------------------------------
+
+
+def test_one_fold_is_the_courses_own_division(data_dir: Path) -> None:
+    """Training pictures train, validation pictures validate, with their own labels and pixels."""
+    learning, (held_out,) = split(data_dir, 1, 0)
+    assert (learning[:, 0].tolist(), held_out.tolist()) == ([*range(110)], [*range(110, 154)])
+    images, labels = Pictures(data_dir, held_out)[torch.tensor([5, 2])]
+    expected = shards.ArrowDataset(data_dir, "validation", ("image", "label"))[torch.tensor([5, 2])]
+    assert torch.equal(images, expected[0])
+    assert torch.equal(labels, expected[1])
+
+
+@pytest.mark.parametrize("folds", [2, 4])
+def test_folds_share_out_all_pictures_class_by_class(folds: int, data_dir: Path) -> None:
+    """Each picture validates once, no member learns from a picture that validates it, classes are spread evenly, and
+    another seed deals otherwise."""
+    learning, held_out = split(data_dir, folds, 0)
+    assert torch.equal(torch.cat(held_out).sort().values, torch.arange(154))
+    for own, rows in zip(learning.T, held_out, strict=True):
+        assert sorted({*own.tolist(), *rows.tolist()}) == [*range(154)]
+        assert not set(own.tolist()) & set(rows.tolist())
+    counts = torch.stack([Pictures(data_dir, rows)[torch.arange(len(rows))][1].bincount(minlength=11)
+                          for rows in held_out])  # fmt: skip
+    assert (counts.amax(0) - counts.amin(0)).max() <= 1
+    assert not torch.equal(split(data_dir, folds, 1)[1][0], held_out[0])
+
+
+def test_each_member_sees_its_own_pictures_alone(data_dir: Path) -> None:
+    """A batch gives (B, members) pictures; a member's logits and gradients come from its own column only."""
+    config = CnnConfig(folds=3, width=8, image_size=32)
+    images, labels = Pictures(data_dir, split(data_dir, 3, 0)[0])[torch.arange(6)]
+    assert (images.shape, labels.shape) == ((6, 3, 3, 64, 64), (6, 3))
+    model = Classifier(config, 11).eval()
+    logits = model(images)
+    torch.testing.assert_close(logits[:, 1], model(images[:, 1], 1))
+    F.cross_entropy(logits[:, 1], labels[:, 1]).backward()
+    assert [bool(member.fc[0].weight.grad.any()) for member in model.members] == [False, True, False]
+
+
+def test_an_ensemble_guesses_with_its_members_mean(data_dir: Path) -> None:
+    """Outside training the logits are the mean of the members' logits."""
+    model = Classifier(CnnConfig(folds=2, width=8, image_size=32), 11).eval()
+    images = torch.from_numpy(LAB.example(data_dir))
+    torch.testing.assert_close(model(images), (model(images, 0) + model(images, 1)) / 2)
+
+
+def test_views_count_for_their_weight(data_dir: Path) -> None:
+    """The guess lies between the plain picture's and the views' mean, as far as the weight says."""
+    images, guesses = torch.from_numpy(LAB.example(data_dir)), []
+    for weight in (0.0, 1.0, 0.3):
+        torch.manual_seed(0)
+        config = CnnConfig(width=8, image_size=32, augment=1.0, views=3, view_weight=weight)
+        model = Classifier(config, 11).eval()
+        guesses.append(model.probabilities(images))
+    torch.testing.assert_close(guesses[0], model(images).softmax(1))
+    torch.testing.assert_close(guesses[2], 0.7 * guesses[0] + 0.3 * guesses[1])
+    assert not torch.allclose(guesses[0], guesses[1])
+
+
+def test_validation_of_several_workers_is_exact(data_dir: Path, tmp_path: Path) -> None:
+    """Two workers: parameters bit-equal, and the accuracy is that of a count over all held-out pictures by the member
+    that has not seen them, with the batch statistics that are kept."""
+    config = LAB.resolve("boss", "tiny", {"epochs": 1, "lr": 1e-2})
+    zero, one = train_on(2, "cnn", config, data_dir, tmp_path / "two")
+    assert all(torch.equal(zero[name], one[name]) for name in zero)
+    model = Classifier(config, 11)  # type: ignore[arg-type]
+    _, kept = checkpoint.restore(tmp_path / "two/checkpoints", {})  # type: ignore[misc]
+    model.load_state_dict(kept)
+    model.eval()
+    hits = 0
+    for member, rows in enumerate(split(data_dir, config.folds, 3)[1]):  # type: ignore[attr-defined]
+        images, labels = Pictures(data_dir, rows)[torch.arange(len(rows))]
+        hits += int((model(images, member).argmax(1) == labels).sum())
+    assert last_metrics(tmp_path / "two")["val/accuracy"] == pytest.approx(hits / 154, abs=1e-9)
+
+
+# --- techniques ------------------------------------------------------------------------------------------------------
+
+
 def test_augmentation_gives_each_picture_its_own_change() -> None:
     """Copies of one picture come out all different, of the asked size, in range, and the same for the same seed."""
     copies = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8).expand(6, -1, -1, -1)
@@ -221,11 +318,73 @@ def test_augmentation_gives_each_picture_its_own_change() -> None:
     assert all(not torch.equal(first[i], first[j]) for i in range(6) for j in range(i))
 
 
+def test_an_augmentation_alike_changes_all_pictures_in_one_way() -> None:
+    """Copies of one picture come out equal, whatever else is in the batch."""
+    image = torch.randint(0, 256, (1, 3, 64, 64))
+    torch.manual_seed(1)
+    out = augment(image.expand(3, -1, -1, -1), 40, 1.0, alike=True)
+    torch.manual_seed(1)
+    torch.testing.assert_close(augment(torch.cat([image, 255 - image]), 40, 1.0, alike=True)[0], out[2])
+    torch.testing.assert_close(out[0], out[1])
+
+
 def test_augmentation_of_strength_zero_only_flips() -> None:
-    """Without strength every picture comes back as it was, or mirrored."""
+    """Without strength every picture comes back as it was, or mirrored, and nothing is erased."""
     image = torch.randint(0, 256, (1, 3, 32, 32)).float()
-    for out in augment(image.expand(8, -1, -1, -1), 32, 0.0):
+    for out in erase(augment(image.expand(8, -1, -1, -1), 32, 0.0), 0.0):
         assert min((out - image[0]).abs().max(), (out - image[0].flip(2)).abs().max()) < 0.01
+
+
+def test_erasing_fills_one_rectangle_with_the_mean() -> None:
+    """What changes is a rectangle of at most 0.4 of the side; it has the picture's mean in all channels."""
+    torch.manual_seed(2)
+    images = torch.randint(0, 256, (8, 3, 40, 40)).float()
+    changed = 0
+    for before, after in zip(images, erase(images, 1.0), strict=True):
+        hole = (before != after).any(0)
+        rows, columns = hole.any(1), hole.any(0)
+        assert torch.equal(hole, rows[:, None] & columns)
+        assert max(rows.sum(), columns.sum()) <= 0.4 * 40 + 1
+        assert torch.allclose(after[:, hole], before.mean())
+        changed += int(hole.any())
+    assert changed > 4
+
+
+def test_mixup_blends_within_a_member() -> None:
+    """The formula of the paper: one share for pictures and targets, the partner the picture before in the same
+    member's batch."""
+    images = torch.rand(5, 2, 3, 4, 4)
+    targets = F.one_hot(torch.randint(0, 11, (5, 2)), 11).float()
+    mixed, shares = mixup(images, targets, 0.4)
+    share = ((mixed - images.roll(1, 0)) / (images - images.roll(1, 0))).mean()
+    assert 0 <= share <= 1
+    torch.testing.assert_close(mixed, share * images + (1 - share) * images.roll(1, 0), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(shares, share * targets + (1 - share) * targets.roll(1, 0), atol=1e-4, rtol=1e-3)
+
+
+def test_the_reports_residual_network_has_the_plain_ones_parameters() -> None:
+    """Names and shapes agree and the six layers are as wide as asked: only the forward differs."""
+    plain, residual = (SixLayerNet(8, 32, 11), SixLayerResidualNet(8, 32, 11))
+    shapes = [{name: p.shape for name, p in net.named_parameters()} for net in (plain, residual)]
+    assert shapes[0] == shapes[1]
+    counts = [LAB.network(CnnConfig(network=name)).state_dict() for name in ("six", "six-residual")]
+    assert sum(t.numel() for t in counts[0].values()) == sum(t.numel() for t in counts[1].values())
+
+
+def test_the_reports_residual_network_adds_over_layers_two_four_and_six() -> None:
+    """The formula written out, and another output than the plain network's with the same weights."""
+    plain, residual = (net(4, 33, 11).eval() for net in (SixLayerNet, SixLayerResidualNet))
+    residual.load_state_dict(plain.state_dict())
+    x = torch.rand(2, 3, 33, 33)
+    c = residual.convolutions
+    x1 = F.relu(c[0](x))
+    x2 = F.relu(c[1](x1) + x1)
+    x3 = F.relu(c[2](x2))
+    x4 = F.relu(c[3](x3) + x3)
+    x5 = F.relu(c[4](x4))
+    x6 = F.relu(c[5](x5) + x5)
+    torch.testing.assert_close(residual(x), residual.fc(x6.flatten(1)))
+    assert not torch.allclose(residual(x), plain(x))
 
 
 def test_cosine_rate_rises_then_falls() -> None:
