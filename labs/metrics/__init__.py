@@ -1,0 +1,1 @@
+"""Measures that labs share, or that are too long for a lesson."""

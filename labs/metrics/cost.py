@@ -1,0 +1,40 @@
+"""What a network takes: parameters, megabytes, milliseconds."""
+
+import io
+import time
+
+import torch
+from torch import nn
+
+REPEATS = 10
+
+
+def parameters(model: nn.Module) -> int:
+    """All that a network keeps, frozen ones included, a layer that is used twice once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def table(model: nn.Module) -> list[tuple[str, str, int]]:
+    """Name, kind and parameters of each layer that has any of its own."""
+    layers = [(name, type(layer).__name__, sum(p.numel() for p in layer.parameters(recurse=False)))
+              for name, layer in model.named_modules()]  # fmt: skip
+    return [layer for layer in layers if layer[2]]
+
+
+def megabytes(model: nn.Module) -> float:
+    """Size of the file with all that the network keeps, parameters and statistics, in 1e6 bytes."""
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    return file.tell() / 1e6
+
+
+def milliseconds(model: nn.Module, inputs: torch.Tensor) -> float:
+    """Milliseconds of CPU time, summed over threads, that a sample takes in a forward over a batch: the least of a few,
+    since whatever else the machine does can only add to it."""
+    seconds = []
+    with torch.no_grad():
+        for _ in range(REPEATS):
+            start = time.process_time()
+            model(inputs)
+            seconds.append(time.process_time() - start)
+    return 1e3 * min(seconds) / len(inputs)
