@@ -1,0 +1,465 @@
+"""Promises of the attack lab: its data formats, its attacks beside references, its victims and its submission."""
+
+import csv
+import io
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+from labs.attack import EPSILON, LAB, STAND_IN, Family, Networks, RandomView, attack, predict, validate
+from labs.data import attackset, objects, shards
+from labs.errors import BadInput
+from labs.metrics import victims
+from labs.nn.surrogates import FAMILIES, MEAN, Ensemble
+from labs.run import STOP, Interrupted, Run
+from tests.labs.folders import contents, made, packed
+from tests.labs.workers import last_metrics, train_on
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(attackset, tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packed(attackset, source, tmp_path_factory.mktemp("packed"))
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(folder, data_dir, seed=3))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def surrogates() -> Ensemble:
+    torch.manual_seed(0)
+    return Ensemble(("nin", "residual"), 8, 1, 2).eval()
+
+
+@pytest.fixture(scope="module")
+def pictures(data_dir: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    images, labels = shards.ArrowDataset(data_dir, "attack", ("image", "label"))[torch.arange(0, 200, 8)]
+    return images, labels
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def test_make_is_deterministic(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed writes the same bytes, the victims' weights among them; another seed other pictures."""
+    assert contents(made(attackset, tmp_path / "same")) == contents(source)
+    monkeypatch.setattr(victims, "train", lambda *arguments: None)
+    made(attackset, tmp_path / "other", seed=1)
+    assert (tmp_path / "other/data/cat/cat1.png").read_bytes() != (source / "data/cat/cat1.png").read_bytes()
+
+
+def test_check_accepts_what_make_writes(source: Path, data_dir: Path) -> None:
+    """Drawn data have the course's format: 20 pictures of each of ten classes; each class has something to draw it."""
+    assert attackset.check(source) == []
+    assert shards.manifest(data_dir)["splits"]["attack"] == 200
+    assert [draw.__name__ for draw in objects.DRAWERS] == list(attackset.CLASSES)
+
+
+def _saved(folder: Path, name: str, image: Image.Image) -> None:
+    image.save(folder / name, "PNG")
+
+
+def _truncate(folder: Path) -> None:
+    path = folder / "train/ship/ship3.png"
+    path.write_bytes(path.read_bytes()[:700])
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "nothing to attack": (lambda d: shutil.rmtree(d / "data"), "data/ is missing: expected a folder for each class"),
+    "nothing to train on": (
+        lambda d: shutil.rmtree(d / "train"),
+        "train/ is missing: the course gives only the pictures to attack, its surrogates came trained from the "
+        "internet; add 32x32 pictures to train them on as train/<class>/<any name>.png, for example CIFAR-10's",
+    ),
+    "no class": (
+        lambda d: shutil.rmtree(d / "train/frog"),
+        "train/frog/ is missing: expected a folder for each of airplane, automobile, ",
+    ),
+    "foreign class": (
+        lambda d: (d / "data/zebra").mkdir(),
+        "data/zebra: expected only the folders airplane, automobile, ",
+    ),
+    "empty class": (
+        lambda d: [path.unlink() for path in (d / "data/dog").iterdir()],
+        "data/dog/ is empty: expected PNG pictures",
+    ),
+    "name": (
+        lambda d: (d / "data/dog/dog20.png").rename(d / "data/dog/puppy.png"),
+        "data/dog/puppy.png: expected dog20.png here, as pictures count dog1.png, dog2.png, ...",
+    ),
+    "gap": (
+        lambda d: (d / "data/cat/cat7.png").unlink(),
+        "data/cat/cat8.png: expected cat7.png here, as pictures count cat1.png, cat2.png, ...",
+    ),
+    "text": (
+        lambda d: (d / "data/deer/deer2.png").write_text("no picture"),
+        "data/deer/deer2.png: expected a whole PNG picture, found a broken one: not a PNG file",
+    ),
+    "truncated": (_truncate, "train/ship/ship3.png: expected a whole PNG picture, found a broken one: "),
+    "size": (
+        lambda d: _saved(d, "data/deer/deer2.png", Image.new("RGB", (32, 33))),
+        "data/deer/deer2.png: expected 32x32 pixels in RGB, found 32x33 in RGB",
+    ),
+    "mode": (
+        lambda d: _saved(d, "train/deer/deer2.png", Image.new("L", (32, 32))),
+        "train/deer/deer2.png: expected 32x32 pixels in RGB, found 32x32 in L",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
+    """One sentence per fault, with the file, what was found and what was expected."""
+    folder = tmp_path / "pictures"
+    shutil.copytree(source, folder)
+    spoil, message = FAULTS[fault]
+    spoil(folder)
+    faults = attackset.check(folder)
+    assert len(faults) == 1
+    assert message in faults[0]
+
+
+def test_other_counts_and_no_victims_are_accepted(source: Path, tmp_path: Path) -> None:
+    """A user's folder with other counts, other names of training pictures and no answers trains and delivers; without
+    victims there is nothing to score."""
+    folder, data, run = tmp_path / "own", tmp_path / "packed", tmp_path / "run"
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("answers", "dog[2-9]*.png", "dog1?.png"))
+    (folder / "train/cat/cat1.png").rename(folder / "train/cat/0001.png")
+    (folder / "data/.DS_Store").write_bytes(b"\0")
+    data.mkdir()
+    assert attackset.check(folder) == []
+    names = attackset.prepare(folder, data, "folder")["facts"]["names"]
+    assert len(names) == 181
+    assert names[99:102] == ["deer/deer20.png", "dog/dog1.png", "frog/frog1.png"]
+    LAB.fit(LAB.resolve("simple", "tiny", {"epochs": 1}), Run(run, data))
+    assert list(attackset.read_archive(run / "deliver/submission.tgz")) == names
+    assert LAB.score(run / "deliver", data) == {}
+
+
+# --- the attacks beside references -----------------------------------------------------------------------------------
+
+
+def config(**fields: object) -> object:
+    return LAB.resolve("simple", "tiny", fields)
+
+
+class Averaged(nn.Module):
+    """The ensemble as one network, as a reference attack wants it."""
+
+    def __init__(self, surrogates: Ensemble) -> None:
+        super().__init__()
+        self.surrogates = surrogates
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.surrogates(images).mean(0)
+
+
+def success(surrogates: Ensemble, adversarial: torch.Tensor, labels: torch.Tensor) -> float:
+    with torch.no_grad():
+        return float((surrogates(adversarial.float()).mean(0).argmax(1) != labels).double().mean())
+
+
+@pytest.mark.parametrize("kind", ["fgsm", "i-fgsm"])
+def test_attacks_are_those_of_foolbox(
+    kind: str, surrogates: Ensemble, pictures: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    """Same pictures as foolbox's attack of the same epsilon, step and steps, but for rounding; at least its success."""
+    import foolbox
+
+    images, labels = pictures
+    model = foolbox.PyTorchModel(Averaged(surrogates).eval(), bounds=(0, 255), device="cpu")
+    reference = {
+        "fgsm": foolbox.attacks.LinfFastGradientAttack(random_start=False),
+        "i-fgsm": foolbox.attacks.LinfBasicIterativeAttack(abs_stepsize=1.6, steps=10, random_start=False),
+    }[kind]
+    _, theirs, _ = reference(model, images.float(), labels, epsilons=EPSILON)
+    ours = attack(config(attack=kind, alpha=1.6, steps=10), surrogates, images, labels)
+    assert (ours.float() - theirs).abs().gt(0.51).double().mean() < 0.01
+    assert success(surrogates, ours, labels) >= success(surrogates, theirs, labels)
+
+
+def test_momentum_follows_the_formula(surrogates: Ensemble, pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """MI-FGSM (Dong et al., equations 6 and 7), picture by picture: slopes divided by their L1 norm are summed up."""
+    images, labels = pictures[0][:4], pictures[1][:4]
+    ours = attack(config(attack="mi-fgsm", alpha=2.0, steps=6, decay=0.9), surrogates, images, labels)
+    for image, label, result in zip(images, labels, ours, strict=True):
+        clean = image.double()
+        x, g = clean.clone(), torch.zeros(3, 32, 32, dtype=torch.float64)
+        for _ in range(6):
+            leaf = x.float()[None].requires_grad_()
+            F.cross_entropy(surrogates(leaf).mean(0), label[None]).backward()
+            slope = leaf.grad[0].double()
+            g = 0.9 * g + slope / slope.abs().sum()
+            x = (x + 2.0 * g.sign()).maximum(clean - 8).minimum(clean + 8).clamp(0, 255)
+        assert (result - x).abs().gt(0.51).double().mean() < 0.01
+
+
+def test_random_views_are_shrunk_pictures_on_a_grey_ground() -> None:
+    """DIM: every view is the picture at a smaller size, whole, somewhere on the mean colour, in the share asked for."""
+    images, grey = torch.rand(2, 3, 32, 32) * 255, 255 * torch.tensor(MEAN).view(3, 1, 1)
+    draws, sides, kept = torch.Generator().manual_seed(1), set(), 0
+    for _ in range(200):
+        view = RandomView(config(diversity=0.5, smallest=24), draws)
+        seen = view(images)
+        if not view.changes:
+            kept += 1
+            assert torch.equal(seen, images)
+            continue
+        sides.add(view.side)
+        expected = grey.expand(2, 3, 32, 32).clone()
+        small = F.interpolate(images, size=(view.side, view.side), mode="bilinear", align_corners=False)
+        expected[:, :, view.top : view.top + view.side, view.left : view.left + view.side] = small
+        assert torch.allclose(seen, expected, atol=1e-3)
+    assert sides == set(range(24, 33))
+    assert 70 < kept < 130
+
+
+def test_no_diversity_is_plain_momentum(surrogates: Ensemble, pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """With probability 0 the boss's attack is the strong one; with 1 it is another."""
+    always, never = (
+        attack(config(attack="mi-fgsm", diversity=p, steps=4, alpha=2.0), surrogates, *pictures) for p in (1.0, 0.0)
+    )
+    plain = attack(config(attack="mi-fgsm", steps=4, alpha=2.0), surrogates, *pictures)
+    assert torch.equal(never, plain)
+    assert not torch.equal(always, plain)
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_attacks_stay_within_epsilon_and_do_not_depend_on_the_batch(
+    preset: str, surrogates: Ensemble, pictures: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    """No value differs by more than 8; the same pictures come out of one batch and of two."""
+    images, labels = pictures
+    settings = LAB.resolve(preset, "tiny")
+    whole = attack(settings, surrogates, images, labels)
+    halves = [attack(settings, surrogates, images[rows], labels[rows]) for rows in torch.arange(len(images)).split(13)]
+    assert (whole.int() - images.int()).abs().max() == EPSILON
+    assert (whole.int() - torch.cat(halves).int()).abs().gt(0).double().mean() < 0.01
+
+
+# --- the judge's side ------------------------------------------------------------------------------------------------
+
+
+def test_victims_are_held_out() -> None:
+    """No surrogate, and not the stand-in, is of a victim's family."""
+    families = [*get_args(Family), STAND_IN, *victims.FAMILIES]
+    assert len(set(families)) == len(families)
+    assert set(families) == set(FAMILIES)
+    assert victims.ROBUST in victims.FAMILIES
+
+
+def test_adversarial_training_makes_a_network_harder_to_fool() -> None:
+    """On a line between two colours, a network trained on attacked pictures keeps more under attack."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(10).repeat(20)
+    images = torch.full((200, 3, 32, 32), 128.0) + 4 * (labels.view(-1, 1, 1, 1) - 4.5)
+    images = (images + 20 * torch.randn(200, 3, 32, 32, generator=generator)).clamp(0, 255).byte()
+    kept = []
+    for epsilon in (0, victims.ROBUST_EPSILON):
+        torch.manual_seed(0)
+        network = victims.Network("nin", 8, 1, 2)
+        victims.fit(network, images, labels, epsilon, epochs=8)
+        ensemble = Ensemble(("nin",), 8, 1, 2)
+        ensemble.networks["nin"] = network.eval()
+        attacked = attack(config(), ensemble.eval(), images, labels)
+        kept.append(1 - success(ensemble, attacked, labels))
+    assert kept[1] > kept[0]
+
+
+def test_jpeg_is_pillows(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """The defence is Pillow's JPEG at quality 31, which is imgaug's rate of 70."""
+    image = pictures[0][:1].numpy()
+    file = io.BytesIO()
+    Image.fromarray(image[0].transpose(1, 2, 0)).save(file, "JPEG", quality=31)
+    assert np.array_equal(victims.jpeg(image)[0].transpose(1, 2, 0), np.asarray(Image.open(file)))
+
+
+def test_scores_are_the_means_of_the_table(finished: Path, data_dir: Path) -> None:
+    """The test metrics are means over the rows of `victims.csv`; a row is what that victim says of the submission."""
+    with (finished / "deliver/victims.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["victim"], row["defence"]) for row in rows] == [
+        *((family, defence) for family in victims.FAMILIES for defence in ("none", "jpeg")),
+        (victims.ROBUST, "adversarial training"),
+    ]
+    scores = LAB.score(finished / "deliver", data_dir)
+    for metric, defence in (("", "none"), ("_jpeg", "jpeg"), ("_robust", "adversarial training")):
+        mean = np.mean([float(row["adversarial"]) for row in rows if row["defence"] == defence])
+        assert scores[f"test/accuracy{metric}"] == pytest.approx(mean)
+    benign, adversarial, labels = attackset.submitted(finished / "deliver/submission.tgz", data_dir, EPSILON)
+    family, _, network = victims.load(data_dir / attackset.VICTIMS)[1]
+    assert float(rows[2]["adversarial"]) == pytest.approx(victims.accuracy(network, adversarial, labels))
+    assert rows[2]["victim"] == family
+    trivial = [float(row["benign"]) for row in rows if row["defence"] == "none"]
+    assert scores["test/trivial"] == pytest.approx(np.mean(trivial))
+    assert benign.shape == (200, 3, 32, 32)
+
+
+# --- training and submission -----------------------------------------------------------------------------------------
+
+
+def test_training_delivers_what_the_judge_takes(finished: Path, source: Path) -> None:
+    """The archive has ten folders and 200 pictures under their own names, changed by at most 8 levels; the report's
+    figure lies beside it."""
+    file = finished / "deliver/submission.tgz"
+    assert LAB.check_submission(file) == []
+    with tarfile.open(file) as tar:
+        assert len(tar.getmembers()) == 210
+    for name, content in attackset.read_archive(file).items():
+        ours, original = (np.asarray(Image.open(png), int) for png in (io.BytesIO(content), source / "data" / name))
+        assert 0 < np.abs(ours - original).max() <= 8
+    assert (finished / "deliver/dog2.png").stat().st_size > 5000
+
+
+def test_a_submission_beyond_epsilon_is_an_error(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """One value that is 9 levels away makes the judge refuse the whole submission."""
+    file = finished / "deliver/submission.tgz"
+    files = attackset.read_archive(file)
+    images = attackset.decode(list(files.values()))
+    original = shards.ArrowDataset(data_dir, "attack", ("image",))[torch.tensor([22])][0][0, 1, 5, 5].item()
+    images[22, 1, 5, 5] = original + 9 if original < 128 else original - 9
+    attackset.write_archive(tmp_path / "submission.tgz", list(files), images)
+    with pytest.raises(BadInput, match=r"automobile3\.png differs by 9 of 255 levels .* at most 8"):
+        LAB.score(tmp_path, data_dir)
+
+
+def _archive(file: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(file, "w:gz") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+
+
+def _png(*size: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "PNG")
+    return file.getvalue()
+
+
+SUBMISSIONS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
+    "missing": (lambda files: files.pop("cat/cat20.png"), "cat/cat20.png is missing"),
+    "foreign": (
+        lambda files: files.update({"cat/cat21.png": _png(32, 32)}),
+        "cat/cat21.png is not expected: pictures are <class>/<class><k>.png, k from 1 to 20",
+    ),
+    "size": (
+        lambda files: files.update({"dog/dog2.png": _png(64, 64)}),
+        "dog/dog2.png: expected 32x32 pixels in RGB, found 64x64 in RGB",
+    ),
+    "text": (
+        lambda files: files.update({"dog/dog2.png": b"text"}),
+        "dog/dog2.png: expected a whole PNG picture, found a broken one: not a PNG file",
+    ),
+    "too large": (
+        lambda files: files.update({"dog/dog2.png": np.random.default_rng(0).bytes(2_000_000)}),
+        "bytes, expected less than 2000000",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", SUBMISSIONS)
+def test_a_bad_submission_is_named(fault: str, finished: Path, tmp_path: Path) -> None:
+    """Each fault of an archive is a sentence with the file; `./` before names, as `tar` writes them, is none."""
+    files, file = attackset.read_archive(finished / "deliver/submission.tgz"), tmp_path / "own.tgz"
+    _archive(file, files)
+    assert LAB.check_submission(file) == []
+    spoil, message = SUBMISSIONS[fault]
+    spoil(files)
+    _archive(file, files)
+    assert len(LAB.check_submission(file)) == 1
+    assert message in LAB.check_submission(file)[0]
+
+
+def test_a_file_that_is_no_archive_is_named(finished: Path, tmp_path: Path) -> None:
+    """Text, and an archive cut short, are no gzipped tar files."""
+    whole, file = (finished / "deliver/submission.tgz").read_bytes(), tmp_path / "own.tgz"
+    for content in (b"text", whole[: len(whole) // 2]):
+        file.write_bytes(content)
+        (fault,) = LAB.check_submission(file)
+        assert "own.tgz is no whole gzipped tar file" in fault
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """Stopped after the first epoch and started again, a run gives the weights and pictures of an undisturbed one."""
+    (tmp_path / STOP).touch()
+    with pytest.raises(Interrupted):
+        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
+    (tmp_path / STOP).unlink()
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
+    for name in ("weights.safetensors", "deliver/submission.tgz", "deliver/victims.csv"):
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
+    """A batch of stored pictures gives a distribution over the classes each."""
+    output = predict(LAB.load(finished), LAB.example(data_dir))
+    assert output.shape == (2, 10)
+    assert output.dtype == np.float32
+    assert output.sum(1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_course_size_takes_two_steps(preset: str) -> None:
+    """Every preset builds at the course's size, moves twice on two samples and attacks them."""
+    settings = LAB.resolve(preset, "course", {"steps": 2})
+    model = LAB.network(settings)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    images, labels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.tensor([0, 9])
+    before = next(model.parameters()).clone()
+    for _ in range(2):
+        logits = model(images.float())
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.isfinite(loss)
+    assert not torch.equal(before, next(model.parameters()))
+    assert attack(settings, model.eval(), images, labels).shape == images.shape
+
+
+def test_simple_at_course_size_is_the_sample() -> None:
+    """The sample's surrogate, a residual network of 110 layers, has 1,730,714 parameters."""
+    assert LAB.scale("simple", "course")["parameters"] == 1_730_714
+
+
+def test_two_workers_are_one(data_dir: Path, tmp_path: Path) -> None:
+    """Parameters are bit-equal across ranks, those of a surrogate without batch statistics equal one worker's, and
+    validation is that of one process on the same weights."""
+    settings = LAB.resolve("boss", "tiny", {"surrogates": ("mixer",), "epochs": 2})
+    (alone,) = train_on(1, "attack", settings, data_dir, tmp_path / "one")
+    first, second = train_on(2, "attack", settings, data_dir, tmp_path / "two")
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name])
+        if name.startswith("surrogates."):
+            assert torch.allclose(tensor, alone[name], atol=1e-5)
+    networks = Networks(settings)
+    networks.load_state_dict(load_file(tmp_path / "two/checkpoints/step-000002/kept.safetensors"))
+    targets = shards.ArrowDataset(data_dir, "attack", ("image", "label"))
+    again = validate(settings, networks, targets, Run(tmp_path / "again", data_dir))
+    logged = last_metrics(tmp_path / "two")
+    assert again == {name: logged[name] for name in again}
+
+
+def test_a_wrong_field_is_named() -> None:
+    """The message has the field and the choices."""
+    with pytest.raises(BadInput, match="surrogates"):
+        LAB.resolve("simple", "tiny", {"surrogates": ("grouped",)})
