@@ -1,0 +1,401 @@
+"""Promises of the adaptation lab: its data format, its techniques, its training and its submission."""
+
+import csv
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from PIL import Image
+from safetensors.torch import load_file
+from scipy.ndimage import rotate
+from torch import nn
+from torch.nn import functional as F
+
+from labs.adaptation import LAB, STAGES, agreement, guess_labels, predict, rise
+from labs.data import outlines, real_or_drawing, shards
+from labs.data.domains import as_input, drawings, photographs
+from labs.errors import BadInput
+from labs.nn.adaptation import AdversarialNet, ReverseGradient, average_weights
+from labs.nn.pseudo_labels import IGNORE, balance, balanced_agreement, pseudo_labels
+from labs.nn.sketch_views import random_view, second_view, view
+from labs.run import STOP, Interrupted, Run
+from tests.labs.folders import contents, made, packed
+from tests.labs.workers import train_on
+
+ROOT = real_or_drawing.ROOT
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made(real_or_drawing, tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packed(real_or_drawing, source, tmp_path_factory.mktemp("packed"))
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(folder, data_dir, seed=3))
+    return folder
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
+    """The same seed writes the same bytes, another seed others."""
+    assert contents(made(real_or_drawing, tmp_path / "same")) == contents(source)
+    made(real_or_drawing, tmp_path / "other", seed=1)
+    for name in ("train_data/0/0.bmp", "test_data/0/00000.bmp"):
+        assert (tmp_path / "other" / ROOT / name).read_bytes() != (source / ROOT / name).read_bytes()
+
+
+def test_check_accepts_what_make_writes(source: Path) -> None:
+    """Drawn data have the course's format, taken from the folder itself or from the one that holds it."""
+    assert real_or_drawing.check(source) == []
+    assert real_or_drawing.check(source / ROOT) == []
+
+
+def test_the_layout_is_the_courses(source: Path) -> None:
+    """RGB photographs numbered over all classes, as many of each; grey drawings, evenly spread over the classes."""
+    for label in range(10):
+        names = {path.name for path in (source / ROOT / "train_data" / str(label)).iterdir()}
+        assert names == {f"{number}.bmp" for number in range(20 * label, 20 * label + 20)}
+    photograph, drawing = (
+        Image.open(source / ROOT / name) for name in ("train_data/3/60.bmp", "test_data/0/00199.bmp")
+    )
+    assert (photograph.mode, photograph.size, drawing.mode, drawing.size) == ("RGB", (32, 32), "L", (28, 28))
+    assert sorted(real_or_drawing.answers(source)) == sorted(str(label) for label in range(10) for _ in range(20))
+    assert len(outlines.THINGS) == len(real_or_drawing.CLASSES)
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+FAULTS = {
+    "no folder": (lambda d: shutil.rmtree(d / "test_data"), "test_data/0 is missing"),
+    "no pictures": (lambda d: _empty(d / "test_data/0"), "test_data/0 is empty: expected BMP pictures"),
+    "empty class": (lambda d: _empty(d / "train_data/4"), "train_data/4 is empty: expected BMP pictures"),
+    "class": (
+        lambda d: (d / "train_data/9").rename(d / "train_data/spider"),
+        "train_data/spider: expected train_data/9 here, as classes count 0, 1, 2, ... without a gap (0 to 9 in the "
+        "course)",
+    ),
+    "one class": (
+        lambda d: [shutil.rmtree(d / f"train_data/{label}") for label in range(1, 10)],
+        "train_data: expected a folder for each of at least 2 classes",
+    ),
+    "name": (
+        lambda d: (d / "train_data/0/0.bmp").rename(d / "train_data/0/horse.bmp"),
+        "train_data/0/horse.bmp: the name must be <number>.bmp, for example 17.bmp",
+    ),
+    "missing id": (
+        lambda d: (d / "test_data/0/00007.bmp").unlink(),
+        "test_data/0/00008.bmp: expected 00007.bmp here, as drawings count 00000.bmp, 00001.bmp, ...",
+    ),
+    "padding": (
+        lambda d: (d / "test_data/0/00199.bmp").rename(d / "test_data/0/199.bmp"),
+        "test_data/0/199.bmp: expected 00000.bmp here, as drawings count 00000.bmp, 00001.bmp, ...",
+    ),
+    "text": (
+        lambda d: (d / "train_data/2/41.bmp").write_text("no picture"),
+        "train_data/2/41.bmp: expected a whole BMP picture, found a broken one: not a BMP file",
+    ),
+    "truncated": (
+        lambda d: (d / "test_data/0/00003.bmp").write_bytes((d / "test_data/0/00003.bmp").read_bytes()[:1200]),
+        "test_data/0/00003.bmp: expected a whole BMP picture, found a broken one: image file is truncated",
+    ),
+    "size": (
+        lambda d: Image.new("RGB", (28, 28)).save(d / "train_data/2/41.bmp"),
+        "train_data/2/41.bmp: expected 32 x 32 pixels, found 28 x 28",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
+    """One sentence per fault, with the file, what was found and what was expected."""
+    shutil.copytree(source / ROOT, tmp_path / ROOT)
+    spoil, message = FAULTS[fault]
+    spoil(tmp_path / ROOT)
+    faults = real_or_drawing.check(tmp_path)
+    assert len(faults) == 1
+    assert message in faults[0]
+
+
+def test_other_counts_are_accepted(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer classes, unevenly many pictures and hidden files pack, record by record, and train all the same."""
+    monkeypatch.setattr(real_or_drawing, "RECORD", 7)
+    dropped = shutil.ignore_patterns("[4-9]", "00*[5-9].bmp", "001*.bmp", "1.bmp", "0009*.bmp", "000[1-9]*.bmp")
+    shutil.copytree(source / ROOT, tmp_path / "mine", ignore=dropped)
+    (tmp_path / "mine/train_data/.DS_Store").write_bytes(b"\0")
+    (tmp_path / "packed").mkdir()
+    assert real_or_drawing.check(tmp_path / "mine") == []
+    manifest = real_or_drawing.prepare(tmp_path / "mine", tmp_path / "packed", "folder")
+    assert manifest["facts"] == {"classes": 4}
+    assert manifest["splits"] == {"source": 79, "target": 5}
+    pictures = shards.ArrowDataset(tmp_path / "packed", "source", ("image", "label"))
+    image, label = (column[0] for column in pictures[torch.tensor([78])])
+    stored = np.asarray(Image.open(source / ROOT / "train_data/3/79.bmp"))
+    assert (label, np.array_equal(image, stored)) == (3, True)
+    LAB.fit(LAB.resolve("strong", "tiny", {"epochs": 2, "batch_size": 4}), Run(tmp_path / "run", tmp_path / "packed"))
+    assert (tmp_path / "run/result.json").exists()
+
+
+# --- techniques ------------------------------------------------------------------------------------------------------
+
+
+def test_the_gradient_is_reversed() -> None:
+    """Forward the identity, backward the gradient times minus the weight."""
+    x = torch.randn(3, 4, requires_grad=True)
+    y = ReverseGradient.apply(x, 0.3)
+    assert torch.equal(y, x)
+    (y**2).sum().backward()
+    torch.testing.assert_close(x.grad, -0.3 * 2 * x.detach())
+
+
+def test_the_domain_classifier_learns_while_the_features_unlearn() -> None:
+    """One backward pass gives the domain classifier the loss's own gradient, the features its negative, weighted."""
+    net, images, truth = AdversarialNet(4, 3, True), torch.randn(6, 1, 32, 32), (torch.arange(6) < 3).float()
+    gradients = {}
+    for weight in (-1.0, 0.5):  # a reversal by -1 is none
+        net.zero_grad()
+        F.binary_cross_entropy_with_logits(net(images, weight)[1], truth).backward()
+        gradients[weight] = [p.grad.clone() for part in (net.domain, net.features) for p in part.parameters()]
+    own = len(list(net.domain.parameters()))
+    for plain, reversed_ in zip(gradients[-1.0][:own], gradients[0.5][:own], strict=True):
+        torch.testing.assert_close(reversed_, plain)
+    for plain, reversed_ in zip(gradients[-1.0][own:], gradients[0.5][own:], strict=True):
+        torch.testing.assert_close(reversed_, -0.5 * plain)
+
+
+def test_the_adversary_rises_as_in_the_paper() -> None:
+    """2 / (1 + exp(-gamma p)) - 1, which is tanh(gamma p / 2): 0 at first, near 1 at the end."""
+    for done in (0.0, 0.1, 0.5, 1.0):
+        assert rise(done, 10.0) == pytest.approx(math.tanh(5 * done))
+    assert rise(0.0, 10.0) == 0
+
+
+def test_balanced_probabilities_are_spread_evenly() -> None:
+    """Rows sum to 1, every class has N / C, and only factors by row and by class lie between before and after."""
+    before = torch.rand(60, 4, dtype=torch.float64) * torch.tensor([8.0, 1.0, 1.0, 0.2])
+    after = balance(before / before.sum(1, keepdim=True), rounds=200)
+    torch.testing.assert_close(after.sum(1), torch.ones(60, dtype=torch.float64))
+    torch.testing.assert_close(after.sum(0), torch.full((4,), 15.0, dtype=torch.float64))
+    factors = (after / before).log()
+    torch.testing.assert_close(factors - factors[:1] - factors[:, :1] + factors[0, 0], torch.zeros_like(factors))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.75, 1.0])
+def test_pseudo_labels_are_the_surest_and_never_too_many(share: float) -> None:
+    """At most share * N / C a class, its pictures' likeliest; no surer picture of the class is left out."""
+    probabilities = torch.randn(50, 5).softmax(1)
+    labels = pseudo_labels(probabilities, share)
+    for label in range(5):
+        own = [k for k in range(50) if int(probabilities[k].argmax()) == label]
+        surest = sorted(own, key=lambda k: -float(probabilities[k].max()))[: int(share * 10)]
+        assert sorted(surest) == (labels == label).nonzero()[:, 0].tolist()
+    assert set(labels.tolist()) <= {IGNORE, *range(5)}
+
+
+def test_agreement_can_be_had_only_with_balance() -> None:
+    """1 for the same balanced guesses, a class's share for one class throughout, and nothing where guesses differ."""
+    balanced = torch.arange(40) % 4
+    assert balanced_agreement(balanced, balanced, 4) == 1
+    assert balanced_agreement(torch.zeros(40).long(), torch.zeros(40).long(), 4) == 0.25
+    assert balanced_agreement(balanced, (balanced + 1) % 4, 4) == 0
+
+
+def test_the_teacher_is_a_moving_average() -> None:
+    """decay * mean + (1 - decay) * weights after each step; batch statistics are the student's."""
+    mean, model = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    expected = mean.weight.detach().clone()
+    for step in range(4):
+        nn.init.constant_(model.weight, step)
+        model(torch.randn(5, 3))
+        average_weights(mean, model, 0.9)
+        expected = 0.9 * expected + 0.1 * step
+    torch.testing.assert_close(mean.weight.detach(), expected)
+    assert torch.equal(mean.running_var, model.running_var)
+
+
+def test_views_turn_and_mirror_as_scipy_does() -> None:
+    """A smooth picture turned by 30 degrees, and one mirrored."""
+    y, x = np.mgrid[-1:1:33j, -1:1:33j]
+    smooth = np.exp(-6 * (x - 0.2) ** 2 - 9 * (y + 0.1) ** 2)
+    images, one = torch.from_numpy(smooth)[None, None].float(), torch.ones(1)
+    turned = view(images, 30 * one, one, one, torch.zeros(1, 2))[0, 0].numpy()
+    assert np.abs(turned - rotate(smooth, 30, reshape=False, order=1)).max() < 0.03
+    mirrored = view(images, 0 * one, -one, one, torch.zeros(1, 2))
+    torch.testing.assert_close(mirrored, images.flip(3), atol=1e-4, rtol=0)
+
+
+def test_random_views_differ_and_follow_the_seed() -> None:
+    """Each copy of a picture is changed in its own way; validation's second view is always the same."""
+    copies = torch.rand(1, 1, 32, 32).expand(6, -1, -1, -1)
+    torch.manual_seed(1)
+    first = random_view(copies, 15.0, 1.0)
+    torch.manual_seed(1)
+    assert torch.equal(random_view(copies, 15.0, 1.0), first)
+    assert all(not torch.equal(first[i], first[j]) for i in range(6) for j in range(i))
+    seconds = second_view(copies)
+    torch.testing.assert_close(seconds, seconds[:1].expand(6, -1, -1, -1))
+
+
+def test_edges_are_white_lines_on_black(data_dir: Path) -> None:
+    """Photographs become two values, with more black; without edges they keep their greys."""
+    edges, greys = (photographs(data_dir, thresholds).images for thresholds in ((110, 220), None))
+    assert edges.unique().tolist() == [0, 255]
+    assert (edges == 255).float().mean() < 0.4
+    assert len(greys.unique()) > 100
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
+    """The submission has a valid line for each drawing, and the report's figure lies beside it."""
+    file = finished / "deliver/DaNN_submission.csv"
+    with file.open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    assert LAB.check_submission(file) == []
+    assert [row[0] for row in rows[1:]] == [str(number) for number in range(200)]
+    assert (finished / "deliver/features.png").stat().st_size > 5000
+    scores = LAB.score(finished / "deliver", data_dir)
+    truth = real_or_drawing.answers(source)
+    assert scores["test/accuracy"] == pytest.approx(
+        np.mean([row[1] == t for row, t in zip(rows[1:], truth, strict=True)])
+    )
+    assert scores["test/trivial"] == pytest.approx(0.1)
+
+
+def test_without_answers_nothing_is_scored(finished: Path, tmp_path: Path) -> None:
+    """The course keeps its answers to itself."""
+    assert LAB.score(finished / "deliver", tmp_path) == {}
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """Stopped after the first epoch and started again, a run gives an undisturbed one's weights, guesses and
+    features of all three stages."""
+    (tmp_path / STOP).touch()
+    with pytest.raises(Interrupted):
+        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
+    (tmp_path / STOP).unlink()
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
+    features = [f"features/{stage}.safetensors" for stage in STAGES]
+    for name in ("weights.safetensors", "deliver/DaNN_submission.csv", *features):
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_features_are_kept_at_three_stages(finished: Path) -> None:
+    """Each stage has other features of the same photographs, of all classes."""
+    stages = [load_file(finished / f"features/{stage}.safetensors") for stage in STAGES]
+    assert all(kept["source"].shape == kept["target"].shape == (200, 32) for kept in stages)
+    assert all(torch.equal(kept["label"], stages[0]["label"]) for kept in stages)
+    assert stages[0]["label"].unique().tolist() == list(range(10))
+    assert not torch.equal(stages[0]["source"], stages[1]["source"])
+    assert not torch.equal(stages[1]["source"], stages[2]["source"])
+
+
+def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
+    """Drawings as they are stored get a distribution over the classes, the same each time: the mean of the members'."""
+    model, examples = LAB.load(finished), LAB.example(data_dir)
+    output = predict(model, examples)
+    assert (examples.shape, examples.dtype, output.shape, output.dtype) == ((2, 28, 28), np.uint8, (2, 10), np.float32)
+    assert output.sum(1) == pytest.approx(1)
+    assert np.array_equal(output, predict(model, examples))
+    alone = [member(as_input(torch.from_numpy(examples)), 0.0)[0].softmax(1) for member in model.members]
+    torch.testing.assert_close(torch.from_numpy(output), torch.stack(alone).mean(0))
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_course_size_takes_two_steps(preset: str) -> None:
+    """Every preset builds at the course's size and moves twice on two pictures."""
+    model = LAB.network(LAB.resolve(preset, "course"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    images, before = torch.rand(2, 1, 32, 32), next(model.parameters()).clone()
+    for _ in range(2):
+        labels, domains = model(images, 0.5)
+        loss = (
+            F.cross_entropy(labels.flatten(0, 1), torch.tensor([0, 9]).repeat(len(labels))) + domains.sigmoid().mean()
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.isfinite(loss)
+    assert not torch.equal(before, next(model.parameters()))
+
+
+def test_the_parts_at_course_size_are_the_samples() -> None:
+    """Feature extractor, label predictor and domain classifier have the sample's numbers of parameters."""
+    (net,) = LAB.network(LAB.resolve("medium", "course")).members
+    counts = [sum(p.numel() for p in part.parameters()) for part in (net.features, net.labels, net.domain)]
+    assert counts == [2_142_336, 530_442, 1_055_233]
+    assert LAB.scale("simple", "course")["parameters"] == 2_142_336 + 530_442
+
+
+def test_two_workers_end_with_the_same_model(data_dir: Path, tmp_path: Path) -> None:
+    """The ranks are bit-equal after training with labels that both guessed; batch statistics are each worker's own, so
+    one worker's weights differ."""
+    config = LAB.resolve("strong", "tiny", {"epochs": 2, "pseudo_start": 0.0})
+    two = train_on(2, "adaptation", config, data_dir, tmp_path / "two")
+    assert all(torch.equal(two[0][name], two[1][name]) for name in two[0])
+
+
+def _judge(rank: int, workers: int, data_dir: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    if workers > 1:
+        dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=workers)
+    config = LAB.resolve("strong", "tiny")
+    run = Run(folder, data_dir, device=torch.device("cpu"))
+    torch.manual_seed(0)
+    model, target = LAB.network(config), drawings(data_dir)
+    labels = guess_labels(model, target, 0.9, config, run)
+    torch.save([labels, agreement(model, target, 10, run)], folder / f"{workers}-{rank}.pt")
+    if workers > 1:
+        dist.destroy_process_group()
+
+
+def test_two_workers_judge_as_one(data_dir: Path, tmp_path: Path) -> None:
+    """Each guesses for its share of the drawings; all have the same labels and agreement, exactly one worker's."""
+    _judge(0, 1, data_dir, tmp_path)
+    torch.multiprocessing.spawn(_judge, (2, data_dir, tmp_path), nprocs=2)
+    (labels, value), *others = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    assert (labels != IGNORE).sum() > 50
+    for other_labels, other_value in others:
+        assert torch.equal(other_labels, labels)
+        assert other_value == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Id,Category\n0,3\n", "line 1: the header must be 'id,label'"),
+        ("id,label\n00000,3\n", "line 2: expected '0,<class>', found '00000,3'"),
+        ("id,label\n0,10\n", "line 2: '10' is not a class; classes are 0 to 9"),
+        ("id,label\n", "has no predictions"),
+    ],
+)
+def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> None:
+    """Each fault of a submission file is a sentence with its line."""
+    file = tmp_path / "DaNN_submission.csv"
+    file.write_text(text)
+    assert len(LAB.check_submission(file)) == 1
+    assert message in LAB.check_submission(file)[0]
+
+
+def test_a_wrong_field_is_named() -> None:
+    """The message has the field and the limit."""
+    with pytest.raises(BadInput, match="pseudo_share"):
+        LAB.resolve("strong", "tiny", {"pseudo_share": 1.5})
+    with pytest.raises(BadInput, match="field 'canny_high': 100 is below canny_low, 170"):
+        LAB.resolve("simple", "course", {"canny_high": 100})
