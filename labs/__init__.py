@@ -14,7 +14,10 @@ MODULES = {
     "classification": "labs.classification",
     "cnn": "labs.cnn",
     "self-attention": "labs.self_attention",
+    "attack": "labs.attack",
+    "adaptation": "labs.adaptation",
     "rl": "labs.reinforcement",
+    "compression": "labs.compression",
     "lifelong": "labs.lifelong",
 }
 """Lab name -> module with its `LAB` record, in the order of the course."""
