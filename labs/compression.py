@@ -241,8 +241,8 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
 def space() -> dict[str, dict[str, object]]:
     return {
         "network": {"type": "choice", "values": ["plain", "separable"]},
-        "width": {"type": "choice", "values": [8, 12, 16, 20, 24, 28, 32]},
-        "blocks": {"type": "randint", "low": 1, "high": 4, "when": {"network": "separable"}},
+        "width": {"type": "choice", "values": [8, 12, 16, 20, 24]},  # with few blocks: all below the limit
+        "blocks": {"type": "randint", "low": 1, "high": 3, "when": {"network": "separable"}},
         "augment": {"type": "uniform", "low": 0.0, "high": 1.5},
         "alpha": {"type": "uniform", "low": 0.0, "high": 1.0},
         "temperature": {"type": "loguniform", "low": 1.0, "high": 20.0},
