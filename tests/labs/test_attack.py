@@ -20,6 +20,7 @@ from labs.attack import EPSILON, LAB, STAND_IN, Family, Networks, RandomView, at
 from labs.data import attackset, objects, shards
 from labs.errors import BadInput
 from labs.metrics import victims
+from labs.nn.hardening import harden
 from labs.nn.surrogates import FAMILIES, MEAN, Ensemble
 from labs.run import STOP, Interrupted, Run
 from tests.labs.folders import contents, made, packed
@@ -258,6 +259,28 @@ def test_attacks_stay_within_epsilon_and_do_not_depend_on_the_batch(
 # --- the judge's side ------------------------------------------------------------------------------------------------
 
 
+def test_hardening_is_one_step_from_a_random_start(
+    surrogates: Ensemble, pictures: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    """Adversarial training's pictures follow the formula of Wong et al., picture by picture, and raise the loss."""
+    images, labels = pictures[0][:4].float(), pictures[1][:4]
+    torch.manual_seed(2)
+    seen = harden(surrogates, images, labels, 4.0)
+    torch.manual_seed(2)
+    start = 4.0 * (2 * torch.rand(4, 3, 32, 32) - 1)
+    for number in range(4):
+        leaf = (images[number] + start[number])[None].requires_grad_()
+        sum(
+            F.cross_entropy(network(leaf), labels[number : number + 1]) for network in surrogates.networks.values()
+        ).backward()
+        change = (start[number] + 5.0 * leaf.grad[0].sign()).clamp(-4, 4)
+        expected = (images[number] + change).clamp(0, 255)
+        assert (seen[number] - expected).abs().gt(1e-3).double().mean() < 0.01
+    with torch.no_grad():
+        losses = [F.cross_entropy(surrogates(x).mean(0), labels) for x in (images, seen)]
+    assert losses[1] > losses[0]
+
+
 def test_victims_are_held_out() -> None:
     """No surrogate, and not the stand-in, is of a victim's family."""
     families = [*get_args(Family), STAND_IN, *victims.FAMILIES]
@@ -442,9 +465,9 @@ def test_simple_at_course_size_is_the_sample() -> None:
 
 
 def test_two_workers_are_one(data_dir: Path, tmp_path: Path) -> None:
-    """Parameters are bit-equal across ranks, those of a surrogate without batch statistics equal one worker's, and
-    validation is that of one process on the same weights."""
-    settings = LAB.resolve("boss", "tiny", {"surrogates": ("mixer",), "epochs": 2})
+    """Parameters are bit-equal across ranks, those of a surrogate without batch statistics and without draws of its own
+    equal one worker's, and validation is that of one process on the same weights."""
+    settings = LAB.resolve("boss", "tiny", {"surrogates": ("mixer",), "robust": 0.0, "epochs": 2})
     (alone,) = train_on(1, "attack", settings, data_dir, tmp_path / "one")
     first, second = train_on(2, "attack", settings, data_dir, tmp_path / "two")
     for name, tensor in first.items():
