@@ -2,6 +2,8 @@
 
 import io
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -29,12 +31,23 @@ def megabytes(model: nn.Module) -> float:
 
 
 def milliseconds(model: nn.Module, inputs: torch.Tensor) -> float:
-    """Milliseconds of CPU time, summed over threads, that a sample takes in a forward over a batch: the least of a few,
-    since whatever else the machine does can only add to it."""
+    """Milliseconds of CPU time that a sample takes in a forward over a batch, on one thread: the least of a few, since
+    whatever else the machine does can only add to it. Of several threads those that wait for a core count as busy."""
     seconds = []
-    with torch.no_grad():
+    with one_thread(), torch.no_grad():
         for _ in range(REPEATS):
             start = time.process_time()
             model(inputs)
             seconds.append(time.process_time() - start)
     return 1e3 * min(seconds) / len(inputs)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch computes on one thread: the same sums, and the same time, however many cores there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -5,8 +5,6 @@ no surrogate has.
 """
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from labs.metrics.cost import one_thread
 from labs.nn.hardening import harden
 from labs.nn.surrogates import Network
 from labs.schedule import set_rate, warmup_cosine
@@ -48,7 +47,7 @@ class Judged(NamedTuple):
 def train(images: torch.Tensor, labels: torch.Tensor, seed: int, epochs: int, file: Path) -> None:
     """Train the victims and write their weights; images (N, 3, 32, 32) uint8, labels (N,)."""
     weights = {}
-    with _one_thread(), torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         for name, robust in [*((family, False) for family in FAMILIES), (ROBUST, True)]:
             torch.manual_seed(seed)
             network = Network(name, WIDTH, DEPTH, STRIDE)
@@ -127,12 +126,3 @@ def jpeg(images: np.ndarray, quality: int = QUALITY) -> np.ndarray:
         Image.fromarray(image.transpose(1, 2, 0)).save(content, "JPEG", quality=quality)
         opened.append(np.asarray(Image.open(content)).transpose(2, 0, 1))
     return np.stack(opened)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums in one order, so that the same seed gives the same weights however many cores there are."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

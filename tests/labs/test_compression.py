@@ -23,18 +23,8 @@ from labs.nn.pruning import prune_channels, prune_weights
 from labs.nn.quantization import quantize
 from labs.nn.student import SeparableBlock
 from labs.run import STOP, Interrupted, Run
-from tests.labs.folders import contents, made, packed
+from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(food_hw13, tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture(scope="module")
-def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return packed(food_hw13, source, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module")
@@ -356,6 +346,17 @@ def test_int8_guesses_nearly_as_fp32(finished: Path, data_dir: Path) -> None:
         exact, rough = student.net(inputs), quantize(student.net, inputs)(inputs)
     assert (exact - rough).abs().mean() < 0.05 * (exact.max() - exact.min())
     assert cost.megabytes(quantize(student.net, inputs)) < cost.megabytes(student.net)
+
+
+def test_latency_is_measured_on_one_thread() -> None:
+    """However many threads there are, as those that wait for a core would count as busy; they are there again after."""
+    seen: list[int] = []
+    model = nn.Linear(4, 4)
+    model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    cost.milliseconds(model, torch.randn(1, 4))
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == 2
 
 
 def test_latency_grows_with_work() -> None:
