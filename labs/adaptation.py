@@ -29,7 +29,7 @@ Papers
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ HEADER = ("id", "label")
 VALIDATED, MAPPED = 500, 250
 """Drawings that validate; pictures of each domain in the report's figure."""
 STAGES = ("early", "middle", "final")
-STRONGER = {"augment": 0.4, "schedule": "cosine", "lr": 2e-3}
+MEAN_TEACHER = {"teacher": 0.98, "members": 3, "augment": 0.4, "schedule": "cosine", "lr": 2e-3}
 
 
 class AdaptationConfig(Config):
@@ -109,11 +109,12 @@ def train(config: AdaptationConfig, run: Run) -> None:
     classes = shards.manifest(run.data_dir)["facts"]["classes"]
     run.write_shape(classes=classes)
     model = run.wrap(build(config, classes).to(memory_format=torch.channels_last))
-    teacher = build(config, classes).to(memory_format=torch.channels_last).to(run.device).eval()
-    teacher.load_state_dict(unwrap(model).state_dict())
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
-    state = {"model": model, "optimizer": optimizer, "teacher": teacher}
-    judge = teacher if config.teacher else model  # what is validated, labels the drawings and is delivered
+    state: dict[str, Any] = {"model": model, "optimizer": optimizer}
+    judge = model
+    if config.teacher:  # in the model's place it is validated, labels the drawings and is delivered
+        judge = state["teacher"] = build(config, classes).to(memory_format=torch.channels_last).to(run.device).eval()
+        judge.load_state_dict(unwrap(model).state_dict())
     source_batches = run.loader(source, config.batch_size, train=True)
     target_batches = run.loader(target, config.batch_size, train=True)
     steps = min(len(source_batches), len(target_batches))
@@ -162,7 +163,7 @@ def guess_labels(model: Ensemble, target: Pictures, done: float, config: Adaptat
     if not config.pseudo_share or done < config.pseudo_start:
         return torch.full((len(target),), IGNORE)
     with run.evaluation(model) as net:
-        own = [net.classify(images).cpu() for images, _ in run.loader(target, 512 * run.world_size)]
+        own = [net.classify(images).cpu() for images, _ in run.loader(target, 512)]
     parts = run.gather([torch.cat(own)])
     probabilities = torch.empty(len(target), parts[0].shape[1])
     for rank, part in enumerate(parts):
@@ -176,7 +177,7 @@ def agreement(model: Ensemble, target: Pictures, classes: int, run: Run) -> floa
     some = spread(target, VALIDATED)
     guesses: list[list[int]] = []
     with run.evaluation(model) as net:
-        for images, _ in run.loader(Pictures(target.images[some], some), 512 * run.world_size):
+        for images, _ in run.loader(Pictures(target.images[some], some), 512):
             pairs = torch.stack([net.classify(seen).argmax(1) for seen in (images, second_view(images))], 1)
             guesses += pairs.tolist()
     first, second = torch.tensor(run.gather(guesses)).T
@@ -266,14 +267,7 @@ LAB = Lab(
         "simple": {},
         "medium": {"adversarial": 1.0},
         "strong": {"adversarial": 1.0, "pseudo_share": 0.8},
-        "boss": {
-            "adversarial": 1.0,
-            "pseudo_share": 0.9,
-            "pseudo_start": 0.35,
-            "teacher": 0.98,
-            "members": 3,
-            **STRONGER,
-        },
+        "boss": {"adversarial": 1.0, "pseudo_share": 0.9, "pseudo_start": 0.35, **MEAN_TEACHER},
     },
     sizes={
         "tiny": {"width": 4, "epochs": 3},

@@ -22,6 +22,8 @@ Papers
     (arXiv:1512.00567); Krogh & Vedelsby, Neural Network Ensembles, Cross Validation (NIPS 1994).
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -172,7 +174,7 @@ def evaluate(model: Classifier, validation: list[Pictures], run: Run) -> float:
     hits, count = torch.zeros((), device=run.device), 0
     with run.evaluation(model) as net:
         for member, pictures in enumerate(validation):
-            for images, labels in run.loader(pictures, 128 * run.world_size):
+            for images, labels in run.loader(pictures, 128):
                 hits += (net(images, member).argmax(1) == labels).sum()
                 count += len(labels)
     return run.mean(hits, count)
@@ -199,15 +201,20 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """Write `submission.csv` (`Id,Category`, ids as the test pictures' names) and, for report question 1,
     `augmentation.png`: a training picture and five outputs of the train transform."""
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    pictures = shards.ArrowDataset(data_dir, "test", ("image",))
-    ids = shards.manifest(data_dir)["facts"]["test_ids"]
-    parts = torch.arange(len(pictures)).split(256)
-    guesses = np.concatenate([predict(model, pictures[part][0].numpy()).argmax(1) for part in parts])
-    submission.write(out / LAB.submission, HEADER, zip(ids, guesses, strict=True))
+    submit(partial(predict, model), data_dir, out / LAB.submission)
     picture = shards.ArrowDataset(data_dir, "train", ("image",))[torch.arange(1)][0][0]
     # The question asks for a transform of any run; one that trains without takes the usual strength.
     figure = augmentation(picture, LAB.read_config(folder).augment or 1.0)
     figure.savefig(out / "augmentation.png", dpi=100, bbox_inches="tight")
+
+
+def submit(classify: Callable[[np.ndarray], np.ndarray], data_dir: Path, file: Path) -> None:
+    """Write the classes that `classify`, (B, 3, H, W) uint8 -> (B, classes) probabilities, gives the test pictures."""
+    pictures = shards.ArrowDataset(data_dir, "test", ("image",))
+    ids = shards.manifest(data_dir)["facts"]["test_ids"]
+    parts = torch.arange(len(pictures)).split(256)
+    guesses = np.concatenate([classify(pictures[part][0].numpy()).argmax(1) for part in parts])
+    submission.write(file, HEADER, zip(ids, guesses, strict=True))
 
 
 def check_submission(file: Path) -> list[str]:

@@ -22,6 +22,7 @@ Papers
 """
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -46,7 +47,6 @@ from labs.schedule import set_rate, warmup_cosine
 from labs.weights import SHAPE, WEIGHTS, load_shape, load_weights, unwrap
 
 METRIC = Metric("accuracy", "max", "", {"simple": 0.44820, "medium": 0.64840, "strong": 0.82370, "boss": 0.85159})
-HEADER = ("Id", "Category")
 LIMIT = 100_000
 """Parameters that the course allows, at every size."""
 TEACHER = "teacher"
@@ -204,20 +204,11 @@ def predict(model: Student, inputs: np.ndarray) -> np.ndarray:
     return output
 
 
-def example(data_dir: Path) -> np.ndarray:
-    images: np.ndarray = shards.ArrowDataset(data_dir, "test", ("image",))[torch.arange(2)][0].numpy()
-    return images
-
-
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """Write `submission.csv` (`Id,Category`, ids as the test pictures' names) and the report's parts: the student layer
     by layer, the teacher pruned, and what teacher and student cost (`labs.figures.compression`)."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, pictures = load(folder).to(device), shards.ArrowDataset(data_dir, "test", ("image",))
-    ids = shards.manifest(data_dir)["facts"]["test_ids"]
-    parts = torch.arange(len(pictures)).split(256)
-    guesses = np.concatenate([predict(model, pictures[part][0].numpy()).argmax(1) for part in parts])
-    submission.write(out / LAB.submission, HEADER, zip(ids, guesses, strict=True))
+    cnn.submit(partial(predict, load(folder).to(device)), data_dir, out / LAB.submission)
     training, validation = (
         shards.ArrowDataset(data_dir, split, ("image", "label")) for split in ("train", "validation")
     )
@@ -226,16 +217,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
 
 def check_submission(file: Path) -> list[str]:
     fault = submission.class_fault(len(food_hw13.CLASSES))
-    return submission.check(file, HEADER, "<class>", lambda number: f"{number:04d}", fault)
-
-
-def score(delivered: Path, data_dir: Path) -> dict[str, float]:
-    answers = data_dir / food_hw13.ANSWERS
-    if not answers.exists():
-        return {}
-    labels = shards.ArrowDataset(data_dir, "train", ("label",)).columns[0].all()
-    most = str(labels.mode().values.item())
-    return submission.accuracy(delivered / LAB.submission, submission.guesses(answers), most)
+    return submission.check(file, cnn.HEADER, "<class>", lambda number: f"{number:04d}", fault)
 
 
 def space() -> dict[str, dict[str, object]]:
@@ -279,11 +261,11 @@ LAB = Lab(
     train=train,
     load=load,
     predict=predict,
-    example=example,
+    example=cnn.example,  # packed as homework 3's pictures are
     deliver=deliver,
     check_submission=check_submission,
-    score=score,
-    submission="submission.csv",
+    score=cnn.score,
+    submission=cnn.LAB.submission,
     space=space,
     network=lambda config: build(config, len(food_hw13.CLASSES)),
     data=food_hw13,

@@ -73,7 +73,7 @@ def make(folder: Path, seed: int, size: str, layout: Layout = CNN) -> None:
     for (split, name), count in zip(layout.splits.items(), COUNTS[size], strict=True):
         (folder / name).mkdir(exist_ok=True)
         seen = [0] * len(CLASSES)
-        for number, (label, image, mask, quality) in enumerate(scenes(seed, split, count)):
+        for number, (label, image, mask, quality) in enumerate(_scenes(seed, split, count)):
             stem = f"{number + layout.first:04d}" if split == "test" else f"{label}_{seen[label]}"
             image.save(folder / name / f"{stem}.jpg", quality=quality)
             seen[label] += 1
@@ -84,7 +84,7 @@ def make(folder: Path, seed: int, size: str, layout: Layout = CNN) -> None:
         csv.writer(file).writerows([("Id", "Category"), *answers])
 
 
-def scenes(seed: int, split: str, count: int) -> Iterator[tuple[int, Image.Image, Image.Image, int]]:
+def _scenes(seed: int, split: str, count: int) -> Iterator[tuple[int, Image.Image, Image.Image, int]]:
     """The drawn pictures of a split of so many: class, picture, mask of the dish, JPEG quality."""
     from sklearn.datasets import load_sample_images
 
@@ -113,7 +113,7 @@ def check(folder: Path, layout: Layout = CNN) -> list[str]:
     for name in layout.splits.values():
         for path in _files(folder / name):
             try:
-                square(path, 64)
+                _square(path, 64)
             except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
                 reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
                 faults.append(f"{name}/{path.name}: expected a whole JPEG picture, found a broken one: {reason}")
@@ -189,15 +189,15 @@ def _batches(folder: Path, side: int) -> Iterator[shards.Batch]:
     files = _files(folder)
     for first in range(0, len(files), RECORD):
         part = files[first : first + RECORD]
-        batch = {"image": np.stack([square(path, side) for path in part])}
+        batch = {"image": np.stack([_square(path, side) for path in part])}
         if folder.name in (SPLITS["train"], SPLITS["validation"]):
             batch["label"] = np.array([_label(path) for path in part], np.int64)
         yield batch
 
 
-def square(path: Path, side: int, kind: str = "JPEG") -> np.ndarray:
+def _square(path: Path, side: int) -> np.ndarray:
     """The middle square of a picture, shrunk or enlarged: uint8 (3, side, side). Pillow's errors for a broken file."""
-    with Image.open(path, formats=[kind]) as image:
+    with Image.open(path, formats=["JPEG"]) as image:
         # A JPEG decodes at a half, a quarter or an eighth of its size in a fraction of the time.
         image.draft("RGB", (2 * side, 2 * side))
         whole = image.convert("RGB")

@@ -22,10 +22,10 @@ def augment(images: torch.Tensor, size: int, strength: float, *, alike: bool = F
     """
     images, count = images.float(), len(images)
     draws = 1 if alike else count
-    turn = strength * _uniform(images, -0.4, 0.4, draws)
-    zoom = torch.exp(strength * _uniform(images, -0.4, 0.1, draws))
-    flip = torch.where(_uniform(images, 0, 1, draws) < 0.5, -1.0, 1.0)
-    shift = strength * _uniform(images, -0.2, 0.2, draws, 2)
+    turn = strength * uniform(images, -0.4, 0.4, draws)
+    zoom = torch.exp(strength * uniform(images, -0.4, 0.1, draws))
+    flip = torch.where(uniform(images, 0, 1, draws) < 0.5, -1.0, 1.0)
+    shift = strength * uniform(images, -0.2, 0.2, draws, 2)
     rows = [
         zoom * flip * turn.cos(),
         -zoom * turn.sin(),
@@ -39,23 +39,23 @@ def augment(images: torch.Tensor, size: int, strength: float, *, alike: bool = F
     images = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
     mean = images.mean((1, 2, 3), keepdim=True)
-    images = (images - mean) * torch.exp(strength * _uniform(images, -0.3, 0.3, draws, 1, 1, 1)) + mean
-    images = images * torch.exp(strength * _uniform(images, -0.2, 0.2, draws, 3, 1, 1))
-    return (images + strength * _uniform(images, -25, 25, draws, 1, 1, 1)).clamp(0, 255)
+    images = (images - mean) * torch.exp(strength * uniform(images, -0.3, 0.3, draws, 1, 1, 1)) + mean
+    images = images * torch.exp(strength * uniform(images, -0.2, 0.2, draws, 3, 1, 1))
+    return (images + strength * uniform(images, -25, 25, draws, 1, 1, 1)).clamp(0, 255)
 
 
 def erase(images: torch.Tensor, strength: float) -> torch.Tensor:
-    """A rectangle of each picture, at most 0.4 * strength of its side long and wide, filled with the picture's mean.
+    """A rectangle of each picture, (B, 3, side, side) float, filled with the picture's mean."""
+    return torch.where(holes(images, strength), images.mean((1, 2, 3), keepdim=True), images)
 
-    Args:
-        images: (B, 3, side, side) float.
-    """
+
+def holes(images: torch.Tensor, strength: float) -> torch.Tensor:
+    """Masks (B, 1, side, side): True in a rectangle of each picture, at most 0.4 * strength of a side long and wide."""
     count, side = len(images), images.shape[-1]
     place = torch.arange(side, device=images.device) / side
-    centre, half = _uniform(images, 0, 1, count, 2, 1), strength * _uniform(images, 0, 0.2, count, 2, 1)
+    centre, half = uniform(images, 0, 1, count, 2, 1), strength * uniform(images, 0, 0.2, count, 2, 1)
     inside = (place - centre).abs() < half
-    hole = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
-    return torch.where(hole, images.mean((1, 2, 3), keepdim=True), images)
+    return (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
 
 
 def mixup(images: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,5 +71,6 @@ def mixup(images: torch.Tensor, targets: torch.Tensor, alpha: float) -> tuple[to
     return mixed.view_as(images), shares.view_as(targets)
 
 
-def _uniform(like: torch.Tensor, low: float, high: float, *shape: int) -> torch.Tensor:
+def uniform(like: torch.Tensor, low: float, high: float, *shape: int) -> torch.Tensor:
+    """Numbers between the bounds, drawn on the CPU, on the device of `like`."""
     return (low + (high - low) * torch.rand(*shape)).to(like.device)

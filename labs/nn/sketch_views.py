@@ -5,6 +5,8 @@ import math
 import torch
 from torch.nn import functional as F
 
+from labs.nn.augmentation import holes, uniform
+
 
 def view(
     images: torch.Tensor, degrees: torch.Tensor, mirror: torch.Tensor, zoom: torch.Tensor, shift: torch.Tensor
@@ -26,20 +28,12 @@ def view(
 
 def random_view(images: torch.Tensor, turn: float, strength: float) -> torch.Tensor:
     """Mirrored or not, turned by up to `turn` degrees; by `strength` zoomed, moved and a rectangle of it erased."""
-
-    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
-        # Drawn on the CPU, so that every kind of device sees the same pictures.
-        return low + (high - low) * torch.rand(len(images), *shape)
-
-    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
-    zoom, shift = torch.exp(strength * uniform(-0.25, 0.25)), strength * uniform(-0.15, 0.15, 2)
-    images = view(images, uniform(-turn, turn), mirror, zoom, shift)
-    if not strength:
-        return images
-    place = torch.arange(images.shape[-1]) / images.shape[-1]
-    inside = (place - uniform(0, 1, 2, 1)).abs() < strength * uniform(0, 0.2, 2, 1)
-    hole = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
-    return images.masked_fill(hole.to(images.device), 0.0)
+    count = len(images)
+    mirror = torch.where(uniform(images, 0, 1, count) < 0.5, -1.0, 1.0)
+    zoom = torch.exp(strength * uniform(images, -0.25, 0.25, count))
+    shift = strength * uniform(images, -0.15, 0.15, count, 2)
+    images = view(images, uniform(images, -turn, turn, count), mirror, zoom, shift)
+    return images.masked_fill(holes(images, strength), 0.0) if strength else images
 
 
 def second_view(images: torch.Tensor) -> torch.Tensor:

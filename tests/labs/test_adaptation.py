@@ -23,20 +23,10 @@ from labs.nn.adaptation import AdversarialNet, ReverseGradient, average_weights
 from labs.nn.pseudo_labels import IGNORE, balance, balanced_agreement, pseudo_labels
 from labs.nn.sketch_views import random_view, second_view, view
 from labs.run import STOP, Interrupted, Run
-from tests.labs.folders import contents, made, packed
+from tests.labs.folders import contents, made
 from tests.labs.workers import train_on
 
 ROOT = real_or_drawing.ROOT
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(real_or_drawing, tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture(scope="module")
-def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return packed(real_or_drawing, source, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module")
@@ -369,7 +359,9 @@ def test_two_workers_judge_as_one(data_dir: Path, tmp_path: Path) -> None:
     """Each guesses for its share of the drawings; all have the same labels and agreement, exactly one worker's."""
     _judge(0, 1, data_dir, tmp_path)
     torch.multiprocessing.spawn(_judge, (2, data_dir, tmp_path), nprocs=2)
-    (labels, value), *others = (torch.load(tmp_path / f"{name}.pt") for name in ("1-0", "2-0", "2-1"))
+    (labels, value), *others = (
+        torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1")
+    )
     assert (labels != IGNORE).sum() > 50
     for other_labels, other_value in others:
         assert torch.equal(other_labels, labels)

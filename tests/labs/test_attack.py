@@ -23,18 +23,8 @@ from labs.metrics import victims
 from labs.nn.hardening import harden
 from labs.nn.surrogates import FAMILIES, MEAN, Ensemble
 from labs.run import STOP, Interrupted, Run
-from tests.labs.folders import contents, made, packed
+from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(attackset, tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture(scope="module")
-def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return packed(attackset, source, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module")

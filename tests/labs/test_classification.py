@@ -19,18 +19,8 @@ from labs.nn.bidirectional import Recurrent
 from labs.nn.viterbi import smooth
 from labs.run import STOP, Interrupted, Run
 from pipelines.spec import SPECS, read_spec
-from tests.labs.folders import contents, made, packed
+from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(phonemes, tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture(scope="module")
-def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return packed(phonemes, source, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module", params=["strong", "boss"])

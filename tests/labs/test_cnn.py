@@ -18,18 +18,8 @@ from labs.errors import BadInput
 from labs.nn.augmentation import augment, erase, mixup
 from labs.nn.cnn import SixLayerNet, SixLayerResidualNet
 from labs.run import STOP, Interrupted, Run
-from tests.labs.folders import contents, made, packed
+from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(food, tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture(scope="module")
-def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return packed(food, source, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module", params=["strong", "boss"])

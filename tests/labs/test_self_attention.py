@@ -25,20 +25,10 @@ from labs.nn.conformer import Convolution, FrameNorm, Subsampling
 from labs.nn.pooling import AttentivePooling, MeanPooling
 from labs.run import STOP, Interrupted, Run
 from labs.self_attention import LAB, SpeakerNet, am_softmax, evaluate, predict
-from tests.labs.folders import contents, made, packed
+from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
 KINDS = get_args(Kind)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(speakers, tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture(scope="module")
-def data_dir(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return packed(speakers, source, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module")
