@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -198,11 +198,18 @@ def _run(tail: Coroutine[Any, Any, None]) -> None:
     try:
         loop.run_until_complete(tail)
     finally:
-        if left := asyncio.all_tasks(loop):
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.wait(left, timeout=CLOSE_S))
+        loop.run_until_complete(_close(asyncio.all_tasks(loop)))
         loop.close()
+
+
+async def _close(left: set[asyncio.Task[Any]]) -> None:
+    """End what is still open: the tasks, and then the streams that no task was reading when Ctrl-C came."""
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=CLOSE_S)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.get_running_loop().shutdown_asyncgens(), CLOSE_S)
 
 
 async def _tail(client: Any, job_id: str, write: Write) -> None:

@@ -165,6 +165,15 @@ def test_a_followed_job_goes_on_after_ctrl_c_and_a_stopped_one_is_130(head: Head
 
 
 @pytest.mark.slow
+def test_ctrl_c_between_two_lines_of_a_log_leaves_nothing_open(head: Head) -> None:
+    """The stream is then read by nobody, so that no task closes it."""
+    write = "lambda text: (print(text, end=''), signal.raise_signal(signal.SIGINT) if 'uploaded' in text else None)"
+    said = head.said(f"jobs.submit(['wait'], address=address, code=code, write={write})")
+    assert said.endswith("result 130\n")
+    head.said(f"jobs.stop(address, {re.findall(r'job (.+) goes on', said)[0]!r})")
+
+
+@pytest.mark.slow
 def test_ctrl_c_does_not_wait_for_a_job_server_that_hangs(head: Head) -> None:
     client = head.client(_submit(["wait"]))
     assert client.stdout is not None
