@@ -14,6 +14,7 @@ MODULES = {
     "classification": "labs.classification",
     "cnn": "labs.cnn",
     "self-attention": "labs.self_attention",
+    "explain": "labs.explain",
     "attack": "labs.attack",
     "adaptation": "labs.adaptation",
     "rl": "labs.reinforcement",

@@ -113,7 +113,7 @@ def check(folder: Path, layout: Layout = CNN) -> list[str]:
     for name in layout.splits.values():
         for path in _files(folder / name):
             try:
-                _square(path, 64)
+                square(path, 64)
             except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
                 reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
                 faults.append(f"{name}/{path.name}: expected a whole JPEG picture, found a broken one: {reason}")
@@ -189,18 +189,18 @@ def _batches(folder: Path, side: int) -> Iterator[shards.Batch]:
     files = _files(folder)
     for first in range(0, len(files), RECORD):
         part = files[first : first + RECORD]
-        batch = {"image": np.stack([_square(path, side) for path in part])}
+        batch = {"image": np.stack([square(path, side) for path in part])}
         if folder.name in (SPLITS["train"], SPLITS["validation"]):
             batch["label"] = np.array([_label(path) for path in part], np.int64)
         yield batch
 
 
-def _square(path: Path, side: int) -> np.ndarray:
+def square(path: Path, side: int) -> np.ndarray:
     """The middle square of a picture, shrunk or enlarged: uint8 (3, side, side). Pillow's errors for a broken file."""
     with Image.open(path, formats=["JPEG"]) as image:
         # A JPEG decodes at a half, a quarter or an eighth of its size in a fraction of the time.
         image.draft("RGB", (2 * side, 2 * side))
         whole = image.convert("RGB")
     x, y, edge = (whole.width - min(whole.size)) // 2, (whole.height - min(whole.size)) // 2, min(whole.size)
-    square = whole.resize((side, side), Image.Resampling.BILINEAR, (x, y, x + edge, y + edge))
-    return np.asarray(square).transpose(2, 0, 1)
+    cut = whole.resize((side, side), Image.Resampling.BILINEAR, (x, y, x + edge, y + edge))
+    return np.asarray(cut).transpose(2, 0, 1)

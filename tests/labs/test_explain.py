@@ -1,0 +1,526 @@
+"""Promises of the explain lab: its data format, its runs with a classifier, its submission, its methods and scores."""
+
+import csv
+import json
+import shutil
+from datetime import timedelta
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from labs import cnn
+from labs.data import food, food_hw9, shards
+from labs.errors import BadInput
+from labs.explain import CLASSIFIER, LAB, METHODS, Explainer, predict
+from labs.metrics import attribution as measures
+from labs.nn import attribution as methods
+from labs.nn import filters
+from labs.run import STOP, Interrupted, Run
+from tests.labs.folders import contents, made, packed
+from tests.labs.workers import last_metrics
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pictures = packed(food, made(food, tmp_path_factory.mktemp("food")), tmp_path_factory.mktemp("food_packed"))
+    folder = tmp_path_factory.mktemp("classifier")
+    cnn.LAB.fit(cnn.LAB.resolve("strong", "tiny"), Run(folder, pictures, seed=1), judged=False)
+    return folder
+
+
+def fit(folder: Path, data_dir: Path, classifier: Path, preset: str = "smoothgrad", **overrides: object) -> None:
+    run = Run(folder, data_dir, seed=3, upstream={CLASSIFIER: classifier})
+    LAB.fit(LAB.resolve(preset, "tiny", overrides), run)
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    fit(folder, data_dir, classifier)
+    return folder
+
+
+@pytest.fixture
+def course(source: Path, tmp_path: Path) -> Path:
+    """A folder as the course gives it: ten pictures without masks, and its own classifier."""
+    folder = tmp_path / "course"
+    shutil.copytree(source / "food", folder / "food", ignore=shutil.ignore_patterns("10_10.jpg"))
+    (folder / "checkpoint.pth").write_bytes(b"weights")
+    return folder
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
+    """The same seed writes the same bytes."""
+    assert contents(made(food_hw9, tmp_path / "same")) == contents(source)
+
+
+def test_no_picture_is_seen_twice(source: Path, tmp_path: Path) -> None:
+    """No picture is one of homework 3's, of any split, of the same seed, nor one both to validate on and to explain."""
+    theirs = {data for name, data in contents(made(food, tmp_path / "food11")).items() if name.endswith(".jpg")}
+    ours = [data for name, data in contents(source).items() if name.endswith(".jpg")]
+    assert len(ours) == len(set(ours)) == 2 * food_hw9.COUNTS["tiny"]
+    assert not theirs & set(ours)
+
+
+def test_masks_show_the_food(source: Path, data_dir: Path) -> None:
+    """Each picture has a mask of its size, in part white, which is packed as the picture is."""
+    for pictures, masks in (("food", "answers/masks"), ("validation", "validation-masks")):
+        for path in (source / pictures).iterdir():
+            with Image.open(path) as picture, Image.open(source / masks / f"{path.stem}.png") as mask:
+                assert picture.size == mask.size
+                assert 0.01 < np.mean(np.asarray(mask) > 127) < 0.7
+    images, packed_masks = (c.all() for c in shards.ArrowDataset(data_dir, "validation", ("image", "mask")).columns)
+    assert images.shape == (11, 3, 64, 64)
+    assert packed_masks.shape == (11, 64, 64)
+    assert packed_masks.unique().tolist() == [0, 1]
+
+
+def test_a_mask_is_cut_as_its_picture(tmp_path: Path) -> None:
+    """The middle square: of a wide mask with a white left half the left half is white."""
+    wide = np.zeros((60, 100), np.uint8)
+    wide[:, :50] = 255
+    Image.fromarray(wide).save(tmp_path / "mask.png")
+    mask = food_hw9.read_mask(tmp_path / "mask.png", 30)
+    assert mask[:, :15].all()
+    assert not mask[:, 15:].any()
+
+
+def test_check_accepts_what_make_writes_and_what_the_course_gives(source: Path, course: Path) -> None:
+    """Drawn data have the course's format; the course's own folder has ten pictures, a checkpoint and no masks."""
+    assert food_hw9.check(source) == []
+    assert food_hw9.check(course) == []
+
+
+def test_pictures_are_taken_in_the_order_of_their_index(course: Path, tmp_path: Path) -> None:
+    """10_2 comes before 3_10."""
+    (course / "food/4_4.jpg").rename(course / "food/3_10.jpg")
+    (course / "food/2_2.jpg").rename(course / "food/10_2.jpg")
+    (tmp_path / "packed").mkdir()
+    names = food_hw9.prepare(course, tmp_path / "packed", "folder")["facts"]["names"]
+    assert [int(name.split("_")[1][:-4]) for name in names] == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
+
+
+FAULTS = {
+    "no folder": (lambda d: (d / "food").rename(d / "pictures"), "food/ is missing"),
+    "no masks": (
+        lambda d: shutil.rmtree(d / "validation-masks"),
+        "validation-masks/ is missing: validation/ is of use",
+    ),
+    "empty": (lambda d: [path.unlink() for path in (d / "food").iterdir()], "food/ is empty: expected JPEG pictures"),
+    "name": (
+        lambda d: (d / "food/0_0.jpg").rename(d / "food/bread.jpg"),
+        "food/bread.jpg: the name must be <class>_<index>.jpg, for example 3_5.jpg",
+    ),
+    "void": (
+        lambda d: (d / "food/0_0.jpg").write_bytes(b""),
+        "food/0_0.jpg: expected a whole JPEG picture, found a broken one",
+    ),
+    "a mask too few": (
+        lambda d: (d / "validation-masks/0_0.png").unlink(),
+        "validation/0_0.jpg: expected its mask in validation-masks/0_0.png, but there is none",
+    ),
+    "broken mask": (
+        lambda d: (d / "validation-masks/0_0.png").write_bytes(b"white"),
+        "validation/0_0.jpg: expected its mask in validation-masks/0_0.png, but it is no whole PNG picture",
+    ),
+    "mask of another size": (
+        lambda d: Image.new("L", (9, 7), 255).save(d / "validation-masks/0_0.png"),
+        "validation/0_0.jpg: its mask validation-masks/0_0.png is 9x7 pixels, expected",
+    ),
+    "mask of one colour": (
+        lambda d: Image.new("L", Image.open(d / "validation/0_0.jpg").size).save(d / "validation-masks/0_0.png"),
+        "validation/0_0.jpg: its mask validation-masks/0_0.png must be white on the food and black elsewhere",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
+    """One sentence per fault, with the file, what was found and what was expected."""
+    folder = tmp_path / "data"
+    shutil.copytree(source, folder)
+    spoil, message = FAULTS[fault]
+    spoil(folder)
+    faults = food_hw9.check(folder)
+    assert len(faults) == 1
+    assert message in faults[0]
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_scores_are_counts_over_all_pictures(finished: Path, data_dir: Path) -> None:
+    """`val/pointing` and `val/mass_accuracy`, gathered batch by batch, are those of all maps made at once; the test
+    set's are those of the delivered points and maps; the trivial map points to the middle."""
+    result = json.loads((finished / "result.json").read_text())["metrics"]
+    images, masks = (c.all() for c in shards.ArrowDataset(data_dir, "validation", ("image", "mask")).columns)
+    maps = LAB.load(finished)(images)
+    hits = [mask.flatten()[heat.argmax()].item() for heat, mask in zip(maps, masks, strict=True)]
+    masses = [(heat * mask).sum().item() / heat.sum().item() for heat, mask in zip(maps, masks, strict=True)]
+    assert result["val/pointing"] == pytest.approx(np.mean(hits))
+    assert result["val/mass_accuracy"] == pytest.approx(np.mean(masses), rel=1e-5)
+    statistics = json.loads((finished / "deliver/statistics.json").read_text())
+    hits, middle = [], []
+    for picture in statistics["pictures"]:
+        mask = food_hw9.read_mask(data_dir / food_hw9.ANSWERS / f"{Path(picture['file']).stem}.png", 64)
+        hits.append(mask[picture["y"], picture["x"]])
+        middle.append(mask[32, 32])
+    scores = LAB.score(finished / "deliver", data_dir)
+    assert scores["test/pointing"] == pytest.approx(np.mean(hits))
+    assert scores["test/trivial"] == pytest.approx(np.mean(middle))
+    assert set(scores) == {"test/trivial", *(f"test/{name}" for name in measures.SCORES)}
+
+
+def test_what_is_delivered(finished: Path, data_dir: Path) -> None:
+    """Statistics that the check takes, a picture each in the order of the index; maps that the served model makes as
+    well; a row of scores for every method; both sheets."""
+    out = finished / "deliver"
+    assert LAB.check_submission(out / LAB.submission) == []
+    statistics = json.loads((out / LAB.submission).read_text())
+    assert [picture["file"] for picture in statistics["pictures"]] == [f"{number}_{number}.jpg" for number in range(11)]
+    maps = np.load(out / "maps.npy")
+    assert maps.shape == (11, 64, 64)
+    assert predict(LAB.load(finished), LAB.example(data_dir)) == pytest.approx(maps[:2], rel=1e-3)
+    with (out / "methods.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["method"] for row in rows] == list(METHODS)
+    assert list(rows[0]) == ["method", *measures.SCORES, "seconds"]
+    validated = json.loads((finished / "result.json").read_text())["metrics"]
+    assert float(rows[METHODS.index("smoothgrad")]["pointing"]) == pytest.approx(validated["val/pointing"], abs=1e-4)
+    assert min((out / f"{name}.png").stat().st_size for name in ("methods", "filters")) > 50_000
+
+
+def test_delivery_needs_only_the_runs_own_folder(
+    finished: Path, data_dir: Path, classifier: Path, tmp_path: Path
+) -> None:
+    """The weights that are kept are the classifier's, bit for bit; what is delivered from them is the same again."""
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("deliver"))
+    LAB.deliver(tmp_path / "run", data_dir, tmp_path / "out")
+    first = json.loads((finished / "deliver/statistics.json").read_text())
+    assert json.loads((tmp_path / "out/statistics.json").read_text()) == first
+    kept, original = LAB.load(finished).classifier.state_dict(), cnn.load(classifier).state_dict()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in original.items())
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(
+    finished: Path, data_dir: Path, classifier: Path, tmp_path: Path
+) -> None:
+    """Stopped after the first batch and started again, a run scores all pictures, each once."""
+    (tmp_path / STOP).touch()
+    config, upstream = LAB.resolve("smoothgrad", "tiny"), {CLASSIFIER: classifier}
+    with pytest.raises(Interrupted):
+        LAB.fit(config, Run(tmp_path, data_dir, seed=3, upstream=upstream), judged=False)
+    (tmp_path / STOP).unlink()
+    LAB.fit(config, Run(tmp_path, data_dir, seed=3, upstream=upstream), judged=False)
+    assert (tmp_path / "weights.safetensors").read_bytes() == (finished / "weights.safetensors").read_bytes()
+    before, after = (json.loads((folder / "result.json").read_text())["metrics"] for folder in (finished, tmp_path))
+    for name in measures.SCORES:
+        assert after[f"val/{name}"] == before[f"val/{name}"]
+
+
+def test_two_workers_score_as_one(finished: Path, data_dir: Path, classifier: Path, tmp_path: Path) -> None:
+    """Pictures are dealt to two workers, five of the last batch to one three and one two: every score is equal."""
+    torch.multiprocessing.spawn(_work, (data_dir, tmp_path, classifier), nprocs=2)
+    result = json.loads((finished / "result.json").read_text())["metrics"]
+    assert last_metrics(tmp_path) == {f"val/{name}": result[f"val/{name}"] for name in measures.SCORES}
+
+
+def _work(rank: int, data_dir: Path, folder: Path, classifier: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/store", timedelta(seconds=60), rank=rank, world_size=2)
+    run = Run(folder, data_dir, seed=3, upstream={CLASSIFIER: classifier}, device=torch.device("cpu"))
+    LAB.train(LAB.resolve("smoothgrad", "tiny"), run)
+    dist.destroy_process_group()
+
+
+def test_pictures_without_masks_are_scored_by_what_needs_none(course: Path, classifier: Path, tmp_path: Path) -> None:
+    """The course's ten pictures: deletion, insertion and the sanity check of themselves, nothing that needs a mask, no
+    test score; the delivery is complete."""
+    data_dir, folder = tmp_path / "packed", tmp_path / "run"
+    data_dir.mkdir()
+    food_hw9.prepare(course, data_dir, "folder")
+    fit(folder, data_dir, classifier, "gradcam")
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    assert {name for name in metrics if "/" in name and "time" not in name} == {
+        "val/deletion", "val/insertion", "val/sanity"
+    }  # fmt: skip
+    delivered = sorted(path.name for path in (folder / "deliver").iterdir())
+    assert delivered == ["filters.png", "maps.npy", "methods.csv", "methods.png", "statistics.json"]
+    assert LAB.check_submission(folder / "deliver/statistics.json") == []
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_a_layer_that_is_not_there_is_named(preset: str, data_dir: Path, classifier: Path, tmp_path: Path) -> None:
+    """More resolutions than the classifier has: whatever the method, before anything is explained."""
+    with pytest.raises(BadInput, match="layer is 9, but the classifier has maps of 5 resolutions: expected 0 to 4"):
+        fit(tmp_path, data_dir, classifier, preset, layer=9)
+    assert not (tmp_path / "events.jsonl").exists()
+
+
+# --- methods -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(classifier: Path) -> cnn.Classifier:
+    return cnn.load(classifier).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def image(data_dir: Path) -> torch.Tensor:
+    return shards.ArrowDataset(data_dir, "test", ("image",))[torch.tensor([3])][0].float()
+
+
+def slope(model: nn.Module, image: torch.Tensor, target: int) -> torch.Tensor:
+    """Gradient of a logit by the pixels, (3, H, W)."""
+    image = image.clone().requires_grad_()
+    return torch.autograd.grad(model(image)[0, target], image)[0][0]
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+@pytest.mark.parametrize("network", ["plain", "residual", "six"])
+def test_every_method_explains_at_course_size(preset: str, network: str) -> None:
+    """A finite map of each of two pictures of the size that real ones are stored at, for each kind of network; a
+    picture's map is the same in other company."""
+    few = {"copies": 2, "samples": 4, "superpixels": 5}  # 500 copies and 1,000 samples take minutes on a CPU
+    config = LAB.resolve(preset, "course", few)
+    assert {**LAB.resolve(preset, "course").model_dump(), **few} == config.model_dump()
+    net = cnn.LAB.network(cnn.LAB.resolve("simple", "tiny", {"network": network}))
+    explainer = Explainer(config, net)
+    images = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8)
+    maps = explainer(images)
+    assert maps.shape == (2, 160, 160)
+    assert torch.isfinite(maps).all()
+    torch.testing.assert_close(explainer(images[1:])[0], maps[1], rtol=1e-3, atol=1e-6)
+
+
+def test_saliency_is_the_gradient(model: cnn.Classifier, image: torch.Tensor) -> None:
+    """|d logit / d pixel|, the largest of the three channels."""
+    torch.testing.assert_close(methods.saliency(model, image, 4), slope(model, image, 4).abs().amax(0))
+
+
+def test_smoothgrad_is_a_mean_of_saliency(model: cnn.Classifier, image: torch.Tensor) -> None:
+    """Without noise it is saliency; with noise the mean of |gradient| over pictures with the same noise, in chunks."""
+    torch.testing.assert_close(methods.smoothgrad(model, image, 4, 0.0, 3), methods.saliency(model, image, 4))
+    torch.manual_seed(5)
+    smooth = methods.smoothgrad(model, image, 4, 0.1, 40)
+    torch.manual_seed(5)
+    noise = torch.cat([torch.normal(0, torch.full((count, *image.shape[1:]), 25.5)) for count in (32, 8)])
+    expected = torch.stack([slope(model, noisy[None], 4).abs() for noisy in image[0] + noise]).mean(0).amax(0)
+    torch.testing.assert_close(smooth, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_integrated_gradients_are_complete(model: cnn.Classifier, image: torch.Tensor) -> None:
+    """Their sum is the logit's rise from the picture of nothing; of a linear model they are weight times difference."""
+    nothing = torch.full_like(image, 90.0)
+    rise = (model(image) - model(nothing))[0, 4].item()
+    assert methods.integrated_gradients(model, image, 4, nothing, 200).sum().item() == pytest.approx(rise, rel=0.02)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 5))
+    expected = (linear[1].weight[4].view(3, 64, 64) * (image - nothing)[0]).sum(0).detach()
+    found = methods.integrated_gradients(linear, image, 4, nothing, 2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+def test_gradcam_is_the_formula(folds: int, image: torch.Tensor) -> None:
+    """ReLU of the sum over channels of mean gradient times map, enlarged; for an ensemble, the sum of its members'."""
+    torch.manual_seed(0)
+    model = cnn.LAB.network(cnn.LAB.resolve("simple", "tiny", {"folds": folds})).eval()
+    layers = Explainer(LAB.resolve("gradcam", "tiny"), model).layers(image)
+    weighted = torch.zeros(1, 1, *layers_shape(model, layers[0], image))
+    for layer in layers:
+        kept: list[torch.Tensor] = []
+        with layer.register_forward_hook(lambda layer, inputs, output, kept=kept: kept.append(output)):
+            logit = model(image.clone().requires_grad_())[0, 4]
+        gradient = torch.autograd.grad(logit, kept[0])[0]
+        weighted += (gradient.mean((2, 3), keepdim=True) * kept[0]).sum(1, keepdim=True)
+    expected = F.interpolate(weighted.clamp(min=0), (64, 64), mode="bilinear")[0, 0].detach()
+    assert len(layers) == folds
+    assert expected.max() > 0
+    torch.testing.assert_close(methods.gradcam(model, image, 4, layers), expected)
+
+
+def layers_shape(model: nn.Module, layer: nn.Module, image: torch.Tensor) -> torch.Size:
+    return filters.activation(model, layer, image).shape[-2:]
+
+
+@pytest.mark.parametrize(
+    ("network", "sides"), [("plain", [32, 16, 8, 4, 2, 1]), ("residual", [32, 16, 8, 4, 2]), ("six", [32, 16, 8])]
+)
+def test_resolutions_are_found_in_any_network(network: str, sides: list[int], image: torch.Tensor) -> None:
+    """The layer of the last map of each side, the finest first."""
+    model = cnn.LAB.network(cnn.LAB.resolve("simple", "tiny", {"network": network})).eval()
+    found = methods.resolutions(model.members[0], partial(model, image, 0))
+    assert [layers_shape(model, layer, image)[0] for layer in found] == sides
+
+
+def test_lime_finds_the_superpixel_that_counts() -> None:
+    """Of a picture of four squares, classified by the brightness of one, that one gets the weight, which is, but for
+    the ridge's pull, what hiding it costs; the others get none."""
+
+    class Corner(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.stack([images[:, 0, :32, 32:].mean((1, 2)) / 100, images.mean((1, 2, 3)) * 0], 1)
+
+    image = torch.zeros(1, 3, 64, 64)
+    for number, (rows, columns) in enumerate([(0, 0), (0, 32), (32, 0), (32, 32)]):
+        image[0, :, rows : rows + 32, columns : columns + 32] = torch.tensor([200.0, 60 * number, 90])[:, None, None]
+    torch.manual_seed(0)
+    heat = methods.lime(Corner(), image, 0, torch.zeros_like(image), 4, 200)
+    # SLIC draws the borders to a pixel or two.
+    most, *others = heat[:30, 34:], heat[:30, :30], heat[34:, :30], heat[34:, 34:]
+    assert most.mean() == pytest.approx(2.0, rel=0.1)
+    assert torch.cat(others).abs().max() < 0.1
+    y, x = measures.peak(heat)
+    assert 10 < y < 22
+    assert 42 < x < 54
+
+
+def test_no_hook_is_left(classifier: Path, image: torch.Tensor) -> None:
+    """After all methods and the view of filters the classifier is as it was before."""
+    model = cnn.load(classifier)
+    for preset in LAB.presets:
+        Explainer(LAB.resolve(preset, "tiny"), model)(image)
+    for layer in filters.chosen(model).values():
+        filters.ascend(model, layer, image, 2)
+    assert not any(
+        hooks
+        for layer in model.modules()
+        for hooks in (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    )
+
+
+def test_ascent_finds_what_a_filter_answers_to(model: cnn.Classifier, image: torch.Tensor) -> None:
+    """Each filter answers more to its picture than to the one that the ascent started from, which stays as it was."""
+    before = image.clone()
+    for layer in filters.chosen(model).values():
+        found = filters.ascend(model, layer, image, 20)
+        assert filters.activation(model, layer, found).sum() > filters.activation(model, layer, image).sum()
+        assert 0 <= found.min() <= found.max() <= 255
+    assert torch.equal(image, before)
+
+
+# --- scores --------------------------------------------------------------------------------------------------------
+
+
+class Toy(nn.Module):
+    """Two classes; the logit of the first is a weighted sum of the red pixels."""
+
+    weights = torch.tensor([[0.02, -0.01], [0.03, 0.005]])
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logit = (images[:, 0] * self.weights).sum((1, 2))
+        return torch.stack([logit, torch.zeros_like(logit)], 1)
+
+
+def test_deletion_is_brute_force() -> None:
+    """Pixel by pixel, the most important first, to the mean colour: the mean of the trapezoids."""
+    image, heat = torch.rand(1, 3, 2, 2) * 255, torch.tensor([[0.3, 0.9], [0.1, 0.5]])
+    changed, curve = image.clone(), []
+    for pixel in [None, (0, 1), (1, 1), (0, 0), (1, 0)]:
+        if pixel:
+            changed[0, :, pixel[0], pixel[1]] = image.mean((2, 3))[0]
+        curve.append(Toy()(changed).softmax(1)[0, 0].item())
+    expected = sum((one + other) / 2 for one, other in pairwise(curve)) / 4
+    assert measures.deletion(Toy(), image, 0, heat) == pytest.approx(expected, rel=1e-5)
+
+
+def test_insertion_goes_from_a_blurred_picture_to_the_picture(model: cnn.Classifier, image: torch.Tensor) -> None:
+    """Brute force in tenths, with ranks by sorting; deletion of the same map goes elsewhere."""
+    heat = torch.rand(64, 64)
+    order, curve = heat.flatten().sort(descending=True).indices, []
+    changed = gaussian_blur(image, [11, 11], [5.0, 5.0]).flatten(2)
+    for step in range(11):
+        first = order[: round(4096 * step / 10)]
+        changed[0, :, first] = image.flatten(2)[0, :, first]
+        curve.append(model(changed.view_as(image)).softmax(1)[0, 4].item())
+    expected = sum((one + other) / 2 for one, other in pairwise(curve)) / 10
+    assert measures.insertion(model, image, 4, heat) == pytest.approx(expected, rel=1e-4)
+    assert measures.deletion(model, image, 4, heat) != pytest.approx(expected, rel=1e-4)
+
+
+def test_a_better_map_scores_better() -> None:
+    """The map that knows the weights loses the class first and finds it first; its opposite is worst."""
+    torch.manual_seed(0)
+    image = torch.rand(1, 3, 2, 2) * 255
+    effect = (image - image.mean((2, 3), keepdim=True))[0, 0] * Toy.weights
+    random = torch.rand(2, 2)
+    deletions = [measures.deletion(Toy(), image, 0, heat) for heat in (effect, random, -effect)]
+    assert deletions == sorted(deletions)
+    assert deletions[0] < deletions[2]
+
+
+def test_mass_accuracy_is_a_share() -> None:
+    """Of the positive values those on the object; a map without any has none there."""
+    heat, mask = torch.tensor([[3.0, -5.0], [1.0, 0.0]]), torch.tensor([[True, True], [False, False]])
+    assert measures.mass_accuracy(heat, mask) == pytest.approx(0.75)
+    assert measures.mass_accuracy(-heat.abs(), mask) == 0
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    """1 - 6 sum d^2 / (n (n^2 - 1)) without ties; 0 with a map that is the same everywhere."""
+    one, other = torch.randperm(20).view(4, 5).float(), torch.randperm(20).view(4, 5).float()
+    expected = 1 - 6 * (one - other).square().sum().item() / (20 * 399)
+    assert measures.rank_correlation(one.exp(), other) == pytest.approx(expected)
+    assert measures.rank_correlation(one, torch.ones(4, 5)) == 0
+
+
+def test_maps_change_when_the_weights_are_randomised(model: cnn.Classifier, image: torch.Tensor) -> None:
+    """Every learnt tensor is drawn afresh, always alike, which leaves the classifier as it was; the ranks of a map fall
+    apart."""
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    blank = measures.randomised(model)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    convolutions = [name for name, tensor in before.items() if tensor.dim() > 1]
+    assert not any(torch.equal(before[name], blank.state_dict()[name]) for name in convolutions)
+    again = measures.randomised(model).state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in blank.state_dict().items())
+    heat, other = (methods.saliency(net, image, 4) for net in (model, blank))
+    assert measures.rank_correlation(heat, heat) == pytest.approx(1)
+    assert measures.rank_correlation(heat, other) < 0.8
+
+
+PICTURE = {
+    "file": "0_0.jpg", "predicted": 3, "probability": 0.9, "x": 5, "y": 63, "deletion": 0.1, "insertion": 0.8,
+    "sanity": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"file": "bread.jpg"}, "field 'pictures.0.file' is 'bread.jpg'"),
+        ({"probability": 1.5}, "field 'pictures.0.probability' is 1.5: input should be less than or equal to 1"),
+        ({"y": 64}, "0_0.jpg points to 5, 64; expected 0 to 63"),
+        ({"deletion": float("nan")}, "field 'pictures.0.deletion' is nan"),
+        ({"colour": 1}, "unknown field 'pictures.0.colour'"),
+    ],
+)
+def test_a_bad_submission_is_named(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    """Each fault of a submission file is a sentence with the field and the value."""
+    file = tmp_path / "statistics.json"
+    for picture in (PICTURE, {**PICTURE, **changes}):
+        file.write_text(json.dumps({"method": "lime", "side": 64, "pictures": [picture]}))
+        faults = LAB.check_submission(file)
+        assert len(faults) == (picture != PICTURE)
+    assert message in faults[0]
+
+
+def test_a_submission_without_pictures_is_named(tmp_path: Path) -> None:
+    """Nor is any other file taken for one."""
+    file = tmp_path / "statistics.json"
+    file.write_text('{"method": "lime", "side": 64, "pictures": []}')
+    assert "field 'pictures' is []" in LAB.check_submission(file)[0]
+    file.write_text("Id,Category\n")
+    assert "invalid JSON" in LAB.check_submission(file)[0]
