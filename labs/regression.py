@@ -277,7 +277,7 @@ LAB = Lab(
         "simple": {},
         "medium": {**SELECTED, "lr": 1e-3},
         "strong": {**SELECTED, **STRONG},
-        "boss": {**SELECTED, **STRONG, "dropout": 0.1, "weight_decay": 0.3, "ensemble": True, "folds": 10},
+        "boss": {**SELECTED, **STRONG, "dropout": 0.1, "weight_decay": 0.1, "ensemble": True, "folds": 10},
     },
     tuned={("simple", "small"): {"lr": 3e-6}},
     sizes={"tiny": {"epochs": 6, "passes": 20}, "small": {"epochs": 60, "patience": 15}, "course": {}},

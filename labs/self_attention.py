@@ -293,7 +293,7 @@ LAB = Lab(
     data=speakers,
     tuned={
         ("simple", "small"): {"epochs": 20},
-        **{(preset, "small"): {"layers": 2, "segment": 96, "lr": 2e-3, "epochs": 30} for preset in ("strong", "boss")},
+        **{(preset, "small"): {"layers": 2, "segment": 96, "lr": 2e-3, "epochs": 45} for preset in ("strong", "boss")},
         **{(preset, "course"): {"layers": 4} for preset in ("medium", "strong", "boss")},
     },
     seconds={"tiny": 2, "small": 40, "course": 14400},
