@@ -54,6 +54,11 @@ def location(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
     return home / "data" / lab.name / f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}"
 
 
+def packed_bytes(place: Path) -> int:
+    """What has been packed so far of the data that are being prepared there."""
+    return sum(file.stat().st_size for file in _part(place).glob("*.arrow"))
+
+
 def check(lab: Lab, source: Path) -> None:
     """Raise `BadInput` with every fault of a folder that should hold the lab's data."""
     if lab.data is None:
@@ -67,7 +72,7 @@ def check(lab: Lab, source: Path) -> None:
 
 
 def _build(lab: Lab, size: str, source: Path | None, out: Path) -> None:
-    part = out.with_name(f".{out.name}")
+    part = _part(out)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     data: Any = lab.data
@@ -82,6 +87,11 @@ def _build(lab: Lab, size: str, source: Path | None, out: Path) -> None:
         shutil.copytree(source / "answers", part / "answers")
     shutil.rmtree(part / "source", ignore_errors=True)
     os.replace(part, out)
+
+
+def _part(out: Path) -> Path:
+    """Where data are put together that then move to `out` as a whole."""
+    return out.with_name(f".{out.name}")
 
 
 def _listing(source: Path) -> str:

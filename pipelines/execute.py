@@ -78,7 +78,8 @@ def _found_data(home: Path, nodes: Iterable[Node]) -> dict[str, Path] | None:
         place = datasets.location(home, lab, node.size, node.data)
         if lab.data is not None and not (place / shards.MANIFEST).exists():
             if node.data is not None:
-                datasets.check(lab, node.data)
+                with screen.status(f"checking {node.data}"):
+                    datasets.check(lab, node.data)
             return None
         found[node.name] = place
     return found
@@ -91,14 +92,17 @@ def _prepare_data(home: Path, nodes: list[Node], interrupts: Interrupts) -> dict
     if not ray.is_initialized():
         return {node.name: datasets.prepared(home, labs.get(node.lab), node.size, node.data) for node in nodes}
     wanted = {(node.lab, node.size, node.data) for node in nodes}
+    places = {what: datasets.location(home, labs.get(what[0]), *what[1:]) for what in wanted}
     task = ray.remote(num_cpus=1)(_prepare)
     waiting = {task.remote(home, *what): what for what in wanted}
     paths: dict[tuple[str, str, Path | None], Path] = {}
     with screen.status("preparing data") as status:
         while waiting:
-            status.update(f"preparing data of {', '.join(sorted({what[0] for what in waiting.values()}))}")
-            done, _ = ray.wait(list(waiting), timeout=0.2)
-            for ref in done:
+            packed = {what[0]: datasets.packed_bytes(places[what]) for what in waiting.values()}
+            done = ", ".join(f"{lab} ({size / 1e6:.0f} MB packed)" for lab, size in sorted(packed.items()))
+            status.update(f"preparing data of {done}")
+            ready, _ = ray.wait(list(waiting), timeout=0.2)
+            for ref in ready:
                 paths[waiting.pop(ref)] = ray.get(ref)
             if interrupts.count:
                 for ref in waiting:

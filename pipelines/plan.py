@@ -30,11 +30,11 @@ def plan(
     for node in nodes:
         guess = labs.get(node.lab).seconds.get(node.size, 60.0)
         seconds = history.get((node.lab, node.preset, node.size), guess)
+        upstream = {role: planned[name] for role, name in node.needs.items()}
         if node.tuning:
-            sweep = Sweep(home, node, node.tuning, cluster, data[node.name], force=force)
+            sweep = Sweep(home, node, node.tuning, cluster, data[node.name], upstream, force=force)
             planned[node.name] = sweep.planned(seconds)
         else:
-            upstream = {role: planned[name] for role, name in node.needs.items()}
             planned[node.name] = _run(home, node, cluster, data[node.name], upstream, seconds, force=force)
     return planned
 

@@ -191,8 +191,6 @@ def _expand(
         place = _named(spec, str(error))
         line = lines.get(("nodes", name, *place), lines[("nodes", name)])
         raise BadInput(f"{path.name} line {line}: node {name!r}: {error}") from None
-    if tuning and spec.needs:
-        raise BadInput(f"{where}field 'tune': a node that needs others can't be tuned")
     missing = [role for role in lab.needs if role not in spec.needs]
     if missing:
         raise BadInput(f"{where}field 'needs': lab {lab.name} needs a node as {missing[0]!r}")
@@ -200,8 +198,9 @@ def _expand(
     common = Node(name, spec.lab, preset, spec.size, config, needs=spec.needs, resources=spec.resources,
                   retries=spec.retries, time_limit=spec.time_limit, data=data)  # fmt: skip
     if tuning and spec.tune:
-        yield replace(common, name=f"{name}-tune", seed=spec.tune.seed, tuning=tuning)
-        common = replace(common, needs={SETTINGS: f"{name}-tune"})
+        needs = {role: _of_seed(whole, needed, spec.tune.seed) for role, needed in spec.needs.items()}
+        yield replace(common, name=f"{name}-tune", seed=spec.tune.seed, needs=needs, tuning=tuning)
+        common = replace(common, needs={**spec.needs, SETTINGS: f"{name}-tune"})
     if spec.seeds is None:
         yield common
         return

@@ -6,7 +6,7 @@ the driver, so the same command continues the sweep, and more trials extend it.
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,18 +37,21 @@ class Sweep:
         tuning: what is searched.
         cluster: what the cluster has in all.
         data: prepared data.
+        upstream: role -> the run that every trial needs as that role.
         force: take a new folder if the newest one's sweep has finished.
     """
 
     def __init__(
-        self, home: Path, node: Node, tuning: Tuning, cluster: capacity.Resources, data: Path, *, force: bool = False
-    ) -> None:
+        self, home: Path, node: Node, tuning: Tuning, cluster: capacity.Resources, data: Path,
+        upstream: Mapping[str, Planned], *, force: bool = False,
+    ) -> None:  # fmt: skip
         self.node, self.tuning, self.lab = node, tuning, labs.get(node.lab)
         self.cluster, self.data = cluster, data
+        self.upstream = {role: other.folder for role, other in upstream.items()}
         self.gpus, self.needed = resources(node, cluster)
         what = {key: getattr(self.tuning, key) for key in ("search", "scheduler")}
         searched = {**facts(node, self.gpus, data), **what, "space": self.tuning.space.document()}
-        self.fingerprint = fingerprint(searched, {})
+        self.fingerprint = fingerprint(searched, {role: other.fingerprint for role, other in upstream.items()})
         name = f"{node.lab}-{node.preset}-{node.size}-{self.fingerprint[:12]}"
         self.folder = attempt(home / "sweeps" / name, force=force)
 
@@ -80,7 +83,7 @@ class Sweep:
         needed = capacity.Resources(cpus=self.needed.cpus * many, gpus=self.needed.gpus * many)
         whole = min(seconds * self.tuning.trials / many, self.tuning.seconds or float("inf"))
         print_ = f"{self.fingerprint} {self.tuning.trials} {self.tuning.seconds}"
-        job = job_of(self.node, self.gpus, self.folder, self.data, {})
+        job = job_of(self.node, self.gpus, self.folder, self.data, self.upstream)
         return Planned(self.node, print_, self.folder, job, needed, whole, self)
 
     def begin(self, parent: Path | None = None) -> None:

@@ -8,37 +8,46 @@ from filelock import Timeout
 import labs
 from cluster import connect
 from cluster.errors import ClusterError
-from labs.errors import BadInput
 from pipelines import datasets
 from pipelines.conduct import conduct
 from pipelines.display import say
-from pipelines.execute import EXIT, Mirroring, cluster_resources
-from pipelines.home import driver_lock, reconcile
+from pipelines.execute import EXIT, Mirroring, cluster_resources, run_pipeline, show
+from pipelines.home import driver_lock, reconcile, write_record
 from pipelines.interrupts import Interrupts
+from pipelines.plan import plan
 from pipelines.planned import resources
-from pipelines.spec import Node, Tuning
+from pipelines.spec import Node, Tuning, default_needs
 from pipelines.sweep import Sweep
 from pipelines.sweep_report import SweepProgress, document
 from pipelines.tracking import Store, StoreUnreachable
 
 
 def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store) -> tuple[dict[str, Any], int]:
-    """Run the sweep; started again, the same call continues or extends it, or says that nothing is left to do.
+    """Run what the lab needs and then the sweep; started again, the same call continues or extends it, or says that
+    nothing is left to do.
 
     Returns:
         The document that `--json` prints, and the exit code.
     """
     reconcile(home)
     lab = labs.get(node.lab)
-    if lab.needs:
-        raise BadInput(f"lab {lab.name} needs other nodes' runs ({', '.join(lab.needs)}): it can't be tuned alone")
     cluster = cluster_resources()
     resources(node, cluster)
     if node.data:
         datasets.check(lab, node.data)
+    *needed, node = default_needs(node)
+    first, code = run_pipeline(home, f"tune-{lab.name}", needed, store) if needed else ({}, 0)
     with Interrupts() as interrupts:
-        data = datasets.prepared(home, lab, node.size, node.data)
-        sweep = Sweep(home, node, tuning, cluster, data)
+        data = {each.name: datasets.prepared(home, labs.get(each.lab), each.size, each.data)
+                for each in [*needed, node]}  # fmt: skip
+        planned = plan(home, needed, cluster, data)
+        upstream = {role: planned[name] for role, name in node.needs.items()}
+        sweep = Sweep(home, node, tuning, cluster, data[node.name], upstream)
+        if code:
+            show(first, None)
+            sweep.begin()
+            write_record(sweep.folder, status=first["status"])
+            return document(sweep, store), code
         try:
             with driver_lock(sweep.folder).acquire(timeout=0):
                 status = _conduct(sweep, store, interrupts)

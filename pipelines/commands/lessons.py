@@ -76,7 +76,8 @@ def data(
     if (make is None) == (check is None):
         raise BadInput("give either --make DIR or --check DIR")
     if check is not None:
-        datasets.check(found, check)
+        with screen.status(f"checking {check}"):
+            datasets.check(found, check)
         say(f"{check} can be trained on: labs train {lab} --data {check}")
     if make is not None:
         if found.data is None:

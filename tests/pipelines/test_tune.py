@@ -156,6 +156,23 @@ def test_each_lab_is_tuned_for_a_few_trials(labs_cli: Cli, lab: str, options: li
     assert nothing_is_left(said.json["folder"])
 
 
+def test_a_lab_that_needs_another_is_tuned_with_its_run(
+    labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it needs is trained first, as `course.yaml` has it, and once only."""
+    (tmp_path / "course.yaml").write_text("{name: course, nodes: {cnn: {lab: cnn, size: tiny}}}")
+    monkeypatch.setattr("pipelines.spec.COURSE", tmp_path / "course.yaml")
+    tune = ("tune", "compression", "--size", "tiny", "--scheduler", "none", "--json")
+    said = labs_cli(*tune, "--trials", "1")
+    assert said.code == 0, said.err
+    longer = labs_cli(*tune, "--trials", "2")
+    assert [trial["status"] for trial in longer.json["trials"]] == ["FINISHED"] * 2
+    assert longer.json["folder"] == said.json["folder"]
+    assert "cnn: FINISHED" in said.err
+    assert "has already finished" in longer.err
+    assert (Path(said.json["folder"]) / "trials/0/teacher/weights.safetensors").exists()
+
+
 def test_a_lab_with_two_goals_gets_the_configs_that_no_other_beats_in_both(
     labs_cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +189,20 @@ def test_a_lab_with_two_goals_gets_the_configs_that_no_other_beats_in_both(
     folder = Path(said.json["folder"])
     assert (folder / "figures" / "pareto-front.png").exists()
     assert {file.name for file in (folder / "files").iterdir()} == {f"front-{n}.yaml" for n in said.json["front"]}
+
+
+def test_a_tune_node_gets_what_the_node_needs(labs_cli: Cli, tmp_path: Path) -> None:
+    student = {"lab": "compression", "size": "tiny", "tune": {"trials": 1, "seed": 4}, "needs": {"teacher": "cnn"}}
+    nodes = {"cnn": {"lab": "cnn", "size": "tiny", "seeds": [3, 4]}, "student": {**student, "seeds": [3]}}
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(yaml.safe_dump({"name": "tuned", "nodes": nodes}))
+    said = labs_cli("pipeline", "run", spec, "--json")
+    assert said.code == 0, said.err
+    folders = {row["name"]: Path(row["folder"]) for row in said.json["nodes"]}
+    weights = {name: (folder / "weights.safetensors").read_bytes() for name, folder in folders.items() if "cnn" in name}
+    trial = folders["student-tune"] / "trials/0"
+    assert (trial / "teacher/weights.safetensors").read_bytes() == weights["cnn-s4"]
+    assert (folders["student-s3"] / "teacher/weights.safetensors").read_bytes() == weights["cnn-s3"]
 
 
 def test_a_tune_node_is_tuned_first_and_then_trained_with_its_best_config(
