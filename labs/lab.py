@@ -79,7 +79,7 @@ class Lab:
     """File name of the submission, for example `pred.csv`."""
     space: Callable[[], Mapping[str, Mapping[str, Any]]]
     """Search space: config field -> `{"type": "loguniform", "low": .., "high": ..}` and the like."""
-    network: Callable[[Any], "nn.Module"] = None  # type: ignore[assignment]
+    network: Callable[[Any], "nn.Module"]
     """`network(config)`: the network alone, at the course's own data shape; for counting its parameters."""
     data: ModuleType | None = None
     """Module with `make`, `check` and `prepare` for the course's data format; None where there is no data set."""

@@ -299,6 +299,7 @@ LAB = Lab(
     score=score,
     submission="task_accuracy.csv",
     space=space,
+    network=lambda config: Classifier(config.hidden),
     data=digits,
     seconds={"tiny": 2, "small": 20, "course": 600},
 )

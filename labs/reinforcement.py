@@ -235,6 +235,7 @@ LAB = Lab(
     score=score,
     submission="Action_List.json",
     space=space,
+    network=lambda config: nn.ModuleList([game.mlp(8, config.hidden, n) for n in (game.ACTIONS, 1)]),  # actor, critic
     placement="rllib",
     bundles=bundles,
     tuned={("boss", "small"): {"lr": 2e-3}},

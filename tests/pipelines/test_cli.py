@@ -3,18 +3,18 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+import labs
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
 
 
 def test_list_names_every_lab_with_metric_presets_and_sizes(labs_cli: Cli) -> None:
-    import labs
-
     rows = labs_cli("list", "--json").json
     assert [row["name"] for row in rows] == labs.names()
     assert {"name", "number", "title", "metric", "presets", "sizes"} <= set(rows[0])
@@ -27,6 +27,14 @@ def test_show_prints_the_lesson_the_fields_and_the_scale(labs_cli: Cli) -> None:
     assert "columns ranked by randomised trees" in said.err
     assert "weight_decay" in said.out
     assert "2033" in said.out
+
+
+@pytest.mark.parametrize("lab", labs.names())
+def test_show_knows_the_scale_of_every_lab_s_presets_and_sizes(labs_cli: Cli, lab: str) -> None:
+    rows = labs_cli("show", lab, "--json").json["scale"]
+    found = labs.get(lab)
+    assert [(row["preset"], row["size"]) for row in rows] == list(product(found.presets, found.sizes))
+    assert all(row["parameters"] > 100 for row in rows)
 
 
 BAD = {
