@@ -168,8 +168,9 @@ def test_a_lab_that_needs_another_is_tuned_with_its_run(
     longer = labs_cli(*tune, "--trials", "2")
     assert [trial["status"] for trial in longer.json["trials"]] == ["FINISHED"] * 2
     assert longer.json["folder"] == said.json["folder"]
-    assert "cnn: FINISHED" in said.err
+    assert "pipeline tune-compression" in longer.err
     assert "has already finished" in longer.err
+    assert len(list(Path(said.json["folder"]).parents[1].glob("runs/cnn-*"))) == 1
     assert (Path(said.json["folder"]) / "trials/0/teacher/weights.safetensors").exists()
 
 
