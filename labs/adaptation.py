@@ -14,12 +14,14 @@ Metric
     that get the same class upright as mirrored, turned and shrunk, no class counting more often than the balance
     allows. It is 0.1 for guesses that don't look at the picture and 1 for perfect ones, but blind to classes confused
     consistently, so that it can rank settings wrongly. It picks no epoch: the last epoch's weights are kept.
+
+    On the embedded drawings the same network, were it taught with labels of 3,600 other drawings, would reach 0.99.
 Ladder
     simple   photographs only, as Canny edges: the sample without its adversary (weight 0.1, in steps of its own).
-    medium   domain-adversarial training: a domain classifier behind a reversed gradient, its weight rising to 1.
+    medium   domain-adversarial training: a domain classifier behind a reversed gradient, its weight rising slowly.
     strong   the surest guesses on drawings become labels, equally many of each class, more and more of them.
     boss     a mean teacher gives those labels: several networks with averaged weights guess together, while they
-             learn from stronger changes at a falling rate.
+             learn from stronger changes, and for longer.
 Papers
     Ganin et al., Domain-Adversarial Training (arXiv:1505.07818); Canny, edge detection (IEEE PAMI 8, 1986); Lee,
     Pseudo-Label (ICML workshop 2013); Zou et al., class-balanced self-training (arXiv:1810.07911); Cuturi, Sinkhorn
@@ -29,7 +31,7 @@ Papers
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +48,6 @@ from labs.nn.adaptation import Ensemble, average_weights
 from labs.nn.pseudo_labels import IGNORE, balance, balanced_agreement, pseudo_labels
 from labs.nn.sketch_views import random_view, second_view
 from labs.run import Run
-from labs.schedule import set_rate, warmup_cosine
 from labs.weights import load_shape, load_weights, unwrap
 
 METRIC = Metric("accuracy", "max", "", {"simple": 0.44616, "medium": 0.64576, "strong": 0.75840, "boss": 0.80640})
@@ -54,7 +55,7 @@ HEADER = ("id", "label")
 VALIDATED, MAPPED = 500, 250
 """Drawings that validate; pictures of each domain in the report's figure."""
 STAGES = ("early", "middle", "final")
-MEAN_TEACHER = {"teacher": 0.98, "members": 3, "augment": 0.4, "schedule": "cosine", "lr": 2e-3}
+MEAN_TEACHER = {"teacher": 0.98, "members": 3, "augment": 0.2}
 
 
 class AdaptationConfig(Config):
@@ -83,9 +84,7 @@ class AdaptationConfig(Config):
     augment: float = Field(0.0, ge=0, le=2)
     """Strength of zoom, shift and erasure of training pictures; 0 for none, as in the sample."""
     lr: float = Field(1e-3, gt=0)
-    """Adam's learning rate; with `schedule=cosine` its highest value."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over the training: constant, or linearly up for a tenth of it, then down to 0 on a cosine."""
+    """Adam's learning rate."""
     batch_size: int = Field(32, ge=2)
     """Photographs of a global batch, and as many drawings."""
     epochs: int = Field(200, ge=1)
@@ -125,7 +124,6 @@ def train(config: AdaptationConfig, run: Run) -> None:
         pairs = zip(source_batches, target_batches, strict=False)
         for step, ((inputs, labels), (sketches, numbers)) in enumerate(pairs):
             done = (epoch + step / steps) / config.epochs
-            set_rate(optimizer, config.lr * (1.0 if config.schedule == "constant" else warmup_cosine(done)))
             images, known = inputs, labels
             if config.adversarial or config.pseudo_share:
                 # One batch of both domains, so that they share their batch statistics.
@@ -251,7 +249,6 @@ def space() -> dict[str, dict[str, object]]:
         "turn": {"type": "uniform", "low": 0.0, "high": 30.0},
         "augment": {"type": "uniform", "low": 0.0, "high": 1.5},
         "lr": {"type": "loguniform", "low": 1e-4, "high": 1e-2},
-        "schedule": {"type": "choice", "values": ["constant", "cosine"]},
         "batch_size": {"type": "choice", "values": [16, 32, 64, 128]},
         "epochs": {"type": "randint", "low": 10, "high": 300},
     }
@@ -265,13 +262,13 @@ LAB = Lab(
     config=AdaptationConfig,
     presets={
         "simple": {},
-        "medium": {"adversarial": 1.0},
-        "strong": {"adversarial": 1.0, "pseudo_share": 0.8},
-        "boss": {"adversarial": 1.0, "pseudo_share": 0.9, "pseudo_start": 0.35, **MEAN_TEACHER},
+        "medium": {"adversarial": 0.3},
+        "strong": {"adversarial": 0.3, "pseudo_share": 0.8},
+        "boss": {"adversarial": 0.3, "pseudo_share": 0.9, "pseudo_start": 0.35, **MEAN_TEACHER},
     },
     sizes={
         "tiny": {"width": 4, "epochs": 3},
-        "small": {"width": 16, "epochs": 15, "canny_low": 110, "canny_high": 220},
+        "small": {"width": 16, "epochs": 20, "canny_low": 110, "canny_high": 220},
         "course": {},
     },
     train=train,
@@ -285,10 +282,6 @@ LAB = Lab(
     space=space,
     network=lambda config: build(config, len(real_or_drawing.CLASSES)),
     data=real_or_drawing,
-    tuned={
-        ("simple", "small"): {"epochs": 10},
-        ("strong", "small"): {"epochs": 18},
-        ("boss", "small"): {"epochs": 20, "members": 2},
-    },
+    tuned={("boss", "small"): {"epochs": 30, "members": 2}},
     seconds={"tiny": 2, "small": 40, "course": 3600},
 )

@@ -44,14 +44,14 @@ class Network(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Networks of several families, side by side: (B, 3, 32, 32), values 0 to 255 -> (networks, B, classes) logits."""
+    """Networks side by side, one for each family named: (B, 3, 32, 32), values 0 to 255 -> (networks, B, classes)."""
 
     def __init__(self, families: tuple[str, ...], width: int, depth: int, stride: int) -> None:
         super().__init__()
-        self.networks = nn.ModuleDict({family: Network(family, width, depth, stride) for family in families})
+        self.networks = nn.ModuleList(Network(family, width, depth, stride) for family in families)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.stack([network(images) for network in self.networks.values()])
+        return torch.stack([network(images) for network in self.networks])
 
 
 Layers = tuple[list[nn.Module], int]

@@ -246,6 +246,13 @@ def test_attacks_stay_within_epsilon_and_do_not_depend_on_the_batch(
     assert (whole.int() - torch.cat(halves).int()).abs().gt(0).double().mean() < 0.01
 
 
+def test_a_family_named_twice_has_two_networks() -> None:
+    """They have other first weights, and both count in the ensemble's logits."""
+    ensemble = LAB.network(LAB.resolve("simple", "tiny", {"surrogates": ("nin", "nin")})).eval()
+    first, second = ensemble(torch.rand(3, 3, 32, 32) * 255)
+    assert not torch.allclose(first, second)
+
+
 # --- the judge's side ------------------------------------------------------------------------------------------------
 
 
@@ -260,9 +267,7 @@ def test_hardening_is_one_step_from_a_random_start(
     start = 4.0 * (2 * torch.rand(4, 3, 32, 32) - 1)
     for number in range(4):
         leaf = (images[number] + start[number])[None].requires_grad_()
-        sum(
-            F.cross_entropy(network(leaf), labels[number : number + 1]) for network in surrogates.networks.values()
-        ).backward()
+        sum(F.cross_entropy(network(leaf), labels[number : number + 1]) for network in surrogates.networks).backward()
         change = (start[number] + 5.0 * leaf.grad[0].sign()).clamp(-4, 4)
         expected = (images[number] + change).clamp(0, 255)
         assert (seen[number] - expected).abs().gt(1e-3).double().mean() < 0.01
@@ -291,7 +296,7 @@ def test_adversarial_training_makes_a_network_harder_to_fool() -> None:
         network = victims.Network("nin", 8, 1, 2)
         victims.fit(network, images, labels, epsilon, epochs=8)
         ensemble = Ensemble(("nin",), 8, 1, 2)
-        ensemble.networks["nin"] = network.eval()
+        ensemble.networks[0] = network.eval()
         attacked = attack(config(), ensemble.eval(), images, labels)
         kept.append(1 - success(ensemble, attacked, labels))
     assert kept[1] > kept[0]
