@@ -14,12 +14,14 @@ MODULES = {
     "classification": "labs.classification",
     "cnn": "labs.cnn",
     "self-attention": "labs.self_attention",
+    "transformer": "labs.transformer",
     "explain": "labs.explain",
     "attack": "labs.attack",
     "adaptation": "labs.adaptation",
     "rl": "labs.reinforcement",
     "compression": "labs.compression",
     "lifelong": "labs.lifelong",
+    "meta": "labs.meta",
 }
 """Lab name -> module with its `LAB` record, in the order of the course."""
 

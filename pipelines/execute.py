@@ -204,9 +204,9 @@ def show(summary: dict[str, Any], home: Path | None) -> None:
     where = f" --home {home}" if home else ""
     finished = [node for node in summary["nodes"] if node["status"] == "FINISHED" and node["run_id"]]
     if finished:
-        first = finished[0]
+        last = finished[-1]  # of `labs train`, the lab itself: what it needs stands before it
         say(f"next: labs ui{where}")
         say(f"      labs compare{where}")
-        say(f"      labs deliver {first['lab']} --run {first['run_id'][:8]} --out delivered{where}")
+        say(f"      labs deliver {last['lab']} --run {last['run_id'][:8]} --out delivered{where}")
     if summary["status"] != "FINISHED":
         say("next: the same command again continues where this one ended")
