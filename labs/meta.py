@@ -15,8 +15,7 @@ Ladder
     medium   first-order MAML: learn the weights from which one step of tuning leads furthest; the step's own slope
              counts as a constant.
     strong   MAML: the gradient goes through the inner step, second derivatives and all.
-    boss     MAML with task augmentation: whole characters turned by quarters or mirrored are new characters; a falling
-             rate.
+    boss     MAML with task augmentation: characters turned by quarters or mirrored are new ones; a falling rate.
 Solvers outside the ladder
     anil        as MAML, but the inner steps change the last layer only.
     reptile     step towards where some inner steps led; no query is held back, so take `inner_steps` of 3 or more.

@@ -10,7 +10,7 @@ Metric
 Ladder
     simple   the course's sample: GRUs with attention and a constant learning rate; smoothed labels, clipped and
              accumulated gradients, the mean of the last epochs' weights, beam search.
-    medium   the learning rate rises, then falls with the inverse square root of the step; a longer training.
+    medium   the learning rate rises, then falls with the inverse square root of the step.
     strong   a Transformer.
     boss     back-translation: a model from Chinese to English writes a source for sentences of Chinese alone, and the
              Transformer learns from those pairs too; a tag tells it which they are.
