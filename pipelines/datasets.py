@@ -56,7 +56,10 @@ def location(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
 
 def packed_bytes(place: Path) -> int:
     """What has been packed so far of the data that are being prepared there."""
-    return sum(file.stat().st_size for file in _part(place).glob("*.arrow"))
+    try:
+        return sum(file.stat().st_size for file in _part(place).glob("*.arrow"))
+    except FileNotFoundError:  # moved to `place` meanwhile: all is packed
+        return sum(file.stat().st_size for file in place.glob("*.arrow"))
 
 
 def check(lab: Lab, source: Path) -> None:
