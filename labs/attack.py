@@ -14,11 +14,12 @@ Metric
     nor a surrogate's, trained along by a recipe that no setting changes. Choose by that.
 Ladder
     simple   the course's sample: one step of the fast gradient sign method (FGSM) on one residual network.
-    medium   many small steps (I-FGSM) on the sample's ensemble: network in network, two kinds of residual networks.
+    medium   many small steps (I-FGSM) on an ensemble of the sample's three kinds, network in network and two kinds of
+             residual networks, two of each: what fools several networks is less each one's own.
     strong   the steps gather momentum (MI-FGSM), and the networks are well chosen: trained on slightly attacked
              pictures, they learn what others learn too.
-    boss     three networks of each of these kinds, and steps look at pictures shrunk and shifted at random (DIM). What
-             fools many networks is less each one's own, and kinds that fool few others alone add little to them.
+    boss     five networks of each kind, and some steps look at pictures shrunk and shifted at random (DIM). Here kinds
+             beyond these add nothing, and neither do stronger views or smaller steps.
 Papers
     Goodfellow et al., FGSM (arXiv:1412.6572); Kurakin et al., I-FGSM (arXiv:1607.02533); Dong et al., momentum and
     ensembles (arXiv:1710.06081); Xie et al., input diversity (arXiv:1803.06978); Springer et al., A Little Robustness
@@ -52,10 +53,9 @@ EPSILON = 8
 """Largest change of a pixel's channel, of 255; more is an error of submission."""
 STAND_IN, STAND_IN_RATE = "separable", 1e-2
 """Family of the network that validation attacks in place of the victims, and its learning rate."""
-
 SAMPLE = ("nin", "residual", "preactivation")
-"""The ensemble of the course's sample."""
-MANY = 3 * SAMPLE
+"""Kinds of networks in the ensemble of the course's sample."""
+SIX, FIFTEEN = 2 * SAMPLE, 5 * SAMPLE
 Family = Literal["residual", "preactivation", "nin", "plain", "dense", "mixer"]
 
 
@@ -254,7 +254,7 @@ def space() -> dict[str, dict[str, object]]:
     steps = {"attack": "mi-fgsm"}
     return {
         "surrogates": {"type": "choice", "values": [["residual"], ["nin", "plain", "dense"], list(SAMPLE),
-                                                    [*SAMPLE, "plain", "dense", "mixer"], list(MANY)]},
+                                                    [*SAMPLE, "plain", "dense", "mixer"], list(SIX)]},
         "attack": {"type": "choice", "values": ["fgsm", "i-fgsm", "mi-fgsm"]},
         "steps": {"type": "randint", "low": 5, "high": 31, "when": steps},
         "alpha": {"type": "loguniform", "low": 0.4, "high": 4.0, "when": steps},
@@ -275,9 +275,9 @@ LAB = Lab(
     config=AttackConfig,
     presets={
         "simple": {},
-        "medium": {"attack": "i-fgsm", "surrogates": SAMPLE},
-        "strong": {"attack": "mi-fgsm", "surrogates": SAMPLE, "robust": 1.0},
-        "boss": {"attack": "mi-fgsm", "surrogates": MANY, "robust": 1.0, "diversity": 0.5},
+        "medium": {"attack": "i-fgsm", "surrogates": SIX},
+        "strong": {"attack": "mi-fgsm", "surrogates": SIX, "robust": 1.0},
+        "boss": {"attack": "mi-fgsm", "surrogates": FIFTEEN, "robust": 1.0, "diversity": 0.5},
     },
     sizes={
         "tiny": {"depth": 1, "stride": 2, "width": 8, "steps": 4, "alpha": 4.0, "epochs": 3, "validate_every": 2},

@@ -22,7 +22,10 @@ from labs.schedule import set_rate, warmup_cosine
 FAMILIES = ("inception", "grouped", "squeeze")
 DEFENCES = ("none", "jpeg", "adversarial training")
 ROBUST = "squeeze"
-"""Family of the victim that is trained on attacked pictures, beside the same without."""
+"""Family of the victim that is trained on attacked pictures, beside those without."""
+EACH = 2
+"""Victims of each family without defence: one attack leaves one of them .05 more than another."""
+NAMES = (*(f"{family} {number}" for number in range(1, EACH + 1) for family in FAMILIES), f"{ROBUST} robust")
 WIDTH, DEPTH, STRIDE = 16, 1, 2
 BATCH, RATE, WEIGHT_DECAY = 64, 1e-2, 0.05
 ROBUST_EPSILON = 4
@@ -35,7 +38,7 @@ class Judged(NamedTuple):
     """A row of the table of victims."""
 
     victim: str
-    """Family of the network."""
+    """One of `NAMES`."""
     defence: str
     """One of `DEFENCES`."""
     benign: float
@@ -48,12 +51,11 @@ def train(images: torch.Tensor, labels: torch.Tensor, seed: int, epochs: int, fi
     """Train the victims and write their weights; images (N, 3, 32, 32) uint8, labels (N,)."""
     weights = {}
     with one_thread(), torch.random.fork_rng(devices=[]):
-        for name, robust in [*((family, False) for family in FAMILIES), (ROBUST, True)]:
-            torch.manual_seed(seed)
-            network = Network(name, WIDTH, DEPTH, STRIDE)
-            fit(network, images, labels, ROBUST_EPSILON if robust else 0, epochs)
-            key = f"{name} robust" if robust else name
-            weights.update({f"{key}/{part}": tensor.contiguous() for part, tensor in network.state_dict().items()})
+        for number, name in enumerate(NAMES):
+            torch.manual_seed(len(NAMES) * seed + number)
+            network = built(name)
+            fit(network, images, labels, ROBUST_EPSILON if is_robust(name) else 0, epochs)
+            weights.update({f"{name}/{part}": tensor.contiguous() for part, tensor in network.state_dict().items()})
     save_file(weights, file)
 
 
@@ -72,28 +74,37 @@ def fit(network: Network, images: torch.Tensor, labels: torch.Tensor, epsilon: f
             optimizer.step()
 
 
-def load(file: Path) -> list[tuple[str, str, Network]]:
-    """Family, defence (`none` or `adversarial training`) and network of each victim, in eval mode."""
-    weights: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in load_file(file).items():
-        key, part = name.split("/")
-        weights.setdefault(key, {})[part] = tensor
-    found = []
-    for key in [*FAMILIES, f"{ROBUST} robust"]:
-        network = Network(key.split()[0], WIDTH, DEPTH, STRIDE)
-        network.load_state_dict(weights[key])
-        found.append((key.split()[0], "adversarial training" if key.endswith("robust") else "none", network.eval()))
-    return found
+def load(file: Path) -> dict[str, Network]:
+    """Name -> network, in eval mode, in the order of `NAMES`."""
+    weights: dict[str, dict[str, torch.Tensor]] = {name: {} for name in NAMES}
+    for key, tensor in load_file(file).items():
+        name, part = key.split("/")
+        weights[name][part] = tensor
+    networks = {name: built(name) for name in NAMES}
+    for name, network in networks.items():
+        network.load_state_dict(weights[name])
+        network.eval()
+    return networks
+
+
+def built(name: str) -> Network:
+    """The network, untrained, of one of `NAMES`."""
+    return Network(name.split()[0], WIDTH, DEPTH, STRIDE)
+
+
+def is_robust(name: str) -> bool:
+    return name.endswith("robust")
 
 
 def judge(file: Path, benign: np.ndarray, adversarial: np.ndarray, labels: np.ndarray) -> list[Judged]:
     """Each victim as it is, those without defence also behind JPEG; pictures (N, 3, 32, 32) uint8, labels (N,)."""
     rows = []
     pair, compressed = (benign, adversarial), (jpeg(benign), jpeg(adversarial))
-    for family, defence, network in load(file):
-        rows.append(Judged(family, defence, *(accuracy(network, images, labels) for images in pair)))
+    for name, network in load(file).items():
+        defence = "adversarial training" if is_robust(name) else "none"
+        rows.append(Judged(name, defence, *(accuracy(network, images, labels) for images in pair)))
         if defence == "none":
-            rows.append(Judged(family, "jpeg", *(accuracy(network, images, labels) for images in compressed)))
+            rows.append(Judged(name, "jpeg", *(accuracy(network, images, labels) for images in compressed)))
     return rows
 
 
