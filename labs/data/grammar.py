@@ -7,37 +7,14 @@ for aspect, 把 and 被, question words left in place, and verbs whose translati
 
 import random
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from labs.data import lexicon as words
-from labs.data.lexicon import Noun, Verb
+from labs.data.lexicon import Verb
+from labs.data.phrases import Nominal, Pair, Phrases, article, spaced
 
-T = TypeVar("T")
 LONGEST = 40
 """English words of a sentence."""
-
-
-class Pair(NamedTuple):
-    """A phrase in both languages."""
-
-    en: str
-    zh: str
-
-
-class Nominal(NamedTuple):
-    """A phrase that can be subject (`en`) or object (`me`), with the forms of `be` that agree with it."""
-
-    en: str
-    zh: str
-    be: str
-    was: str
-    me: str
-
-    @property
-    def third(self) -> bool:
-        """Whether a verb after it ends in -s."""
-        return self.be == "is"
 
 
 class Frame(NamedTuple):
@@ -49,7 +26,7 @@ class Frame(NamedTuple):
     time: Pair
 
 
-class Grammar:
+class Grammar(Phrases):
     """Draws sentence pairs.
 
     Args:
@@ -58,7 +35,8 @@ class Grammar:
     """
 
     def __init__(self, rng: random.Random, depths: Sequence[int]) -> None:
-        self.rng, self.depths = rng, depths
+        super().__init__(rng)
+        self.depths = depths
 
     def sentence(self) -> Pair:
         """A sentence with capital and full-width punctuation, of at most `LONGEST` English words."""
@@ -67,18 +45,6 @@ class Grammar:
             en, zh = self.question(depth) if self.maybe(0.15) else self.statement(depth)
             if len(en.split()) <= LONGEST:
                 return Pair(en[0].upper() + en[1:], zh)
-
-    # --- choices -----------------------------------------------------------------------------------------------------
-
-    def maybe(self, probability: float) -> bool:
-        return self.rng.random() < probability
-
-    def word(self, table: Sequence[T]) -> T:
-        """An entry, the first ones far more often than the last: few words are common and many are rare."""
-        weights = list(accumulate(1 / (rank + 3) for rank in range(len(table))))
-        return self.rng.choices(table, cum_weights=weights)[0]
-
-    # --- sentences ---------------------------------------------------------------------------------------------------
 
     def statement(self, depth: int) -> Pair:
         if depth and self.maybe(0.12):
@@ -108,11 +74,11 @@ class Grammar:
         place = self.place() if self.maybe(0.25) else Pair("", "")
         manner = self.word(words.ADVERBS) if self.maybe(0.15) else ("", "")
         frame = self.frame(subject, verb, kind, bool(place.en))
-        tail = _spaced(frame.en, thing.me, manner[0], place.en)
+        tail = spaced(frame.en, thing.me, manner[0], place.en)
         zh = f"{frame.time.zh}{frame.before}{place.zh}{manner[1]}{verb.zh[kind]}{frame.after}{thing.zh}"
         if frame.time.en and self.maybe(0.3):
             return Pair(f"{frame.time.en} {subject.en} {tail}", subject.zh + zh)
-        return Pair(_spaced(subject.en, tail, frame.time.en), subject.zh + zh)
+        return Pair(spaced(subject.en, tail, frame.time.en), subject.zh + zh)
 
     def frame(self, subject: Nominal, verb: Verb, kind: str, placed: bool) -> Frame:
         """Tense, aspect, mood and time of an action."""
@@ -175,7 +141,7 @@ class Grammar:
         place, kind = self.place(), self.word(("thing", "animal", "person", "text", "plant", "food"))
         noun = self.word(words.NOUNS[kind])
         if self.maybe(0.5):
-            return Pair(f"there is {_article(noun.en)} {place.en}", f"{place.zh[1:]}有一{noun.measure}{noun.zh}")
+            return Pair(f"there is {article(noun.en)} {place.en}", f"{place.zh[1:]}有一{noun.measure}{noun.zh}")
         en, zh = self.word(words.NUMBERS)
         return Pair(f"there are {en} {noun.plural} {place.en}", f"{place.zh[1:]}有{zh}{noun.measure}{noun.zh}")
 
@@ -188,9 +154,9 @@ class Grammar:
         time = self.time("past") if self.maybe(0.4) else Pair("", "")
         (en, zh), (room, there) = self.surface(), self.word(words.ROOMS)
         if self.maybe(0.6):
-            return Pair(_spaced(subject.en, "put", thing.me, en, time.en), f"{subject.zh}{time.zh}把{thing.zh}放{zh}")
+            return Pair(spaced(subject.en, "put", thing.me, en, time.en), f"{subject.zh}{time.zh}把{thing.zh}放{zh}")
         return Pair(
-            _spaced(subject.en, "took", thing.me, f"to the {room}", time.en),
+            spaced(subject.en, "took", thing.me, f"to the {room}", time.en),
             f"{subject.zh}{time.zh}把{thing.zh}帶到{there}",
         )
 
@@ -213,7 +179,7 @@ class Grammar:
         verb, kind = self.verb(active=True)
         thing, agent = self.noun_phrase(kind, depth, True), self.object("person", 0)
         time = self.time("past") if self.maybe(0.4) else Pair("", "")
-        en = _spaced(thing.en, thing.was, verb.participle, "by", agent.me, time.en)
+        en = spaced(thing.en, thing.was, verb.participle, "by", agent.me, time.en)
         return Pair(en, f"{thing.zh}{time.zh}被{agent.zh}{verb.zh[kind]}了")
 
     def saying(self, depth: int) -> Pair:
@@ -246,116 +212,3 @@ class Grammar:
             return Pair(en, f"{subject.zh}{zh}了幾{noun.measure}{noun.zh}？")
         asked = {"where": "在哪裡", "why": "為什麼", "when": "什麼時候"}[form]
         return Pair(f"{form} did {subject.en} {verb.base} {thing.me}?", f"{subject.zh}{asked}{zh}{thing.zh}？")
-
-    # --- phrases -----------------------------------------------------------------------------------------------------
-
-    def verb(self, active: bool = False) -> tuple[Verb, str]:
-        """A verb and a kind of object that it takes; an active one does something to an object."""
-        verbs = [verb for verb in words.VERBS if not active or ("-" not in verb.zh and verb.base not in words.STATES)]
-        verb = self.word(verbs)
-        return verb, self.word(list(verb.zh))
-
-    def time(self, tense: str) -> Pair:
-        if self.maybe(0.25):
-            (hour, number), (part, zh) = self.rng.choice(words.HOURS), self.rng.choice(words.PARTS_OF_DAY)
-            return Pair(f"at {hour} {part}", f"{zh}{number}點")
-        return Pair(*self.word(words.TIMES[tense]))
-
-    def place(self) -> Pair:
-        """`in the kitchen`: 在廚房裡."""
-        if self.maybe(0.25):
-            return self.surface()
-        (en, zh), (place, there) = self.word(words.WHERE), self.word(words.ROOMS)
-        return Pair(f"{en} the {place}", f"在{there}{zh}")
-
-    def surface(self) -> Pair:
-        (en, zh), under = self.word(words.SURFACES), self.maybe(0.3)
-        return Pair(f"{'under' if under else 'on'} the {en}", f"在{zh}{'下' if under else '上'}")
-
-    def agent(self, depth: int) -> Nominal:
-        return self.noun_phrase("animal", depth) if self.maybe(0.08) else self.person(depth)
-
-    def person(self, depth: int) -> Nominal:
-        """A pronoun, a name or a noun phrase."""
-        kind = self.rng.random()
-        if kind < 0.35:
-            en, me, _, zh, be, was = self.word(words.PRONOUNS)
-            return Nominal(en if en != "i" else "I", zh, be, was, me)
-        if kind < 0.5:
-            name, zh = self.word(words.NAMES)
-            return Nominal(name.title(), zh, "is", "was", name.title())
-        if kind < 0.56:
-            (a, first), (b, second) = self.rng.sample(words.NAMES, 2)
-            both = f"{a.title()} and {b.title()}"
-            return Nominal(both, f"{first}和{second}", "are", "were", both)
-        return self.noun_phrase("person", depth)
-
-    def object(self, kind: str, depth: int) -> Nominal:
-        if kind == "-":
-            return Nominal("", "", "", "", "")
-        return self.person(depth) if kind == "person" else self.noun_phrase(kind, depth)
-
-    def noun_phrase(self, kind: str, depth: int, definite: bool = False) -> Nominal:
-        """Determiner, adjective, noun and perhaps a relative clause, which Chinese says before the noun."""
-        noun = self.word(words.NOUNS[kind])
-        relative = self.relative(noun, depth - 1) if depth > 0 and self.maybe(0.3) else None
-        many, counter, before, determiner = self.determiner(noun, relative is not None, definite)
-        en, zh = noun.plural if many else noun.en, noun.zh
-        if self.maybe(0.25):
-            adjective, said, _ = self.word(words.ADJECTIVES[kind])
-            en, zh = f"{adjective} {en}", f"{said}{zh}" if len(said) == 1 else f"{said}的{zh}"
-        if relative is not None:
-            en, zh = f"{en} {relative.en}", f"{relative.zh}的{zh}"
-        en = _article(en) if determiner == "a" else f"{determiner} {en}"
-        be = ("are", "were") if many else ("is", "was")
-        return Nominal(en, f"{before}{counter}{zh}", *be, en)
-
-    def determiner(self, noun: Noun, restricted: bool, definite: bool) -> tuple[bool, str, str, str]:
-        """Whether plural, Chinese counter, what stands before it, English."""
-        form = self.rng.choices(("the", "a", "this", "number", "my", "quantity", "every"), (34, 22, 12, 11, 14, 5, 4))[
-            0
-        ]
-        if form == "the" or (definite and form in ("a", "number", "quantity", "every")):
-            if self.maybe(0.25):
-                return True, "", "那些", "the"
-            return False, noun.measure if restricted else "", "那" if restricted else "", "the"
-        if form == "a":
-            return False, noun.measure, "一", "a"
-        if form == "this":
-            en, zh = self.rng.choice((("this", "這"), ("that", "那"), ("these", "這些"), ("those", "那些")))
-            return len(zh) > 1, "" if len(zh) > 1 else noun.measure, zh, en
-        if form == "number":
-            en, zh = self.word(words.NUMBERS)
-            return True, noun.measure, zh, en
-        if form == "my":
-            if self.maybe(0.3):
-                name, zh = self.word(words.NAMES)
-                return False, "", f"{zh}的", f"{name.title()}'s"
-            _, _, en, zh, _, _ = self.word(words.PRONOUNS)
-            return False, "", f"{zh}的", en
-        if form == "quantity":
-            en, zh = self.word(words.QUANTITIES)
-            return True, noun.measure if zh == "幾" else "", zh, en
-        return False, noun.measure, "每", "every"
-
-    def relative(self, noun: Noun, depth: int) -> Pair:
-        """`who bought a car` or `that the teacher wrote`: verbs that take the noun as subject or as object."""
-        takes = [verb for verb in words.VERBS if noun.kind in verb.zh]
-        if noun.kind in ("person", "animal") and (not takes or self.maybe(0.6)):
-            (verb, kind), place = self.verb(active=True), self.place() if self.maybe(0.2) else Pair("", "")
-            thing = self.object(kind, depth)
-            en = _spaced("who" if noun.kind == "person" else "that", verb.past, thing.me, place.en)
-            return Pair(en, f"{place.zh}{verb.zh[kind]}了{thing.zh}")
-        if not takes:
-            place = self.place()
-            return Pair(f"that stands {place.en}", f"位於{place.zh[1:]}")
-        verb, subject = self.word(takes), self.person(depth)
-        return Pair(f"that {subject.en} {verb.past}", f"{subject.zh}{verb.zh[noun.kind]}")
-
-
-def _spaced(*parts: str) -> str:
-    return " ".join(part for part in parts if part)
-
-
-def _article(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" and not noun.startswith("uni") else f"a {noun}"

@@ -17,26 +17,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import sentencepiece as spm
-import torch
-from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
 
-from labs.data import shards
-from labs.data.grammar import Grammar, Pair
+from labs.data import catalogues, shards
+from labs.data.grammar import Grammar
+from labs.data.phrases import Pair
+from labs.data.pieces import BOS, EOS, PAD, UNK
 
 RAW = {"en": "raw.en", "zh": "raw.zh"}
 TEST = {"en": "test/test.en", "zh": "test/test.zh"}
 MONO, ANSWERS, MODEL = "ted_zh_corpus.deduped.gz", "answers/test.zh", "spm.model"
 STOPS = (".", "。", "．")
 """What stands on each line of `test.zh` in place of a translation."""
-PAD, UNK, BOS, EOS, TAG = range(5)
-"""Pieces with a meaning of their own; `TAG` begins a source sentence that a model has written."""
 PIECES = 8000
 """Pieces of the course's vocabulary, shared by both languages."""
 RECORD = 4096
 """Sentences of a record batch: what packing holds in memory, beside the vocabulary's training text."""
-Pairs = tuple[list[torch.Tensor], list[torch.Tensor]]
-"""Sources and their translations, (n,) piece numbers each."""
 
 
 class Counts(NamedTuple):
@@ -69,13 +64,24 @@ def make(folder: Path, seed: int, size: str) -> None:
                 seen |= {pair.en} if split != "train" else set()
     noisy = random.Random(f"{seed} noise")
     train = [_noise(pair, noisy) if noisy.random() < 0.02 else pair for pair in pairs["train"]]
-    for number, language in enumerate(RAW):
-        _write(folder / RAW[language], (pair[number] for pair in train))
-    _write(folder / TEST["en"], (pair.en for pair in pairs["test"]))
-    _write(folder / TEST["zh"], ("。" for _ in pairs["test"]))
-    _write(folder / ANSWERS, (pair.zh for pair in pairs["test"]))
-    text = "".join(f"{line}\n" for line in dict.fromkeys(pair.zh for pair in pairs["mono"]))
-    (folder / MONO).write_bytes(gzip.compress(text.encode(), mtime=0))
+    _lay_out(folder, train, pairs["test"], pairs["mono"])
+
+
+def make_from_catalogues(folder: Path, seed: int) -> None:
+    """Write real messages of installed packages (`labs.data.catalogues`) in the course's format: at random by seed, of
+    ten pairs one to translate, two as Chinese alone and seven to train on.
+
+    Raises:
+        BadInput: no installed package has any; the message says which one does.
+    """
+    pairs = [Pair(*pair) for pair in catalogues.messages()]
+    random.Random(seed).shuffle(pairs)
+    test, mono = len(pairs) // 10, 3 * len(pairs) // 10
+    _lay_out(folder, pairs[mono:], pairs[:test], pairs[test:mono])
+
+
+SOURCES = {"catalogues": make_from_catalogues}
+"""Where sentences can come from other than the grammar."""
 
 
 def check(folder: Path) -> list[str]:
@@ -190,59 +196,6 @@ def keeps(en: str, zh: str) -> bool:
     return min(words, characters) >= 1 and max(words, characters) <= min(1000, 9 * min(words, characters))
 
 
-# --- batches ---------------------------------------------------------------------------------------------------------
-
-
-class Sentences:
-    """Piece numbers of a packed text, `train_en` and the like, of the rows (n,) or of all, in memory."""
-
-    def __init__(self, data_dir: Path, name: str, rows: torch.Tensor | None = None) -> None:
-        lengths = shards.ArrowDataset(data_dir, name, ("length",)).columns[0].all()
-        pieces = shards.ArrowDataset(data_dir, f"{name}_pieces", ("piece",)).columns[0].all()
-        lines = pieces.split(lengths.tolist())
-        self.pieces = list(lines) if rows is None else [lines[row] for row in rows.tolist()]
-
-
-class Batches(Dataset[tuple[torch.Tensor, ...]]):
-    """Batches of sentences of like length as samples of their own: each is `tokens` pieces or fewer when padded.
-
-    Indexed with (A,) numbers it gives A times: sources (B, S) and targets (B, T), each with `EOS` at the end, targets
-    with `BOS` in front as well, `PAD` behind, and (B,) which sentences they are.
-
-    Args:
-        sources: sentences, (n,) int64 each.
-        targets: their translations; the sources themselves where there are none.
-        seed: shuffles sentences of like length anew.
-    """
-
-    def __init__(
-        self, sources: list[torch.Tensor], targets: list[torch.Tensor] | None, tokens: int, seed: int = 0
-    ) -> None:
-        self.sources, self.targets = sources, targets if targets is not None else sources
-        order = np.random.default_rng(seed).permutation(len(sources)).tolist()
-        longest = [max(len(a) + 1, len(b) + 2) for a, b in zip(self.sources, self.targets, strict=True)]
-        self.batches: list[list[int]] = [[]]
-        for number in sorted(
-            order, key=lambda i: (longest[i], len(sources[i]))
-        ):  # ascending: the newest one sets the padding
-            if self.batches[-1] and (len(self.batches[-1]) + 1) * longest[number] > tokens:
-                self.batches.append([])
-            self.batches[-1].append(number)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(part for number in index.tolist() for part in self._batch(self.batches[number]))
-
-    def _batch(self, numbers: list[int]) -> tuple[torch.Tensor, ...]:
-        bos, eos = torch.tensor([BOS]), torch.tensor([EOS])
-        sources = [torch.cat([self.sources[i], eos]) for i in numbers]
-        targets = [torch.cat([bos, self.targets[i], eos]) for i in numbers]
-        padded = [pad_sequence(part, batch_first=True, padding_value=PAD) for part in (sources, targets)]
-        return *padded, torch.tensor(numbers)
-
-
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +217,16 @@ def _clean_pairs(folder: Path) -> Iterator[Pair]:
         pair = Pair(clean_en(en), clean_zh(zh))
         if keeps(*pair):
             yield pair
+
+
+def _lay_out(folder: Path, train: list[Pair], test: list[Pair], mono: list[Pair]) -> None:
+    for number, language in enumerate(RAW):
+        _write(folder / RAW[language], (pair[number] for pair in train))
+    _write(folder / TEST["en"], (pair.en for pair in test))
+    _write(folder / TEST["zh"], ("。" for _ in test))
+    _write(folder / ANSWERS, (pair.zh for pair in test))
+    text = "".join(f"{line}\n" for line in dict.fromkeys(pair.zh for pair in mono))
+    (folder / MONO).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def _noise(pair: Pair, rng: random.Random) -> Pair:

@@ -1,31 +1,16 @@
 """Back-translation (Sennrich et al., arXiv:1511.06709): sources for sentences that have none, written by a model of the
 other direction and tagged as such (Caswell et al., arXiv:1906.06442)."""
 
-from collections.abc import Iterable
-
 import torch
 from safetensors.torch import load_file, save_file
 
-from labs.data.ted import EOS, TAG, Batches, Pairs, Sentences
-from labs.nn.decoding import Translator, beam_search, limits
+from labs.data.pieces import TAG, Batches, Pairs, Sentences
+from labs.nn.decoding import Translator
+from labs.nn.inference import translate
 from labs.run import Run
 
 FILE = "back_translations.safetensors"
 """In a run's folder, so that a continued run learns from the same."""
-
-
-def translate(
-    model: Translator, batches: Iterable[tuple[torch.Tensor, ...]], beam: int, length_penalty: float
-) -> dict[int, list[int]]:
-    """Number of each sentence of some `Batches` -> its translation, without `EOS`."""
-    device = next(model.parameters()).device
-    found: dict[int, list[int]] = {}
-    with torch.no_grad():
-        for source, _, which in batches:
-            written, _ = beam_search(model, source.to(device), beam, length_penalty, limits(source).to(device))
-            lines = zip(which.tolist(), written.tolist(), strict=True)
-            found |= {number: line[: line.index(EOS)] for number, line in lines}
-    return found
 
 
 def back_translate(model: Translator, run: Run, count: int, tokens: int, length_penalty: float) -> None:
@@ -41,6 +26,12 @@ def back_translate(model: Translator, run: Run, count: int, tokens: int, length_
         save_file({"rows": rows, "lengths": lengths, "pieces": torch.cat(lines)}, part)
         part.replace(run.file(FILE))
     run.barrier()
+
+
+def with_made(pairs: Pairs, run: Run) -> Pairs:
+    """The pairs, and behind them what `back_translate` wrote."""
+    made = read(run)
+    return pairs[0] + made[0], pairs[1] + made[1]
 
 
 def read(run: Run) -> Pairs:

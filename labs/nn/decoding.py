@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from labs.data.ted import BOS, EOS, PAD, TAG, UNK
+from labs.data.pieces import BOS, EOS, PAD, TAG, UNK
 from labs.nn.translation import State
 
 

@@ -1,27 +1,33 @@
-"""A network in training, with the mean of its weights over the last epochs."""
+"""A network in training, with the mean of its weights over the last epochs, and its loss."""
 
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
-from torch.optim import Optimizer
+from torch.nn import functional as F
+from torch.optim import AdamW
 
+from labs.data.pieces import PAD
 from labs.nn.translation import Network
+from labs.run import Run
+from labs.weights import unwrap
 
 
 class Learner:
-    """What has to be saved of a network in training, and its smoother self.
+    """A fresh network on this worker's device, its optimizer (the sample's AdamW), and its smoother self, `mean`, with
+    the mean weights of the last epochs (Vaswani et al., arXiv:1706.03762, average their last checkpoints).
 
     Args:
-        model: the network that is trained, on its device.
-        mean: a network of the same kind that takes the mean weights (Vaswani et al., arXiv:1706.03762, average their
-            last checkpoints).
-        optimizer: of the model's parameters.
+        make: gives a network.
         average: epochs whose weights are averaged.
     """
 
-    def __init__(self, model: Network, mean: Network, optimizer: Optimizer, average: int) -> None:
-        self.model, self.mean, self.optimizer = model, mean, optimizer
+    def __init__(self, make: Callable[[], Network], run: Run, weight_decay: float, average: int) -> None:
+        # What `wrap` adds for several workers is done once a step, not once a batch.
+        self.model = cast(Network, unwrap(run.wrap(make())))
+        self.mean = make().to(run.device)
+        self.optimizer = AdamW(self.model.parameters(), betas=(0.9, 0.98), eps=1e-9, weight_decay=weight_decay)
         self.recent: deque[dict[str, torch.Tensor]] = deque(maxlen=average)
         self.norms: list[float] = []
         """Norm of the gradient at each step so far."""
@@ -48,3 +54,15 @@ class Learner:
     def _average(self) -> None:
         names = self.recent[0]
         self.mean.load_state_dict({name: torch.stack([past[name] for past in self.recent]).mean(0) for name in names})
+
+
+def smoothed_loss(logits: torch.Tensor, target: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Sum over all real pieces of the cross-entropy with a target that gives `smoothing` away to all pieces evenly.
+
+    Args:
+        logits: (B, T, pieces).
+        target: (B, T) piece numbers.
+    """
+    return F.cross_entropy(
+        logits.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing
+    )

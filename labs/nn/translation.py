@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labs.data.ted import PAD
+from labs.data.pieces import PAD
 
 State = dict[str, torch.Tensor]
 """Name -> tensor with a row for each sentence."""

@@ -1,6 +1,7 @@
 """`labs list`, `show`, `data` and `deliver`: about a lab, not about running it."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,6 +66,9 @@ def data(
     check: Annotated[Path | None, typer.Option("--check", help="Check a folder in the course's format.")] = None,
     data_seed: Annotated[int, typer.Option(help="Seed of the data that --make writes.")] = 0,
     like_course: Annotated[bool, typer.Option("--like-course", help="Make as many samples as the course has.")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="Real data for --make: catalogues (transformer).")
+    ] = None,
 ) -> None:
     """Make embedded data in the course's own format, or check a folder of that format."""
     import labs
@@ -75,6 +79,8 @@ def data(
     found = labs.get(lab)
     if (make is None) == (check is None):
         raise BadInput("give either --make DIR or --check DIR")
+    if source and (check or like_course):
+        raise BadInput("--source goes with --make alone: it has as many samples as it has")
     if check is not None:
         with screen.status(f"checking {check}"):
             datasets.check(found, check)
@@ -84,10 +90,24 @@ def data(
             raise BadInput(f"lab {lab} has no data set: its data come from its environment")
         if make.exists() and any(make.iterdir()):
             raise BadInput(f"{make} is not empty: name a new folder")
+        write = _writer(found, source, "course" if like_course else "small")
         make.mkdir(parents=True, exist_ok=True)
         with screen.status(f"making data of lab {lab}"):
-            found.data.make(make, data_seed, "course" if like_course else "small")
+            write(make, data_seed)
         say(f"made {make}: labs train {lab} --data {make}")
+
+
+def _writer(lab: Any, source: str | None, size: str) -> Callable[[Path, int], None]:
+    """What makes the data of a lab into a folder, from a seed."""
+    from labs.errors import BadInput, choices
+
+    if source is None:
+        return lambda folder, seed: lab.data.make(folder, seed, size)
+    sources: dict[str, Callable[[Path, int], None]] = getattr(lab.data, "SOURCES", {})
+    if source not in sources:
+        known = choices(sources, source) if sources else f"lab {lab.name} has only data of its own, without --source"
+        raise BadInput(f"unknown source {source!r}: {known}")
+    return sources[source]
 
 
 def deliver(

@@ -19,14 +19,15 @@ from safetensors.torch import load_file
 
 from labs.data import lexicon, ted
 from labs.data.grammar import Grammar
-from labs.data.ted import BOS, EOS, PAD, TAG, Batches, Sentences
+from labs.data.pieces import BOS, EOS, PAD, TAG, Batches, Sentences
 from labs.errors import BadInput
 from labs.nn import back_translation
-from labs.nn.back_translation import translate
 from labs.nn.decoding import beam_search, limits, own_words
+from labs.nn.inference import evaluate, translate
+from labs.nn.learner import smoothed_loss
 from labs.nn.translation import Recurrent, State, Transformer, positions
 from labs.run import STOP, Interrupted, Run
-from labs.transformer import LAB, NORMS, evaluate, predict, rate, smoothed_loss
+from labs.transformer import LAB, NORMS, predict, rate
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
@@ -407,7 +408,7 @@ def test_the_best_mean_weights_are_kept(finished: Path, data_dir: Path, tmp_path
     order = torch.randperm(240, generator=torch.Generator().manual_seed(3))[:12].tolist()
     pairs = tuple([Sentences(data_dir, name).pieces[i] for i in order] for name in ("train_en", "train_zh"))
     best = json.loads((finished / "result.json").read_text())["metrics"]["best/value"]
-    assert evaluate(LAB.load(finished), pairs, LAB.resolve("boss", "tiny"), run) == pytest.approx(best)
+    assert evaluate(LAB.load(finished), pairs, run, tokens=512, length_penalty=1.0) == pytest.approx(best)
 
 
 def test_a_reference_scores_100(source: Path, data_dir: Path, tmp_path: Path) -> None:
