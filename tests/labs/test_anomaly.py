@@ -1,0 +1,290 @@
+"""Promises of the anomaly lab: its techniques, its training and its submission."""
+
+import csv
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributions import Normal as Gaussian
+from torch.distributions import kl_divergence as reference_divergence
+from torch.nn import functional as F
+
+from labs import events
+from labs.anomaly import LAB, Detector, area, predict
+from labs.data import faces_hw8, shards
+from labs.errors import BadInput
+from labs.figures.anomaly import edits
+from labs.nn.autoencoder import Autoencoder, kl_divergence
+from labs.nn.stand_in import as_input, damaged
+from labs.run import STOP, Interrupted, Run
+from tests.labs.workers import last_metrics, train_on
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(folder, data_dir, seed=3))
+    return folder
+
+
+# --- techniques ------------------------------------------------------------------------------------------------------
+
+
+def test_the_divergence_is_that_of_two_gaussians() -> None:
+    """torch's own, summed over the code."""
+    mean, log_variance = torch.randn(5, 7), torch.randn(5, 7)
+    own = Gaussian(mean, (0.5 * log_variance).exp())
+    expected = reference_divergence(own, Gaussian(torch.zeros(5, 7), torch.ones(5, 7))).sum(1)
+    torch.testing.assert_close(kl_divergence(mean, log_variance), expected)
+
+
+def test_codes_of_several_encoders_are_added() -> None:
+    """The code is the sum of the encoders' own, and one decoder draws it."""
+    net, pictures = Autoencoder(("fcn", "conv", "resnet"), "conv", 4, 9, False), torch.rand(2, 3, 64, 64)
+    code = sum(part(pictures) for part in net.encoders)
+    output = net(pictures)
+    torch.testing.assert_close(output.mean, code)
+    torch.testing.assert_close(output.pictures, net.decoder(code))
+
+
+def test_a_variational_code_is_drawn_in_training_only() -> None:
+    """In evaluation the mean is decoded; in training twice the same picture gives two codes."""
+    net, pictures = Autoencoder(("conv",), "conv", 4, 9, True), torch.rand(2, 3, 64, 64)
+    assert not torch.equal(net(pictures).pictures, net(pictures).pictures)
+    net.eval()
+    output = net(pictures)
+    torch.testing.assert_close(output.pictures, net.decoder(output.mean))
+
+
+def test_the_noise_branch_decodes_codes_that_no_picture_has() -> None:
+    """Imagined pictures differ from the reconstructions, and draw anew; only the decoder learns from them."""
+    net, pictures = Autoencoder(("conv",), "conv", 4, 9, False), torch.rand(4, 3, 64, 64)
+    first, second = net(pictures, imagine=True), net(pictures, imagine=True)
+    torch.testing.assert_close(first.pictures, second.pictures)
+    assert not torch.allclose(first.imagined, second.imagined)
+    first.imagined.sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in net.encoders.parameters())
+    assert all(bool(p.grad.any()) for p in net.decoder.parameters())
+
+
+def test_the_error_is_the_samples() -> None:
+    """The square root of the summed squared differences."""
+    model = Detector(LAB.resolve("simple", "tiny")).eval()
+    pictures = torch.rand(3, 3, 64, 64) * 2 - 1
+    rebuilt = model.autoencoder(pictures).pictures
+    expected = torch.stack([torch.linalg.vector_norm(a - b) for a, b in zip(pictures, rebuilt, strict=True)])
+    torch.testing.assert_close(model.score(pictures), expected)
+
+
+def test_features_count_as_much_as_values() -> None:
+    """Both errors over what is typical of normal faces, added."""
+    model = Detector(LAB.resolve("boss", "tiny")).eval()
+    model.typical.copy_(torch.tensor([50.0, 0.2]))
+    pictures = torch.rand(3, 3, 64, 64) * 2 - 1
+    rebuilt = model.autoencoder(pictures).pictures
+    of_features = (model.discriminator.features(pictures) - model.discriminator.features(rebuilt)).flatten(1)
+    expected = ((pictures - rebuilt) ** 2).sum((1, 2, 3)) / 50 + (of_features**2).sum(1) / 0.2
+    torch.testing.assert_close(model.score(pictures), expected)
+
+
+def test_the_latent_score_is_the_divergence_alone() -> None:
+    """A picture whose code is the prior itself scores 0, any other more."""
+    model = Detector(LAB.resolve("medium", "tiny", {"variational": True, "score": "latent"})).eval()
+    pictures = torch.rand(3, 3, 64, 64)
+    assert (model.score(pictures) > 0).all()
+    for layer in model.autoencoder.encoders[0]:
+        if isinstance(layer, nn.Linear):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    assert (model.score(pictures) == 0).all()
+
+
+def test_damage_depends_on_the_number_alone() -> None:
+    """Each picture comes out changed, the same in whatever company, by a piece, a mirror or other colours."""
+    pictures, numbers = torch.rand(6, 3, 64, 64), torch.arange(6)
+    spoilt = damaged(pictures, numbers)
+    torch.testing.assert_close(damaged(pictures[3:4], numbers[3:4]), spoilt[3:4])
+    changed = (spoilt != pictures).any(1).flatten(1).float().mean(1)
+    assert (changed > 0).all()
+    assert (changed[::3] <= 1 / 16).all()
+    assert torch.equal(spoilt[1], pictures[1].flip(2))
+    assert torch.equal(spoilt[2], pictures[2, [2, 0, 1]])
+
+
+def test_the_area_is_the_share_of_pairs_in_order() -> None:
+    """Over all pairs of an anomaly and a normal one, ties counting half."""
+    anomalous, normal = np.array([3.0, 1.0, 2.0]), np.array([0.0, 2.0])
+    pairs = [(a > b) + 0.5 * (a == b) for a in anomalous for b in normal]
+    assert area(anomalous, normal) == pytest.approx(np.mean(pairs))
+    assert np.isnan(area(np.array([np.nan]), normal))
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def test_training_delivers_what_the_judge_takes(finished: Path, data_dir: Path) -> None:
+    """The submission has a finite score for each test picture, and the report's figures lie beside it."""
+    file = finished / "deliver/prediction.csv"
+    with file.open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    assert LAB.check_submission(file) == []
+    assert [row[0] for row in rows[1:]] == [str(number) for number in range(40)]
+    for name in ("latent", "reconstructions", "extremes"):
+        assert (finished / f"deliver/{name}.png").stat().st_size > 5000
+    scores = LAB.score(finished / "deliver", data_dir)
+    values, kinds = np.array([float(row[1]) for row in rows[1:]]), np.array(faces_hw8.answers(data_dir))
+    for kind, chosen in (("", kinds != "normal"), ("-near", kinds == "near"), ("-far", kinds == "far")):
+        expected = area(values[chosen], values[kinds == "normal"])
+        assert scores[f"test/auc{kind}"] == pytest.approx(expected)
+    assert scores["test/trivial"] == 0.5
+    assert 0 <= scores["test/auc-subtle"] <= 1
+
+
+def test_without_answers_nothing_is_scored(finished: Path, tmp_path: Path) -> None:
+    """The course keeps its answers to itself."""
+    assert LAB.score(finished / "deliver", tmp_path) == {}
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """Both networks and both optimizers continue: an undisturbed run's weights, scores and losses, to the bit."""
+    (tmp_path / STOP).touch()
+    with pytest.raises(Interrupted):
+        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
+    (tmp_path / STOP).unlink()
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
+    for name in ("weights.safetensors", "deliver/prediction.csv"):
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+    losses = [
+        [event["metrics"].get("train/critic_loss") for event in events.read(folder)] for folder in (tmp_path, finished)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
+    """Pictures as they are stored get the submission's scores."""
+    model, examples = LAB.load(finished), LAB.example(data_dir)
+    output = predict(model, examples)
+    assert (examples.shape, examples.dtype, output.shape, output.dtype) == ((2, 64, 64, 3), np.uint8, (2,), np.float32)
+    with (finished / "deliver/prediction.csv").open(newline="") as handle:
+        delivered = [float(row[1]) for row in list(csv.reader(handle))[1:3]]
+    assert output == pytest.approx(delivered, rel=1e-4)
+
+
+def test_an_edit_changes_one_element_of_the_code(finished: Path, data_dir: Path) -> None:
+    """The figure's row of the first element doubled is what the decoder draws of that code."""
+    model, images = LAB.load(finished), torch.from_numpy(LAB.example(data_dir))
+    rows = edits(model, images)
+    with torch.no_grad():
+        code = model.autoencoder.encode(as_input(images))[0]
+        code[:, 0] *= 2
+        drawn = (model.autoencoder.decoder(code).permute(0, 2, 3, 1) + 1) / 2
+    assert rows["first doubled"] == pytest.approx(drawn.numpy(), abs=1e-5)
+    assert [len(row) for row in rows.values()] == [2] * 5
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_course_size_takes_two_steps(preset: str) -> None:
+    """Every preset builds at the course's size and moves twice on two pictures."""
+    model = LAB.network(LAB.resolve(preset, "course"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    pictures, before = torch.rand(2, 3, 64, 64), next(model.parameters()).clone()
+    for _ in range(2):
+        loss = F.mse_loss(model.autoencoder(pictures).pictures, pictures) + model.errors(pictures).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert not torch.equal(before, next(model.parameters()))
+
+
+def test_simple_at_course_size_is_the_sample() -> None:
+    """12288-128-64-12-3 and its mirror, weights and biases."""
+    sizes = [12288, 128, 64, 12, 3, 12, 64, 128, 12288]
+    expected = sum(a * b + b for a, b in pairwise(sizes))
+    assert LAB.scale("simple", "course")["parameters"] == expected
+
+
+def test_two_workers_learn_what_one_does(data_dir: Path, tmp_path: Path) -> None:
+    """Without anything random in a step: ranks bit-equal, one worker's parameters to 1e-5, and the same validation."""
+    config = LAB.resolve("strong", "tiny", {"epochs": 1})
+    one, two = (train_on(n, "anomaly", config, data_dir, tmp_path / str(n)) for n in (1, 2))
+    for name, parameter in one[0].items():
+        assert torch.equal(two[0][name], two[1][name])
+        torch.testing.assert_close(two[0][name], parameter, atol=1e-5, rtol=0)
+    assert last_metrics(tmp_path / "2") == pytest.approx(last_metrics(tmp_path / "1"), abs=1e-4)
+
+
+class Both(Run):
+    """A run that shows all networks which it wrapped."""
+
+    def wrap(self, model: Any) -> Any:
+        self.wrapped = [*getattr(self, "wrapped", []), super().wrap(model)]
+        return self.wrapped[-1]
+
+
+def _train_both(rank: int, data_dir: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    run = Both(folder / "run", data_dir, seed=3, device=torch.device("cpu"))
+    LAB.train(LAB.resolve("boss", "tiny"), run)
+    torch.save([[p.detach() for p in net.parameters()] for net in run.wrapped], folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_workers_train_both_networks_alike(data_dir: Path, tmp_path: Path) -> None:
+    """With the noise branch: autoencoder and discriminator are bit-equal across the ranks after six steps."""
+    torch.multiprocessing.spawn(_train_both, (data_dir, tmp_path), nprocs=2)
+    zero, one = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert len(zero) == 2
+    for own, other in zip(zero, one, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(own, other, strict=True))
+
+
+def test_a_variational_run_with_input_noise_finishes(data_dir: Path, tmp_path: Path) -> None:
+    """The VAE and its latent score go all the way to a score of the test set."""
+    changes = {"variational": True, "score": "latent", "noise": 0.1, "epochs": 1}
+    LAB.fit(LAB.resolve("medium", "tiny", changes), Run(tmp_path, data_dir))
+    assert 0 <= LAB.score(tmp_path / "deliver", data_dir)["test/auc"] <= 1
+
+
+def test_other_counts_are_accepted(source: Path, tmp_path: Path) -> None:
+    """A smaller folder of the format trains all the same."""
+    (tmp_path / "mine/data").mkdir(parents=True)
+    for name, count in ((faces_hw8.TRAIN, 21), (faces_hw8.TEST, 3)):
+        np.save(tmp_path / "mine" / name, np.load(source / name)[:count])
+    assert faces_hw8.check(tmp_path / "mine") == []
+    (tmp_path / "packed").mkdir()
+    assert faces_hw8.prepare(tmp_path / "mine", tmp_path / "packed", "folder")["splits"] == {"train": 21, "test": 3}
+    LAB.fit(LAB.resolve("simple", "tiny"), Run(tmp_path / "run", tmp_path / "packed"))
+    assert len(shards.ArrowDataset(tmp_path / "packed", "test", ("image",))) == 3
+    assert (tmp_path / "run/result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,anomaly\n0,3\n", "line 1: the header must be 'ID,score'"),
+        ("ID,score\n1,3\n", "line 2: expected '0,<score>', found '1,3'"),
+        ("ID,score\n0,nan\n", "line 2: 'nan' is not a finite number"),
+        ("ID,score\n0,high\n", "line 2: 'high' is not a finite number"),
+        ("ID,score\n", "has no predictions"),
+    ],
+)
+def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> None:
+    """Each fault of a submission file is a sentence with its line."""
+    file = tmp_path / "prediction.csv"
+    file.write_text(text)
+    assert len(LAB.check_submission(file)) == 1
+    assert message in LAB.check_submission(file)[0]
+
+
+def test_a_wrong_field_is_named() -> None:
+    """The message has the field and what it needs."""
+    with pytest.raises(BadInput, match="encoders"):
+        LAB.resolve("simple", "tiny", {"encoders": ["vgg"]})
+    with pytest.raises(BadInput, match="field 'score': latent needs variational"):
+        LAB.resolve("simple", "tiny", {"score": "latent"})
