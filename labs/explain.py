@@ -1,11 +1,12 @@
 """Homework 9, explainable AI: which pixels of a picture made a classifier of food say what it said.
 
 Task
-    Explain a finished classifier, a run of the cnn lab, picture by picture. The course asks 30 questions about the
-    explanations; numbers 1 to 20 are about pictures and can be read off this lab's figures. Numbers 21 to 30, about
-    attention and embeddings of a question-answering model, wait for the bert lab.
+    Explain a finished classifier, a run of the cnn lab, picture by picture; and look into a question-answering model, a
+    run of the bert lab. The course asks 30 questions about the explanations, which this lab's figures answer: 1 to 20
+    are about pictures, 21 to 30 about attention, embeddings layer by layer, and likeness of embeddings.
 Data
-    `labs.data.food_hw9`: the pictures to explain, ten in the course, and others whose object is known to validate on.
+    `labs.data.food_hw9`: the pictures to explain, ten in the course, and others whose object is known to validate on;
+    `labs.data.texts_hw9`: questions and sentences for the model that reads.
 Metric
     Pointing game, higher is better: the share of pictures whose most important pixel lies on the object that the
     picture is of. No thresholds: the course looks at explanations, it does not score them. Beside it are logged
@@ -42,21 +43,23 @@ from pydantic import Field, ValidationError
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from labs import cnn
+from labs import bert, cnn
 from labs.data import food_hw9, shards
 from labs.errors import BadInput, sentences
 from labs.figures.explain import title, write_sheets, write_table
+from labs.figures.readings import write_readings
 from labs.lab import Config, Lab, Metric
 from labs.metrics import attribution as measures
 from labs.nn import attribution as methods
+from labs.nn import readings
 from labs.run import Run
 from labs.weights import load_shape, load_weights
 
 METRIC = Metric("pointing", "max")
 METHODS = ("saliency", "smoothgrad", "integrated-gradients", "lime", "gradcam")
-CLASSIFIER = "classifier"
-"""Role of the run that is needed."""
-MAPS = "maps.npy"
+CLASSIFIER, READER = "classifier", "reader"
+"""Roles of the runs that are needed."""
+MAPS, READINGS = "maps.npy", "readings.safetensors"
 SHOWN, TABLE = 10, 33
 """Pictures in the figures, as many as the course has, and at most so many behind the table of methods."""
 
@@ -138,6 +141,9 @@ class Explainer(nn.Module):
 def train(config: ExplainConfig, run: Run) -> None:
     pictures = validation(run.data_dir)
     explainer, blank = (net.to(run.device) for net in take_classifier(config, run))
+    texts = shards.manifest(run.data_dir)["facts"]["texts"]
+    if texts and run.rank == 0:
+        readings.write(run.folder / READINGS, readings.read_texts(bert.load(run.upstream(READER)), texts))
     parts = torch.arange(len(pictures)).split(config.batch_size)
     progress: dict[str, Any] = {"found": []}
     for epoch in run.epochs(len(parts), state={"progress": progress}):
@@ -193,7 +199,8 @@ def predict(model: Explainer, inputs: np.ndarray) -> np.ndarray:
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """Write `statistics.json`, what there is to say about each picture, and `maps.npy`, (N, H, W) float32. Whatever the
     method, for the course's questions: `methods.png`, ten pictures as all methods see them; `filters.png`, what two
-    filters look at in them; `methods.csv`, all methods' scores on some of the pictures with masks, if there are any."""
+    filters look at in them; `methods.csv`, all methods' scores on some of the pictures with masks, if there are any. Of
+    the texts: `attention.png`, `embeddings.png`, `similarity.png`, and `layers.csv`, what these show in numbers."""
     explainer = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     out.mkdir(parents=True, exist_ok=True)
     named = write_statistics(explainer, data_dir, out)
@@ -202,6 +209,8 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     write_table(out / "methods.csv", table)
     titles = [title(row, load_shape(folder)["classes"]) for row in named[:SHOWN]]
     write_sheets(out, explainer.classifier, shown, maps, titles, explainer.config.ascent_steps)
+    if texts := shards.manifest(data_dir)["facts"]["texts"]:
+        write_readings(out, readings.read(folder / READINGS), texts)
 
 
 def write_statistics(explainer: Explainer, data_dir: Path, out: Path) -> list[measures.Scores]:
@@ -295,6 +304,6 @@ LAB = Lab(
     space=space,
     network=lambda config: cnn.LAB.network(cnn.LAB.resolve("simple", "course")),  # the sample's; any can be explained
     data=food_hw9,
-    needs={CLASSIFIER: "cnn"},
+    needs={CLASSIFIER: "cnn", READER: "bert"},
     seconds={"tiny": 2, "small": 20, "course": 600},
 )

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
 
-SERVED = ("torch", "torchvision", "numpy", "pydantic", "pyarrow", "safetensors", "filelock", "scikit-learn", "ray")
+SERVED = ("torch", "torchvision", "numpy", "pydantic", "pyarrow", "safetensors", "filelock", "scikit-learn", "ray",
+          "transformers", "tokenizers")  # fmt: skip
 """Distributions that a served model may import."""
 
 

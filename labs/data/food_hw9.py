@@ -5,7 +5,8 @@ Its `checkpoint.pth`, which may lie beside them, is not read: the classifier is 
 
 Explanations can be scored where it is known which pixels show the food. Drawn data have such pictures beside the
 course's: `validation/<class>_<index>.jpg`, and for each of them `validation-masks/<class>_<index>.png`, white on the
-food and black elsewhere. The masks of the pictures to explain are in `answers/`.
+food and black elsewhere. The masks of the pictures to explain are in `answers/`. `texts.json` has the texts of the
+second half, see `labs.data.texts_hw9`; pictures can be explained without it.
 """
 
 import random
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from labs.data import drawing, food, shards
+from labs.data import drawing, food, shards, texts_hw9
 
 CLASSES = food.CLASSES
 EXPLAINED, VALIDATION, MASKS, ANSWERS = "food", "validation", "validation-masks", "answers/masks"
@@ -28,7 +29,7 @@ RECORD = 256
 
 
 def make(folder: Path, seed: int, size: str) -> None:
-    """Write drawn pictures in the course's format, with masks.
+    """Write drawn pictures in the course's format, with masks, and texts.
 
     Each picture has a random stream of its own, named after seed, lab, part and number: none is a picture of homework 3
     or 13, whatever the seeds and counts, so a classifier that has learnt from theirs has seen none of these.
@@ -44,6 +45,7 @@ def make(folder: Path, seed: int, size: str) -> None:
             image, mask = drawing.scene(rng, label, photos)
             image.save(folder / part / f"{label}_{number}.jpg", quality=rng.randint(60, 95))
             mask.save(folder / masks / f"{label}_{number}.png")
+    texts_hw9.make(folder, seed)
 
 
 def check(folder: Path) -> list[str]:
@@ -57,7 +59,7 @@ def check(folder: Path) -> list[str]:
         there, missing = (VALIDATION, MASKS) if (folder / VALIDATION).is_dir() else (MASKS, VALIDATION)
         return [f"{folder / missing}/ is missing: {there}/ is of use only together with it"]
     parts = [part for part in (EXPLAINED, VALIDATION) if (folder / part).is_dir()]
-    faults = [fault for part in parts for fault in _check_names(folder / part)]
+    faults = [fault for part in parts for fault in _check_names(folder / part)] + texts_hw9.check(folder)
     return faults or [
         f"{path.relative_to(folder)}: {fault}"
         for part in parts
@@ -70,13 +72,15 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     """Pack the pictures, each decoded once: `image`, uint8 (3, side, side), as split `test`; those with masks, where
     there are any, as split `validation` with `mask`, uint8 (side, side), 1 on the food and 0 elsewhere.
 
-    The facts hold `side` in pixels and `names` of the pictures to explain, in the order of their rows.
+    The facts hold `side` in pixels, `names` of the pictures to explain, in the order of their rows, and `texts`, the
+    content of their file, None without it.
     """
     side = food.stored_size(origin)
     splits = {"test": _batches(folder / EXPLAINED, side)}
     if (folder / VALIDATION).is_dir():
         splits["validation"] = _batches(folder / VALIDATION, side, folder / MASKS)
-    facts = {"side": side, "names": [path.name for path in _files(folder / EXPLAINED)]}
+    texts = texts_hw9.read(folder).model_dump() if (folder / texts_hw9.FILE).exists() else None
+    facts = {"side": side, "names": [path.name for path in _files(folder / EXPLAINED)], "texts": texts}
     return shards.pack(out, splits, origin=origin, facts=facts)
 
 

@@ -66,9 +66,7 @@ def data(
     check: Annotated[Path | None, typer.Option("--check", help="Check a folder in the course's format.")] = None,
     data_seed: Annotated[int, typer.Option(help="Seed of the data that --make writes.")] = 0,
     like_course: Annotated[bool, typer.Option("--like-course", help="Make as many samples as the course has.")] = False,
-    source: Annotated[
-        str | None, typer.Option(help="Real data for --make: catalogues (transformer).")
-    ] = None,
+    source: Annotated[str | None, typer.Option(help="Real data for --make: catalogues (transformer).")] = None,
 ) -> None:
     """Make embedded data in the course's own format, or check a folder of that format."""
     import labs

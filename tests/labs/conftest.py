@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import labs
+from labs.run import Run
 from tests.labs.folders import made, packed
 
 
@@ -19,6 +21,22 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def data_dir(request: pytest.FixtureRequest, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same, packed, with the test set's answers."""
     return packed(request.module.LAB.data, source, tmp_path_factory.mktemp("packed"))
+
+
+@pytest.fixture(scope="session")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The runs that explain needs: a classifier and a reader, whose pre-trained model comes from a third run."""
+
+    def finished(lab: str, preset: str, **needed: Path) -> Path:
+        record, folder = labs.get(lab), tmp_path_factory.mktemp(lab)
+        (folder / "packed").mkdir()
+        data = packed(record.data, made(record.data, folder / "made"), folder / "packed")
+        run = Run(folder / "run", data, seed=1, upstream=needed)
+        record.fit(record.resolve(preset, "tiny"), run)
+        return folder / "run"
+
+    reader = finished("bert", "boss", pretrained=finished("bert-pretrain", "spans"))
+    return {"classifier": finished("cnn", "strong"), "reader": reader}
 
 
 @pytest.fixture(autouse=True)

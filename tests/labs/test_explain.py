@@ -25,27 +25,22 @@ from labs.metrics import attribution as measures
 from labs.nn import attribution as methods
 from labs.nn import filters
 from labs.run import STOP, Interrupted, Run
-from tests.labs.folders import contents, made, packed
+from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics
 
-
-@pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pictures = packed(food, made(food, tmp_path_factory.mktemp("food")), tmp_path_factory.mktemp("food_packed"))
-    folder = tmp_path_factory.mktemp("classifier")
-    cnn.LAB.fit(cnn.LAB.resolve("strong", "tiny"), Run(folder, pictures, seed=1), judged=False)
-    return folder
+Upstream = dict[str, Path]
+"""Roles and the runs that a run needs."""
 
 
-def fit(folder: Path, data_dir: Path, classifier: Path, preset: str = "smoothgrad", **overrides: object) -> None:
-    run = Run(folder, data_dir, seed=3, upstream={CLASSIFIER: classifier})
+def fit(folder: Path, data_dir: Path, upstream: Upstream, preset: str = "smoothgrad", **overrides: object) -> None:
+    run = Run(folder, data_dir, seed=3, upstream=upstream)
     LAB.fit(LAB.resolve(preset, "tiny", overrides), run)
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(data_dir: Path, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    fit(folder, data_dir, classifier)
+    fit(folder, data_dir, upstream)
     return folder
 
 
@@ -203,23 +198,23 @@ def test_what_is_delivered(finished: Path, data_dir: Path) -> None:
 
 
 def test_delivery_needs_only_the_runs_own_folder(
-    finished: Path, data_dir: Path, classifier: Path, tmp_path: Path
+    finished: Path, data_dir: Path, upstream: Upstream, tmp_path: Path
 ) -> None:
     """The weights that are kept are the classifier's, bit for bit; what is delivered from them is the same again."""
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("deliver"))
     LAB.deliver(tmp_path / "run", data_dir, tmp_path / "out")
     first = json.loads((finished / "deliver/statistics.json").read_text())
     assert json.loads((tmp_path / "out/statistics.json").read_text()) == first
-    kept, original = LAB.load(finished).classifier.state_dict(), cnn.load(classifier).state_dict()
+    kept, original = LAB.load(finished).classifier.state_dict(), cnn.load(upstream[CLASSIFIER]).state_dict()
     assert all(torch.equal(kept[name], tensor) for name, tensor in original.items())
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(
-    finished: Path, data_dir: Path, classifier: Path, tmp_path: Path
+    finished: Path, data_dir: Path, upstream: Upstream, tmp_path: Path
 ) -> None:
     """Stopped after the first batch and started again, a run scores all pictures, each once."""
     (tmp_path / STOP).touch()
-    config, upstream = LAB.resolve("smoothgrad", "tiny"), {CLASSIFIER: classifier}
+    config = LAB.resolve("smoothgrad", "tiny")
     with pytest.raises(Interrupted):
         LAB.fit(config, Run(tmp_path, data_dir, seed=3, upstream=upstream), judged=False)
     (tmp_path / STOP).unlink()
@@ -230,28 +225,28 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
         assert after[f"val/{name}"] == before[f"val/{name}"]
 
 
-def test_two_workers_score_as_one(finished: Path, data_dir: Path, classifier: Path, tmp_path: Path) -> None:
+def test_two_workers_score_as_one(finished: Path, data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """Pictures are dealt to two workers, five of the last batch to one three and one two: every score is equal."""
-    torch.multiprocessing.spawn(_work, (data_dir, tmp_path, classifier), nprocs=2)
+    torch.multiprocessing.spawn(_work, (data_dir, tmp_path, upstream), nprocs=2)
     result = json.loads((finished / "result.json").read_text())["metrics"]
     assert last_metrics(tmp_path) == {f"val/{name}": result[f"val/{name}"] for name in measures.SCORES}
 
 
-def _work(rank: int, data_dir: Path, folder: Path, classifier: Path) -> None:
+def _work(rank: int, data_dir: Path, folder: Path, upstream: Upstream) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/store", timedelta(seconds=60), rank=rank, world_size=2)
-    run = Run(folder, data_dir, seed=3, upstream={CLASSIFIER: classifier}, device=torch.device("cpu"))
+    run = Run(folder, data_dir, seed=3, upstream=upstream, device=torch.device("cpu"))
     LAB.train(LAB.resolve("smoothgrad", "tiny"), run)
     dist.destroy_process_group()
 
 
-def test_pictures_without_masks_are_scored_by_what_needs_none(course: Path, classifier: Path, tmp_path: Path) -> None:
+def test_pictures_without_masks_are_scored_by_what_needs_none(course: Path, upstream: Upstream, tmp_path: Path) -> None:
     """The course's ten pictures: deletion, insertion and the sanity check of themselves, nothing that needs a mask, no
     test score; the delivery is complete."""
     data_dir, folder = tmp_path / "packed", tmp_path / "run"
     data_dir.mkdir()
     food_hw9.prepare(course, data_dir, "folder")
-    fit(folder, data_dir, classifier, "gradcam")
+    fit(folder, data_dir, upstream, "gradcam")
     metrics = json.loads((folder / "result.json").read_text())["metrics"]
     assert {name for name in metrics if "/" in name and "time" not in name} == {
         "val/deletion", "val/insertion", "val/sanity"
@@ -262,10 +257,10 @@ def test_pictures_without_masks_are_scored_by_what_needs_none(course: Path, clas
 
 
 @pytest.mark.parametrize("preset", LAB.presets)
-def test_a_layer_that_is_not_there_is_named(preset: str, data_dir: Path, classifier: Path, tmp_path: Path) -> None:
+def test_a_layer_that_is_not_there_is_named(preset: str, data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """More resolutions than the classifier has: whatever the method, before anything is explained."""
     with pytest.raises(BadInput, match="layer is 9, but the classifier has maps of 5 resolutions: expected 0 to 4"):
-        fit(tmp_path, data_dir, classifier, preset, layer=9)
+        fit(tmp_path, data_dir, upstream, preset, layer=9)
     assert not (tmp_path / "events.jsonl").exists()
 
 
@@ -273,8 +268,8 @@ def test_a_layer_that_is_not_there_is_named(preset: str, data_dir: Path, classif
 
 
 @pytest.fixture(scope="module")
-def model(classifier: Path) -> cnn.Classifier:
-    return cnn.load(classifier).requires_grad_(False)
+def model(upstream: Upstream) -> cnn.Classifier:
+    return cnn.load(upstream[CLASSIFIER]).requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -387,9 +382,9 @@ def test_lime_finds_the_superpixel_that_counts() -> None:
     assert 42 < x < 54
 
 
-def test_no_hook_is_left(classifier: Path, image: torch.Tensor) -> None:
+def test_no_hook_is_left(upstream: Upstream, image: torch.Tensor) -> None:
     """After all methods and the view of filters the classifier is as it was before."""
-    model = cnn.load(classifier)
+    model = cnn.load(upstream[CLASSIFIER])
     for preset in LAB.presets:
         Explainer(LAB.resolve(preset, "tiny"), model)(image)
     for layer in filters.chosen(model).values():
