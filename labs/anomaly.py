@@ -262,7 +262,7 @@ def space() -> dict[str, dict[str, object]]:
         "width": {"type": "choice", "values": [8, 12, 16, 24]},
         "latent": {"type": "choice", "values": [3, 16, 32, 64, 128, 256, 512]},
         "noise": {"type": "uniform", "low": 0.0, "high": 0.3},
-        "adversarial": {"type": "choice", "values": [0.0, 0.001, 0.003, 0.01]},
+        "adversarial": {"type": "loguniform", "low": 1e-3, "high": 1e-2},
         "lr": {"type": "loguniform", "low": 3e-4, "high": 1e-2},
         "batch_size": {"type": "choice", "values": [50, 100, 200]},
         "epochs": {"type": "randint", "low": 5, "high": 50},
