@@ -50,6 +50,19 @@ def greedy(actor: nn.Module) -> Policy:
     return act
 
 
+def sampled(actor: nn.Module, seed: int) -> Policy:
+    """The policy as it was trained: actions drawn with the actor's probabilities."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def act(observations: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            chances = actor(torch.from_numpy(observations)).softmax(1)
+        actions: np.ndarray = torch.multinomial(chances, 1, generator=generator).squeeze(1).numpy()
+        return actions
+
+    return act
+
+
 def at_random(seed: int) -> Policy:
     """The trivial policy: uniform over the actions."""
     generator = np.random.default_rng(seed)

@@ -14,7 +14,7 @@ import torch
 import labs
 from labs import events
 from labs.errors import BadInput
-from labs.reinforcement import recent_return
+from labs.reinforcement import better_way, policy, recent_return
 from labs.rl import game
 from labs.run import STOP, Interrupted, Run
 
@@ -29,8 +29,8 @@ def one_thread(ray_session: None) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def fit(folder: Path, seed: int = 0, **overrides: Any) -> dict[str, Any]:
-    LAB.fit(LAB.resolve("boss", "tiny", overrides), Run(folder, folder, seed=seed))
+def fit(folder: Path, seed: int = 0, preset: str = "boss", **overrides: Any) -> dict[str, Any]:
+    LAB.fit(LAB.resolve(preset, "tiny", overrides), Run(folder, folder, seed=seed))
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return result
 
@@ -50,7 +50,15 @@ def finished(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_a_run_finishes_with_a_submission_that_the_judge_takes(finished: Path) -> None:
     metrics = json.loads((finished / "result.json").read_text())["metrics"]
-    assert {"test/return", "test/return_20", "test/trivial", "val/return", "train/env_steps"} <= set(metrics)
+    assert {
+        "test/return",
+        "test/return_20",
+        "test/greedy_20",
+        "test/sampled_20",
+        "test/trivial",
+        "val/return",
+        "train/env_steps",
+    } <= set(metrics)
     assert LAB.check_submission(finished / "deliver" / "Action_List.json") == []
     assert (finished / "deliver" / "Action_List.npy").stat().st_size < 2_000_000
     assert (finished / "deliver" / "landing.gif").read_bytes().startswith(b"GIF8")
@@ -65,7 +73,8 @@ def test_the_npy_says_the_same_as_the_json(finished: Path) -> None:
 
 def test_the_delivered_games_are_those_of_the_loaded_actor(finished: Path) -> None:
     played = json.loads((finished / "deliver" / "Action_List.json").read_text())
-    assert game.play_test(game.greedy(LAB.load(finished))) == played
+    actor = LAB.load(finished)
+    assert game.play_test(policy(actor, better_way(actor))) == played
     totals, fault = game.replay(played)
     assert (len(totals), fault) == (5, "")
     assert LAB.score(finished / "deliver", finished)["test/return"] == np.mean(totals)
@@ -86,6 +95,41 @@ def test_rllib_writes_no_folder_of_results_into_the_home(tmp_path: Path, monkeyp
     assert (tmp_path / "run" / "rllib").is_dir()
 
 
+@pytest.mark.parametrize("preset", ["simple", "medium", "strong"])
+def test_each_rung_below_delivers_what_the_judge_takes_and_repeats_its_curve(tmp_path: Path, preset: str) -> None:
+    said = [fit(tmp_path / name, preset=preset, iterations=2, num_env_runners=0) for name in ("one", "other")]
+    assert LAB.check_submission(tmp_path / "one/deliver/Action_List.json") == []
+    assert said[0]["metrics"]["test/return"] == said[1]["metrics"]["test/return"]
+    assert curve(tmp_path / "one") == curve(tmp_path / "other")
+
+
+def test_sampled_actions_come_with_the_actors_probabilities_and_repeat_with_a_seed() -> None:
+    logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
+    observations = np.zeros((20_000, 8), np.float32)
+    actor = torch.nn.Linear(8, 4)
+    torch.nn.init.zeros_(actor.weight)
+    actor.bias.data = logits
+    drawn = game.sampled(actor, seed=0)(observations)
+    assert np.bincount(drawn, minlength=4) / len(drawn) == pytest.approx(logits.softmax(0).numpy(), abs=0.01)
+    assert np.array_equal(game.sampled(actor, seed=0)(observations), drawn)
+    assert not np.array_equal(game.sampled(actor, seed=1)(observations), drawn)
+
+
+@pytest.mark.parametrize(("confident", "way"), [(False, "sampled"), (True, "greedy")])
+def test_the_way_to_play_is_chosen_by_what_it_brings(
+    monkeypatch: pytest.MonkeyPatch, confident: bool, way: str
+) -> None:
+    """In place of episodes, a return that rewards either always the same action or several."""
+
+    def returns(policy: game.Policy, seeds: range) -> list[float]:
+        actions = policy(np.zeros((1000, 8), np.float32))
+        same = len(set(actions.tolist())) == 1
+        return [10.0 if same == confident else 0.0] * len(seeds)
+
+    monkeypatch.setattr(game, "returns", returns)
+    assert better_way(torch.nn.Linear(8, 4)) == way
+
+
 def test_another_seed_gives_another_curve(tmp_path: Path) -> None:
     config = LAB.resolve("boss", "tiny", {"iterations": 1, "num_env_runners": 0})
     for seed in 0, 1:
@@ -93,30 +137,32 @@ def test_another_seed_gives_another_curve(tmp_path: Path) -> None:
     assert curve(tmp_path / "0") != curve(tmp_path / "1")
 
 
-def test_a_stopped_run_continues_its_count_of_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("preset", ["simple", "strong", "boss"])
+def test_a_stopped_run_continues_its_count_of_steps(tmp_path: Path, preset: str) -> None:
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
-        fit(tmp_path, num_env_runners=0)
+        fit(tmp_path, preset=preset, num_env_runners=0)
     (stopped,) = curve(tmp_path)
     (tmp_path / STOP).unlink()
-    fit(tmp_path, num_env_runners=0)
+    fit(tmp_path, preset=preset, num_env_runners=0)
     steps = [epoch["train/env_steps"] for epoch in curve(tmp_path)]
     assert steps[0] == stopped["train/env_steps"]
     assert len(steps) == 3
     assert all(1000 < after - before < 1100 for before, after in pairwise([0, *steps]))
 
 
-def test_a_checkpoint_brings_back_the_network_and_adam_and_tells_the_env_runners(tmp_path: Path) -> None:
-    from labs.rl import ppo
+@pytest.mark.parametrize("preset", ["medium", "boss"])
+def test_a_checkpoint_brings_back_the_network_and_adam_and_tells_the_env_runners(tmp_path: Path, preset: str) -> None:
+    from labs.rl import rllib
 
-    trained = ppo.settings(LAB.resolve("boss", "tiny", {"num_env_runners": 0}), seed=0, gpu=False)
-    with ppo.running(trained, tmp_path) as algorithm:
+    trained = rllib.settings(LAB.resolve(preset, "tiny", {"num_env_runners": 0}), seed=0, gpu=False)
+    with rllib.running(trained, tmp_path) as algorithm:
         algorithm.train()
-        torch.save(ppo.Learnt(algorithm).state_dict(), tmp_path / "state.pt")
+        torch.save(rllib.Learnt(algorithm).state_dict(), tmp_path / "state.pt")
     saved = torch.load(tmp_path / "state.pt", weights_only=True)
-    fresh = ppo.settings(LAB.resolve("boss", "tiny"), seed=1, gpu=False)
-    with ppo.running(fresh, tmp_path) as algorithm:
-        learnt = ppo.Learnt(algorithm)
+    fresh = rllib.settings(LAB.resolve(preset, "tiny"), seed=1, gpu=False)
+    with rllib.running(fresh, tmp_path) as algorithm:
+        learnt = rllib.Learnt(algorithm)
         learnt.load_state_dict(saved)
         now = learnt.state_dict()
         torch.testing.assert_close(now["optimizer"]["state"], saved["optimizer"]["state"], rtol=0, atol=0)
@@ -186,8 +232,13 @@ def test_space_names_fields_of_the_config() -> None:
     assert set(LAB.space()) <= set(LAB.config.model_fields)
 
 
-def test_course_size_learns_on_two_steps_of_two_environments(tmp_path: Path) -> None:
-    course = LAB.resolve("boss", "course")
+def test_simple_at_course_size_is_the_samples_network() -> None:
+    assert LAB.scale("simple", "course")["parameters"] == 8 * 16 + 16 + 16 * 16 + 16 + 16 * 4 + 4
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_course_size_learns_on_two_steps_of_two_environments(tmp_path: Path, preset: str) -> None:
+    course = LAB.resolve(preset, "course")
     small = {"iterations": 1, "batch_size": 4, "minibatch_size": 4, "num_env_runners": 0, "envs_per_runner": 2}
     LAB.train(LAB.config.model_validate({**course.model_dump(), **small}), Run(tmp_path, tmp_path))
     assert events.read(tmp_path)[-1]["metrics"]["train/env_steps"] >= 4
