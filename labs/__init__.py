@@ -15,6 +15,7 @@ MODULES = {
     "cnn": "labs.cnn",
     "self-attention": "labs.self_attention",
     "transformer": "labs.transformer",
+    "gan": "labs.gan",
     "bert-pretrain": "labs.pretraining",
     "bert": "labs.bert",
     "anomaly": "labs.anomaly",

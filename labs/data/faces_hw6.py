@@ -1,0 +1,195 @@
+"""Faces of homework 6: a folder of pictures to learn from, an archive of generated ones, their checks, and drawn faces.
+
+`faces/0.jpg`, `faces/1.jpg`, ... are RGB; the course's are 71,314 pictures of 96 x 96. A submission is a gzipped tar
+with exactly `1.jpg` to `1000.jpg`, 64 x 64, at its root.
+"""
+
+import csv
+import gzip
+import io
+import random
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from labs.data import shards
+from labs.data.avatars import avatar
+from labs.errors import BadInput
+from labs.metrics import face_judge
+
+SIDE = 64
+"""Pixels of a side, as packed and as submitted."""
+FACES, JUDGE, FACTORS = "faces", "answers/judge.safetensors", "answers/factors.csv"
+COUNTS = {"tiny": (120, 60), "small": (1600, 600), "course": (71_314, 2000)}
+"""Size -> pictures to learn from, and others that the judge compares with."""
+JUDGE_EPOCHS = {"tiny": 2, "small": 8, "course": 8}
+FEWEST = 50
+"""Pictures to learn from; a tenth of them validates."""
+SUBMITTED = 1000
+"""Pictures of a submission."""
+MAX_BYTES = 2_000_000
+"""Archives of the course's judge are smaller."""
+QUALITY, LESS = 95, 5
+"""Pillow's JPEG quality of submitted pictures, and what it falls by until the archive is small enough."""
+RECORD = 512
+"""Pictures of a record batch: what packing holds in memory."""
+
+
+def make(folder: Path, seed: int, size: str) -> None:
+    """Write drawn faces in the course's format; to `answers/` what they were drawn with, and a judge that learnt it.
+
+    Each face has a random stream of its own, named after seed, part and number.
+    """
+    count, compared = COUNTS[size]
+    (folder / FACES).mkdir()
+    (folder / JUDGE).parent.mkdir()
+    learnt = min(count, 5000)  # the judge needs no more
+    images, targets = np.empty((learnt, SIDE, SIDE, 3), np.uint8), []
+    with (folder / FACTORS).open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("id", "hair", *face_judge.NUMBERS))
+        for number in range(count):
+            picture, factors = avatar(random.Random(f"{seed} train {number}"))
+            Image.fromarray(picture).save(folder / FACES / f"{number}.jpg", quality=QUALITY)
+            target = face_judge.target(factors)
+            table.writerow((number, factors["parts"]["hair"], *(f"{value:.4f}" for value in target[1])))
+            if number < learnt:
+                images[number] = picture
+                targets.append(target)
+    others = np.stack([avatar(random.Random(f"{seed} judge {number}"))[0] for number in range(compared)])
+    face_judge.train(images, targets, others, seed, JUDGE_EPOCHS[size], folder / JUDGE)
+
+
+def check(folder: Path) -> list[str]:
+    """One sentence per fault of a folder in the course's format; empty if it can be learnt from. Decodes every one."""
+    if not (folder / FACES).is_dir():
+        return [
+            f"{folder / FACES}/ is missing: expected the pictures to learn from as {FACES}/0.jpg, {FACES}/1.jpg, ..."
+        ]
+    names = {path.name for path in (folder / FACES).iterdir() if not path.name.startswith(".")}
+    if len(names) < FEWEST:
+        return [f"{FACES}/: expected at least {FEWEST} pictures, found {len(names)}"]
+    expected = {f"{number}.jpg" for number in range(len(names))}
+    if strange := sorted(names - expected):
+        missing = min(expected - names, key=lambda name: int(name[:-4]))
+        return [f"{FACES}/{strange[0]}: expected {missing} instead, as pictures count 0.jpg, 1.jpg, ... without gaps"]
+    found = ((path.name, _read_fault(path.read_bytes())) for path in _listed(folder))
+    return [f"{FACES}/{name}: {fault}" for name, fault in found if fault]
+
+
+def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
+    """Pack the pictures, shrunk to the submission's size: `train` has `image`, uint8 (3, 64, 64)."""
+    return shards.pack(out, {"train": _batches(_listed(folder))}, origin=origin)
+
+
+def write_archive(file: Path, images: np.ndarray) -> int:
+    """Write pictures, (N, 3, 64, 64) uint8, as `1.jpg`, `2.jpg`, ...; the same pictures give the same bytes.
+
+    Returns:
+        The JPEG quality: the highest that keeps the archive below the course's limit.
+    """
+    for quality in range(QUALITY, 0, -LESS):
+        content = _packed(images, quality)
+        if len(content) < MAX_BYTES:
+            file.write_bytes(content)
+            return quality
+    raise BadInput(f"{file.name}: {len(images)} pictures don't fit into {MAX_BYTES} bytes at any quality")
+
+
+def read_archive(file: Path) -> dict[str, bytes]:
+    """Name -> bytes of the files of a gzipped tar; a leading `./`, which `tar` writes, does not count.
+
+    Raises:
+        tarfile.TarError, OSError, EOFError, zlib.error: it is no such file, or a broken one.
+    """
+    with tarfile.open(file, "r:gz") as tar:
+        members = [(member.name.removeprefix("./"), tar.extractfile(member)) for member in tar if member.isfile()]
+        return {name: content.read() for name, content in members if content is not None}
+
+
+def submitted(file: Path) -> np.ndarray:
+    """The pictures of a submission in the order of their numbers, (N, 3, 64, 64) uint8."""
+    files = read_archive(file)
+    return np.stack([_channels(files[name]) for name in sorted(files, key=lambda name: int(name[:-4]))])
+
+
+def check_archive(file: Path) -> list[str]:
+    """One sentence per fault of a submission to the course's judge; empty if it would take it."""
+    if file.stat().st_size >= MAX_BYTES:
+        return [f"{file.name}: {file.stat().st_size} bytes, expected less than {MAX_BYTES}"]
+    try:
+        files = read_archive(file)
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        return [f"{file.name} is no whole gzipped tar file: {error}"]
+    expected = [f"{number}.jpg" for number in range(1, SUBMITTED + 1)]
+    faults = [f"{file.name}: {name} is missing" for name in expected if name not in files]
+    faults += [f"{file.name}: {name} is not expected: pictures are 1.jpg to {SUBMITTED}.jpg, in no folder"
+               for name in files if name not in {*expected}]  # fmt: skip
+    found = ((name, _picture_fault(files[name])) for name in expected if name in files)
+    return faults + [f"{file.name}: {name}: {fault}" for name, fault in found if fault]
+
+
+def _packed(images: np.ndarray, quality: int) -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for number, image in enumerate(images, 1):
+            jpeg = io.BytesIO()
+            Image.fromarray(image.transpose(1, 2, 0)).save(jpeg, "JPEG", quality=quality)
+            entry = tarfile.TarInfo(f"{number}.jpg")
+            entry.size = jpeg.tell()
+            jpeg.seek(0)
+            tar.addfile(entry, jpeg)
+    return gzip.compress(content.getvalue(), mtime=0)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Pictures by number; what the operating system hides does not count."""
+    paths = [path for path in (folder / FACES).iterdir() if not path.name.startswith(".")]
+    return sorted(paths, key=lambda path: int(path.stem))
+
+
+def _channels(content: bytes) -> np.ndarray:
+    """A JPEG file -> (3, 64, 64) uint8, shrunk if it is larger."""
+    with Image.open(io.BytesIO(content)) as image:
+        resized = image if image.size == (SIDE, SIDE) else image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        return np.asarray(resized).transpose(2, 0, 1)
+
+
+def _batches(paths: Sequence[Path]) -> Iterator[shards.Batch]:
+    for first in range(0, len(paths), RECORD):
+        yield {"image": np.stack([_channels(path.read_bytes()) for path in paths[first : first + RECORD]])}
+
+
+def _opened(content: bytes) -> Image.Image | str:
+    """A JPEG picture, or what is wrong with the file, as the end of a sentence."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            image.load()
+            return image
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
+        reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
+        return f"expected a whole JPEG picture, found a broken one: {reason}"
+
+
+def _read_fault(content: bytes) -> str | None:
+    image = _opened(content)
+    if isinstance(image, str):
+        return image
+    if image.mode != "RGB" or image.width != image.height or image.width < SIDE:
+        return (f"expected a square of at least {SIDE}x{SIDE} pixels in RGB, found {image.width}x{image.height} in "
+                f"{image.mode}")  # fmt: skip
+    return None
+
+
+def _picture_fault(content: bytes) -> str | None:
+    image = _opened(content)
+    if isinstance(image, str):
+        return image
+    if image.mode != "RGB" or image.size != (SIDE, SIDE):
+        return f"expected {SIDE}x{SIDE} pixels in RGB, found {image.width}x{image.height} in {image.mode}"
+    return None

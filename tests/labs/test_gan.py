@@ -1,0 +1,316 @@
+"""Promises of the GAN lab: losses and penalties beside references, both generators, training, resume, workers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+from labs.data.faces import Draws, Faces
+from labs.errors import BadInput
+from labs.figures.gan import enlarged, gradient_norms
+from labs.gan import LAB, predict, validate
+from labs.nn import adversarial_losses as losses
+from labs.nn.collapse import PATIENCE, watch
+from labs.nn.dcgan import Discriminator
+from labs.nn.players import Networks, build
+from labs.nn.random_features import RandomFeatures
+from labs.nn.style_generator import StyledConvolution, StyleGenerator
+from labs.run import STOP, Interrupted, Run
+from tests.labs.workers import last_metrics, train_on
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(folder, data_dir, seed=3))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    real, fake = (torch.rand(4, 3, 32, 32, generator=generator) * 2 - 1 for _ in range(2))
+    return real, fake
+
+
+# --- losses ----------------------------------------------------------------------------------------------------------
+
+
+def test_losses_are_the_papers() -> None:
+    """Cross-entropy with labels 1 and 0, as in the sample; the critic's values without a logarithm."""
+    real, fake = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.3, 2.0, -1.0])
+    entropy = F.binary_cross_entropy
+    ones, zeros = torch.ones(3), torch.zeros(3)
+    expected = (entropy(real.sigmoid(), ones) + entropy(fake.sigmoid(), zeros)) / 2
+    assert losses.critic_loss("bce", real, fake) == pytest.approx(expected.item())
+    assert losses.generator_loss("bce", fake) == pytest.approx(entropy(fake.sigmoid(), ones).item())
+    assert losses.critic_loss("wasserstein", real, fake) == pytest.approx((fake.mean() - real.mean()).item())
+    assert losses.generator_loss("wasserstein", fake) == pytest.approx(-fake.mean().item())
+
+
+def test_the_penalty_of_a_linear_critic_is_known(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """The slope of w·x is w everywhere: (|w| - 1)², and |w|² at real pictures."""
+    weight = torch.full((3, 32, 32), 0.05)
+
+    def critic(x: torch.Tensor) -> torch.Tensor:
+        return (x * weight).sum((1, 2, 3))
+
+    length = weight.norm().item()
+    penalty = losses.gradient_penalty(critic, *pictures, torch.rand(4))
+    assert penalty.item() == pytest.approx((length - 1) ** 2, rel=1e-5)
+    assert losses.real_penalty(critic, pictures[0]).item() == pytest.approx(length**2, rel=1e-5)
+
+
+def test_the_penalty_is_taken_between_the_pictures_and_can_be_learnt_from(
+    pictures: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    """For |x|²/2 the slope at a picture is itself, so places are seen; its gradient reaches the weights."""
+    real, fake = pictures
+    places = torch.tensor([0.0, 1.0, 0.5, 0.25])
+    mixed = torch.stack([place * r + (1 - place) * f for place, r, f in zip(places, real, fake, strict=True)])
+    expected = (mixed.flatten(1).norm(dim=1) - 1).square().mean()
+    half = losses.gradient_penalty(lambda x: x.square().sum((1, 2, 3)) / 2, real, fake, places)
+    assert half.item() == pytest.approx(expected.item(), rel=1e-5)
+    critic = Discriminator(4, 32, "instance")
+    losses.gradient_penalty(critic, real, fake, places).backward()
+    assert critic.layers[0].weight.grad.abs().sum() > 0
+
+
+def test_clipped_weights_stay_within_the_limit() -> None:
+    """Every parameter, biases too."""
+    critic = Discriminator(4, 32, "none")
+    losses.clip_weights(critic, 0.01)
+    assert max(weight.abs().max() for weight in critic.parameters()) <= 0.01
+
+
+def test_a_view_changes_pictures_and_lets_gradients_through(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Strength 0 changes nothing; draws in the middle cut a square in the middle, a half wide, and nothing else."""
+    real = pictures[0].clone().requires_grad_()
+    draws = torch.full((4, losses.VIEW), 0.5)
+    assert torch.equal(losses.random_view(real, draws, 0.0), real)
+    seen = losses.random_view(real, draws, 1.0)
+    kept = torch.ones(32, 32, dtype=torch.bool)
+    kept[9:24, 9:24] = False
+    assert torch.allclose(seen[:, :, kept], real[:, :, kept], atol=1e-6)
+    assert (seen[:, :, 10:23, 10:23] == 0).all()
+    seen.sum().backward()
+    assert torch.equal(real.grad[0, 0] != 0, (seen[0] != 0).any(0))
+
+
+def test_a_view_shifts(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """At full strength the furthest shift is an eighth of the side; what comes in is 0."""
+    draws = torch.full((4, losses.VIEW), 0.5)
+    draws[:, 3], draws[:, 5:] = 1.0, 0.0  # to the right end, with the square's middle in a corner
+    seen = losses.random_view(pictures[0], draws, 1.0)
+    assert torch.allclose(seen[:, :, 10:, 10:28], pictures[0][:, :, 10:, 14:], atol=1e-6)
+    assert (seen[:, :, :, 28:] == 0).all()
+
+
+# --- networks --------------------------------------------------------------------------------------------------------
+
+
+def test_simple_at_course_size_is_the_sample() -> None:
+    """5,142,080 parameters of the generator, 2,766,529 of the discriminator."""
+    networks = Networks(LAB.resolve("simple", "course"))
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (networks.generator, networks.critic)]
+    assert sizes == [5_142_080, 2_766_529]
+    assert LAB.scale("simple", "course")["parameters"] == sum(sizes)
+
+
+def test_a_styled_convolution_is_one_kernel_a_picture() -> None:
+    """Modulated and demodulated as in StyleGAN 2: each picture's kernel, scaled by its style, has unit norm."""
+    torch.manual_seed(0)
+    layer, x, style = StyledConvolution(5, 4, 3, 6), torch.randn(3, 5, 8, 8), torch.randn(3, 6)
+    scales, weight = layer.scales(style), layer.weight / 45**0.5
+    for number in range(3):
+        own = weight * scales[number].view(1, 5, 1, 1)
+        own = own / (own.square().sum((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+        expected = F.conv2d(x[number : number + 1], own, padding=1)
+        assert torch.allclose(layer(x, style)[number], expected[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_a_style_generator_draws(side: int) -> None:
+    """Pictures of the side, different for different noise, the same for the same."""
+    torch.manual_seed(0)
+    generator = StyleGenerator(20, 4, side)
+    noise = torch.randn(3, 20)
+    assert generator(noise).shape == (3, 3, side, side)
+    assert torch.allclose(generator(noise)[1], generator(noise[1:2])[0], atol=1e-5)
+    assert not torch.allclose(generator(noise)[0], generator(noise)[1], atol=1e-2)
+
+
+def test_spectral_norm_bounds_each_layer() -> None:
+    """The largest singular value of each convolution's weights comes to 1."""
+    torch.manual_seed(0)
+    critic = Discriminator(4, 32, "spectral")
+    for _ in range(30):
+        critic(torch.randn(2, 3, 32, 32))
+    for layer in critic.modules():
+        if isinstance(layer, nn.Conv2d):
+            assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("preset", LAB.presets)
+def test_course_size_takes_two_steps(preset: str, data_dir: Path, tmp_path: Path) -> None:
+    """Every preset builds at the course's size, and both players move twice on two pictures."""
+    config = LAB.resolve(preset, "course")
+    networks = Networks(config)
+    real = torch.rand(2, 3, 64, 64)
+    before = [next(part.parameters()).clone() for part in (networks.generator, networks.critic)]
+    optimizer = torch.optim.Adam(networks.parameters(), 1e-3)
+    for _ in range(2):
+        fake = networks(torch.randn(2, config.noise))
+        loss = losses.critic_loss(config.loss, networks.critic(real), networks.critic(fake))
+        if config.constraint == "gradient":
+            loss = loss + losses.gradient_penalty(networks.critic, real, fake.detach(), torch.rand(2))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert torch.isfinite(loss)
+    for old, part in zip(before, (networks.generator, networks.critic), strict=True):
+        assert not torch.equal(old, next(part.parameters()))
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def test_training_delivers_what_the_judge_takes(finished: Path) -> None:
+    """The archive, the grids of the same noise and the report's figures are there, with every metric."""
+    assert LAB.check_submission(finished / "deliver/submission.tgz") == []
+    for name in ("samples", "interpolation", "gradients"):
+        assert (finished / f"deliver/{name}.png").stat().st_size > 3000
+    assert [path.name for path in sorted((finished / "figures").iterdir())] == ["samples-0001.png", "samples-0002.png"]
+    metrics = json.loads((finished / "result.json").read_text())["metrics"]
+    assert {"test/fid", "test/afd", "test/precision", "test/recall", "test/coverage", "test/trivial"} <= set(metrics)
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """Stopped after the first epoch and started again, both players, both optimizers and the averaged weights go on as
+    in an undisturbed run."""
+    (tmp_path / STOP).touch()
+    with pytest.raises(Interrupted):
+        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
+    (tmp_path / STOP).unlink()
+    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
+    for name in ("weights.safetensors", "deliver/submission.tgz"):
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+    states = [
+        torch.load(folder / "checkpoints/step-000002/state.pt", weights_only=True) for folder in (tmp_path, finished)
+    ]
+    for first, second in zip(_tensors(states[0]), _tensors(states[1]), strict=True):
+        assert torch.equal(first, second)
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+def test_two_workers_are_one(data_dir: Path, tmp_path: Path) -> None:
+    """Without batch statistics, parameters are bit-equal across ranks and equal one worker's, penalty and changed views
+    included; and validation is that of one process on the same weights."""
+    config = LAB.resolve("strong", "tiny", {"generator": "style", "augment": 0.5, "epochs": 1})
+    (alone,) = train_on(1, "gan", config, data_dir, tmp_path / "one")
+    first, second = train_on(2, "gan", config, data_dir, tmp_path / "two")
+    # A bias before instance norm has no effect and no gradient but rounding errors, which Adam makes steps of.
+    idle = {"critic.layers.2.bias", "critic.layers.5.bias"}
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name])
+        assert name in idle or torch.allclose(tensor, alone[name], atol=1e-4), name
+    drawer = build(config)
+    drawer.load_state_dict(torch.load(tmp_path / "two/checkpoints/step-000001/state.pt", weights_only=True)["drawer"])
+    held_out = Faces(data_dir, 32, held_out=True)
+    again = validate(config, drawer, held_out, Run(tmp_path / "again", data_dir))
+    logged = last_metrics(tmp_path / "two")
+    assert again == {name: pytest.approx(logged[name], rel=1e-4) for name in again}
+
+
+def test_draws_of_workers_are_rows_of_one(data_dir: Path, tmp_path: Path) -> None:
+    """The noise of the global batch is the same however many workers share it."""
+    run = Run(tmp_path, data_dir, seed=5)
+    whole = Draws(run, 2).normal(6, 3)
+    run.world_size = 2
+    parts = []
+    for run.rank in (0, 1):
+        parts.append(Draws(run, 2).normal(3, 3))
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_a_single_picture_at_the_end_of_a_pass_is_left_out(data_dir: Path, tmp_path: Path) -> None:
+    """108 pictures in batches of 107: batch norm would fail on the last one."""
+    run = Run(tmp_path, data_dir, seed=1)
+    LAB.train(LAB.resolve("simple", "tiny", {"batch_size": 107, "epochs": 1}), run)
+    assert np.isfinite(last_metrics(tmp_path)["val/fid"])
+
+
+def test_the_first_wgan_trains(data_dir: Path, tmp_path: Path) -> None:
+    """Clipped weights and RMSprop: the critic's weights end within the limit."""
+    config = LAB.resolve("simple", "tiny", {"loss": "wasserstein", "constraint": "clip", "optimizer": "rmsprop"})
+    (weights,) = train_on(1, "gan", config, data_dir, tmp_path / "run")
+    assert max(tensor.abs().max() for name, tensor in weights.items() if name.startswith("critic.")) <= config.clip
+
+
+def test_collapse_is_said_and_ends_the_training(data_dir: Path, tmp_path: Path) -> None:
+    """Pictures that stay alike are found at every validation after the first third; after some the run ends, and the
+    result has the reason."""
+    run = Run(tmp_path, data_dir, seed=1)
+    config = LAB.resolve("simple", "tiny", {"lr": 1e-9, "lr_critic": 1e-9, "epochs": 12})
+    LAB.fit(config, run)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["stopped"] == "collapsed: generated pictures vary by less than 25% of what real ones do"
+    assert result["steps"] == 4 + PATIENCE
+    progress = {"collapsed": PATIENCE - 1}
+    assert watch(progress, 0.9, 1.0, run) == 0.0
+    assert progress["collapsed"] == 0
+
+
+def test_validation_prefers_real_pictures(data_dir: Path) -> None:
+    """On random features other real faces are nearer to held-out ones than blurred or noisy ones are."""
+    from labs.metrics.frechet import frechet_distance
+
+    (real,), (others,) = (
+        Faces(data_dir, 32, held_out=held)[torch.arange(count)] for held, count in ((True, 12), (False, 100))
+    )
+    extractor = RandomFeatures()
+    blurred = F.avg_pool2d(others, 5, 1, 2)
+    noisy = others + 0.3 * torch.randn(others.shape, generator=torch.Generator().manual_seed(0))
+    near, *far = (frechet_distance(extractor(real), extractor(part)) for part in (others, blurred, noisy))
+    assert all(distance > 1.2 * near for distance in far)
+
+
+def test_gradient_norms_are_of_each_layer(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """The report's two critics have at least four layers; clipped, the gradient grows smaller from layer to layer by
+    more than with the penalty."""
+    norms = gradient_norms(*pictures, 0.01, 10.0)
+    assert [len(values) for values in norms.values()] == [4, 4]
+    spread = {name: max(values) / min(values) for name, values in norms.items()}
+    assert spread["weight clipping"] > spread["gradient penalty"]
+
+
+def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
+    """Noise to pictures of the submission's size, whatever side the networks have."""
+    output = predict(LAB.load(finished), LAB.example(data_dir))
+    assert (output.shape, output.dtype) == ((2, 3, 64, 64), np.uint8)
+    drawn = enlarged(torch.tensor([-1.2, 0.0, 1.0]).view(3, 1, 1, 1).expand(3, 3, 32, 32), 64)
+    assert torch.equal(drawn[:, 0, 0, 0], torch.tensor([0, 128, 255], dtype=torch.uint8))
+
+
+def test_the_kept_weights_are_the_averaged_ones(finished: Path) -> None:
+    """What is delivered is the generator alone."""
+    names = set(load_file(finished / "weights.safetensors"))
+    assert names == set(build(LAB.resolve("boss", "tiny")).state_dict())
+
+
+def test_a_penalty_beside_batch_norm_is_refused() -> None:
+    """The sentence has the field and what to take instead."""
+    with pytest.raises(BadInput, match=r"constraint.*norm=batch mixes; take norm=instance, spectral or none"):
+        LAB.resolve("simple", "tiny", {"constraint": "gradient"})

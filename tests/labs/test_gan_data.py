@@ -1,0 +1,264 @@
+"""Promises of the GAN lab's data: the course's format, its faults, its archive, and the judge that is drawn with it."""
+
+import csv
+import gzip
+import io
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from scipy.linalg import sqrtm
+
+from labs.data import faces_hw6, shards
+from labs.errors import BadInput
+from labs.gan import LAB
+from labs.metrics import face_judge
+from labs.metrics.frechet import NEIGHBOURS, frechet_distance, precision_recall
+from tests.labs.folders import contents, made
+
+__all__ = ["LAB"]  # whose data the fixtures make
+
+
+def test_make_is_deterministic(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same seed writes the same bytes, the judge's weights among them; another seed other pictures."""
+    assert contents(made(faces_hw6, tmp_path / "same")) == contents(source)
+    monkeypatch.setattr(face_judge, "train", lambda *arguments: None)
+    other = made(faces_hw6, tmp_path / "other", seed=1)
+    assert (other / "faces/0.jpg").read_bytes() != (source / "faces/0.jpg").read_bytes()
+
+
+def test_the_format_is_the_courses(source: Path) -> None:
+    """JPEG pictures count from 0; the factors lie with the answers, a row for each picture."""
+    assert faces_hw6.check(source) == []
+    assert {path.name for path in (source / "faces").iterdir()} == {f"{number}.jpg" for number in range(120)}
+    with (source / faces_hw6.FACTORS).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["id"]) for row in rows] == list(range(120))
+    background = [(float(rows[7][f"back_{color}"]) + 1) / 2 * 255 for color in ("red", "green", "blue")]
+    corner = np.asarray(Image.open(source / "faces/7.jpg"), float)[:3, :3].mean((0, 1))
+    assert corner == pytest.approx(background, abs=12)
+
+
+def test_the_courses_size_is_taken(source: Path, tmp_path: Path) -> None:
+    """Pictures of 96 x 96, as the course has them, are shrunk when they are packed; numbers sort as numbers."""
+    (tmp_path / "faces").mkdir()
+    for number in range(60):
+        Image.new("RGB", (96, 96), (number, 0, 255 - number)).save(tmp_path / f"faces/{number}.jpg", quality=95)
+    assert faces_hw6.check(tmp_path) == []
+    (tmp_path / "out").mkdir()
+    assert faces_hw6.prepare(tmp_path, tmp_path / "out", "folder")["splits"] == {"train": 60}
+    (images,) = shards.ArrowDataset(tmp_path / "out", "train", ("image",)).columns
+    assert images.all().shape == (60, 3, 64, 64)
+    assert images.all()[:, 0].float().mean((1, 2)).numpy() == pytest.approx(np.arange(60), abs=3)
+
+
+def test_packing_keeps_every_picture(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed in records that don't divide the count, pictures come out in order and as Pillow reads them."""
+    monkeypatch.setattr(faces_hw6, "RECORD", 7)
+    faces_hw6.prepare(source, tmp_path, "folder")
+    (images,) = shards.ArrowDataset(tmp_path, "train", ("image",)).columns
+    for number in (0, 6, 7, 119):
+        picture = np.asarray(Image.open(source / f"faces/{number}.jpg")).transpose(2, 0, 1)
+        assert np.array_equal(images.all()[number].numpy(), picture)
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:700])
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda d: shutil.rmtree(d), "faces/ is missing: expected the pictures to learn from as faces/0.jpg"),
+    "too few": (
+        lambda d: [(d / f"{number}.jpg").unlink() for number in range(49, 120)],
+        "faces/: expected at least 50 pictures, found 49",
+    ),
+    "gap": (
+        lambda d: (d / "5.jpg").unlink(),
+        "faces/119.jpg: expected 5.jpg instead, as pictures count 0.jpg, 1.jpg, ... without gaps",
+    ),
+    "name": (lambda d: (d / "5.jpg").rename(d / "face.jpg"), "faces/face.jpg: expected 5.jpg instead"),
+    "text": (
+        lambda d: (d / "5.jpg").write_text("no picture"),
+        "faces/5.jpg: expected a whole JPEG picture, found a broken one: not a JPEG file",
+    ),
+    "truncated": (lambda d: _truncate(d / "5.jpg"), "faces/5.jpg: expected a whole JPEG picture, found a broken one: "),
+    "small": (
+        lambda d: Image.new("RGB", (32, 32)).save(d / "5.jpg"),
+        "faces/5.jpg: expected a square of at least 64x64 pixels in RGB, found 32x32 in RGB",
+    ),
+    "oblong": (lambda d: Image.new("RGB", (96, 64)).save(d / "5.jpg"), "found 96x64 in RGB"),
+    "grey": (lambda d: Image.new("L", (96, 96)).save(d / "5.jpg"), "found 96x96 in L"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
+    """One sentence per fault, with the file, what was found and what was expected."""
+    shutil.copytree(source / "faces", tmp_path / "faces")
+    spoil, message = FAULTS[fault]
+    spoil(tmp_path / "faces")
+    (said,) = faces_hw6.check(tmp_path)
+    assert message in said
+
+
+# --- the archive -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("archive") / "submission.tgz"
+    shades = np.arange(1000).reshape(-1, 1, 1, 1) // 4
+    faces_hw6.write_archive(file, np.broadcast_to(shades, (1000, 3, 64, 64)).astype(np.uint8))
+    return file
+
+
+def test_the_archive_is_the_courses(archive: Path) -> None:
+    """`tar` finds exactly 1.jpg to 1000.jpg at the root; they come back in the order of their numbers."""
+    with tarfile.open(archive) as tar:
+        assert [member.name for member in tar] == [f"{number}.jpg" for number in range(1, 1001)]
+    assert faces_hw6.check_archive(archive) == []
+    means = faces_hw6.submitted(archive).mean((1, 2, 3))
+    assert means == pytest.approx(np.arange(1000) // 4, abs=2)
+
+
+def test_quality_falls_until_the_archive_is_small_enough(tmp_path: Path) -> None:
+    """Noise, which JPEG can't compress, still makes an archive below 2 MB; one that never fits is an error."""
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 3, 64, 64), np.uint8)
+    quality = faces_hw6.write_archive(tmp_path / "noise.tgz", noise)
+    assert quality < faces_hw6.QUALITY
+    assert (tmp_path / "noise.tgz").stat().st_size < faces_hw6.MAX_BYTES
+    assert faces_hw6.check_archive(tmp_path / "noise.tgz") == []
+
+
+def test_an_archive_that_never_fits_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence has the file, the count and the limit."""
+    monkeypatch.setattr(faces_hw6, "MAX_BYTES", 100)
+    with pytest.raises(BadInput, match=r"own\.tgz: 20 pictures don't fit into 100 bytes"):
+        faces_hw6.write_archive(tmp_path / "own.tgz", np.zeros((20, 3, 64, 64), np.uint8))
+
+
+def _jpeg(side: int, mode: str = "RGB") -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, (side, side)).save(file, "JPEG")
+    return file.getvalue()
+
+
+SUBMISSIONS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
+    "missing": (lambda files: files.pop("1000.jpg"), "1000.jpg is missing"),
+    "one more": (
+        lambda files: files.update({"0.jpg": _jpeg(64)}),
+        "0.jpg is not expected: pictures are 1.jpg to 1000.jpg, in no folder",
+    ),
+    "size": (
+        lambda files: files.update({"7.jpg": _jpeg(96)}),
+        "7.jpg: expected 64x64 pixels in RGB, found 96x96 in RGB",
+    ),
+    "grey": (lambda files: files.update({"7.jpg": _jpeg(64, "L")}), "found 64x64 in L"),
+    "text": (lambda files: files.update({"7.jpg": b"text"}), "found a broken one: not a JPEG file"),
+    "too large": (
+        lambda files: files.update({"7.jpg": np.random.default_rng(0).bytes(2_000_000)}),
+        "bytes, expected less than 2000000",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", SUBMISSIONS)
+def test_a_bad_submission_is_named(fault: str, archive: Path, tmp_path: Path) -> None:
+    """Each fault is one sentence with the file."""
+    files, file = faces_hw6.read_archive(archive), tmp_path / "own.tgz"
+    spoil, message = SUBMISSIONS[fault]
+    spoil(files)
+    _archive(file, files)
+    (said,) = LAB.check_submission(file)
+    assert message in said
+
+
+def test_pictures_in_a_folder_are_named(archive: Path, tmp_path: Path) -> None:
+    """The course wants them at the root: `tar` of a folder is refused, a leading `./` is not."""
+    files = faces_hw6.read_archive(archive)
+    _archive(tmp_path / "own.tgz", {f"./{name}": content for name, content in files.items()})
+    assert LAB.check_submission(tmp_path / "own.tgz") == []
+    _archive(tmp_path / "own.tgz", {f"faces/{name}": content for name, content in files.items()})
+    said = LAB.check_submission(tmp_path / "own.tgz")
+    assert any("faces/1.jpg is not expected" in sentence for sentence in said)
+
+
+def test_a_file_that_is_no_archive_is_named(archive: Path, tmp_path: Path) -> None:
+    """Text, and an archive cut short, are no gzipped tar files."""
+    whole, file = archive.read_bytes(), tmp_path / "own.tgz"
+    for content in (b"text", whole[: len(whole) // 2]):
+        file.write_bytes(content)
+        (said,) = LAB.check_submission(file)
+        assert "own.tgz is no whole gzipped tar file" in said
+
+
+def _archive(file: Path, files: dict[str, bytes]) -> None:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name, part in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(part)
+            tar.addfile(entry, io.BytesIO(part))
+    file.write_bytes(gzip.compress(content.getvalue(), 1))
+
+
+# --- the judge -------------------------------------------------------------------------------------------------------
+
+
+def test_the_frechet_distance_is_the_papers() -> None:
+    """The formula with SciPy's root of the product of the covariances; a set's distance to itself is 0."""
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(200, 6, generator=generator) @ torch.randn(6, 6, generator=generator)
+    second = torch.randn(150, 6, generator=generator) + 1
+    mean_1, mean_2, cov_1, cov_2 = first.mean(0).numpy(), second.mean(0).numpy(), first.T.cov(), second.T.cov()
+    root = sqrtm(cov_1.double().numpy() @ cov_2.double().numpy()).real
+    expected = ((mean_1 - mean_2) ** 2).sum() + np.trace(cov_1.numpy() + cov_2.numpy() - 2 * root)
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-5)
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
+
+
+def test_precision_and_recall_by_brute_force() -> None:
+    """A vector counts if it lies no further from some vector of the other set than that one's third neighbour."""
+    generator = torch.Generator().manual_seed(0)
+    real, fake = torch.randn(40, 3, generator=generator), 0.7 * torch.randn(30, 3, generator=generator) + 0.5
+
+    def share(points: torch.Tensor, centres: torch.Tensor) -> float:
+        hits = 0
+        for point in points:
+            hits += any(
+                (point - centre).norm() <= sorted((centre - other).norm() for other in centres)[NEIGHBOURS]
+                for centre in centres
+            )
+        return hits / len(points)
+
+    assert precision_recall(real, fake) == pytest.approx((share(fake, real), share(real, fake)))
+    assert precision_recall(real, real) == (1.0, 1.0)
+
+
+def test_the_judge_prefers_faces(source: Path) -> None:
+    """Real faces are nearer than faces from few, than the mean face, and cover more; damaged ones are no faces."""
+    stored = load_file(source / faces_hw6.JUDGE)
+    faces = np.stack([np.asarray(Image.open(source / f"faces/{n}.jpg")).transpose(2, 0, 1) for n in range(120)])
+    mean = faces.mean(0).astype(np.uint8)
+    whole, few = (face_judge.judge(source / faces_hw6.JUDGE, part, mean) for part in (faces, faces[np.arange(120) % 4]))
+    assert whole["test/fid"] < few["test/fid"]
+    assert whole["test/fid"] < whole["test/trivial"]
+    assert whole["test/recall"] > few["test/recall"]
+    assert whole["test/coverage"] >= few["test/coverage"]
+    assert stored["features"].shape == (60, face_judge.FEATURES)
+
+
+def test_damaged_faces_are_of_four_kinds() -> None:
+    """Each quarter is damaged, and pieces in disorder keep every value."""
+    torch.manual_seed(0)
+    faces, others = (torch.rand(8, 3, 32, 32) * 2 - 1 for _ in range(2))
+    damaged = face_judge.damaged(faces, others)
+    assert damaged.shape == faces.shape
+    assert (damaged != faces).flatten(1).any(1).all()
+    assert torch.equal(damaged[:2].flatten(1).sort().values, faces[:2].flatten(1).sort().values)
