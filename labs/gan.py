@@ -31,11 +31,11 @@ Papers
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, model_validator
 from torch import nn
 
 from labs.data import faces_hw6, shards
@@ -109,13 +109,12 @@ class GanConfig(Config):
     samples: int = Field(1000, ge=SHOWN)
     """Pictures drawn for a validation."""
 
-    @field_validator("constraint")
-    @classmethod
-    def _one_picture_at_a_time(cls, constraint: str, info: ValidationInfo) -> str:
-        if constraint in ("gradient", "r1") and info.data.get("norm") == "batch":
-            raise ValueError(f"{constraint} is a penalty for single pictures, which norm=batch mixes; "
+    @model_validator(mode="after")
+    def _one_picture_at_a_time(self) -> Self:
+        if self.constraint in ("gradient", "r1") and self.norm == "batch":
+            raise ValueError(f"constraint={self.constraint} is a penalty for single pictures, which norm=batch mixes; "
                              "take norm=instance, spectral or none")  # fmt: skip
-        return constraint
+        return self
 
 
 def train(config: GanConfig, run: Run) -> None:
