@@ -40,6 +40,7 @@ from torch import nn
 
 from labs.data import faces_hw6, shards
 from labs.data.faces import Draws, Faces
+from labs.errors import BadInput
 from labs.figures.gan import enlarged, gradient_figure, gradient_norms, grid, interpolation
 from labs.lab import Config, Lab, Metric
 from labs.metrics import face_judge
@@ -48,14 +49,12 @@ from labs.nn.adaptation import average_weights
 from labs.nn.adversarial_losses import clip_weights, critic_loss, generator_loss, gradient_penalty, real_penalty
 from labs.nn.collapse import watch
 from labs.nn.dcgan import Norm
-from labs.nn.players import Networks, build, optimizers, step
+from labs.nn.players import NOISE, Networks, build, optimizers, settle, step
 from labs.nn.random_features import compare
 from labs.run import Run
 from labs.weights import load_weights, unwrap
 
 METRIC = Metric("fid", "min", "", {"simple": 30000, "medium": 12000, "strong": 10000, "boss": 9000})
-NOISE = 100
-"""Numbers that the sample draws a picture from."""
 LAZY = 4
 """R1 is taken at every fourth step, four times as strong: it changes slowly."""
 SHOWN, COMPARED = 64, 40
@@ -92,8 +91,6 @@ class GanConfig(Config):
     """Adam's decay of the gradient's mean; no effect with `optimizer=rmsprop`."""
     beta2: float = Field(0.999, ge=0, lt=1)
     """Adam's decay of the gradient's square; no effect with `optimizer=rmsprop`."""
-    noise: int = Field(NOISE, ge=2)
-    """Numbers that a picture is drawn from."""
     width: int = Field(64, ge=4)
     """Channels of the discriminator's first and the generator's last layer but one."""
     side: Literal[32, 64] = 64
@@ -118,6 +115,9 @@ class GanConfig(Config):
 
 
 def train(config: GanConfig, run: Run) -> None:
+    if config.batch_size < 2 * run.world_size:
+        raise BadInput(f"batch_size is {config.batch_size}, expected at least 2 for each worker: "
+                       "a picture alone has no batch statistics")  # fmt: skip
     learning, held_out = (Faces(run.data_dir, config.side, held_out=held) for held in (False, True))
     wrapped = run.wrap(Networks(config).to(memory_format=torch.channels_last))
     # Neither loss goes through the wrapper's forward (one needs both networks, the penalty a gradient of a gradient):
@@ -139,7 +139,7 @@ def train(config: GanConfig, run: Run) -> None:
                 continue
             n, progress["steps"] = len(real), progress["steps"] + 1
             with torch.no_grad():
-                fake = generator(draws.normal(n, config.noise))
+                fake = generator(draws.normal(n, NOISE))
             real, fake = (
                 losses.random_view(part, draws.uniform(n, losses.VIEW), config.augment) for part in (real, fake)
             )
@@ -156,7 +156,7 @@ def train(config: GanConfig, run: Run) -> None:
             count += n
             if progress["steps"] % config.critic_steps:
                 continue
-            fake = generator(draws.normal(n, config.noise))
+            fake = generator(draws.normal(n, NOISE))
             fake = losses.random_view(fake, draws.uniform(n, losses.VIEW), config.augment)
             loss = generator_loss(config.loss, critic(fake))
             step(for_generator, generator, loss, run)
@@ -167,6 +167,7 @@ def train(config: GanConfig, run: Run) -> None:
         names = ("train/critic_loss", "train/loss")
         run.log({name: run.mean(total, count) for name, total in zip(names, sums, strict=True)})
         if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
+            settle(drawer, torch.randn(1000, NOISE, generator=torch.Generator().manual_seed(2)).to(run.device))
             found = validate(config, drawer, held_out, run)
             run.log({**found, "val/collapsed": watch(progress, found["val/variety"], (epoch + 1) / config.epochs, run)})
             run.best(METRIC, drawer)
@@ -177,7 +178,7 @@ def train(config: GanConfig, run: Run) -> None:
 
 def fixed_noise(config: GanConfig, count: int, run: Run) -> torch.Tensor:
     """(count, noise): always the same, so that grids show one face as it grows."""
-    noise = torch.randn(count, config.noise, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(count, NOISE, generator=torch.Generator().manual_seed(0))
     return (config.truncation * noise).to(run.device)
 
 
@@ -215,7 +216,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)  # not the noise that chose the epoch
-        noise = config.truncation * torch.randn(faces_hw6.SUBMITTED, config.noise)
+        noise = config.truncation * torch.randn(faces_hw6.SUBMITTED, NOISE)
         pictures = predict(model, noise.numpy())
         faces_hw6.write_archive(out / LAB.submission, pictures)
         grid(torch.from_numpy(pictures[:SHOWN]), 8).savefig(out / "samples.png", dpi=100)
@@ -250,7 +251,6 @@ def space() -> dict[str, dict[str, object]]:
         "lr_critic": {"type": "loguniform", "low": 1e-4, "high": 5e-3},
         "beta1": {"type": "choice", "values": [0.0, 0.5, 0.9]},
         "beta2": {"type": "choice", "values": [0.9, 0.99, 0.999]},
-        "noise": {"type": "choice", "values": [32, 64, 100, 256]},
         "width": {"type": "choice", "values": [8, 16, 32, 64]},
         "epochs": {"type": "randint", "low": 10, "high": 200},
         "truncation": {"type": "uniform", "low": 0.5, "high": 1.0},

@@ -106,8 +106,11 @@ def read_archive(file: Path) -> dict[str, bytes]:
         tarfile.TarError, OSError, EOFError: it is no such file, or a broken one.
     """
     with tarfile.open(file, "r:gz") as tar:
-        members = [(member.name.removeprefix("./"), tar.extractfile(member)) for member in tar if member.isfile()]
-        return {name: content.read() for name, content in members if content is not None}
+        members = [member for member in tar if member.isfile()]
+        if sum(member.size for member in members) > 10 * MAX_BYTES:
+            raise tarfile.TarError(f"unpacked it has more than {10 * MAX_BYTES} bytes")
+        files = [(member.name.removeprefix("./"), tar.extractfile(member)) for member in members]
+        return {name: content.read() for name, content in files if content is not None}
 
 
 def check_archive(file: Path) -> list[str]:
@@ -156,7 +159,7 @@ def picture_fault(content: bytes) -> str | None:
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all Pillow's
         reason = "not a PNG file" if isinstance(error, UnidentifiedImageError) else str(error)
         return f"expected a whole PNG picture, found a broken one: {reason}"
     if image.size != (SIDE, SIDE) or image.mode != "RGB":

@@ -108,8 +108,11 @@ def read_archive(file: Path) -> dict[str, bytes]:
         tarfile.TarError, OSError, EOFError, zlib.error: it is no such file, or a broken one.
     """
     with tarfile.open(file, "r:gz") as tar:
-        members = [(member.name.removeprefix("./"), tar.extractfile(member)) for member in tar if member.isfile()]
-        return {name: content.read() for name, content in members if content is not None}
+        members = [member for member in tar if member.isfile()]
+        if sum(member.size for member in members) > 10 * MAX_BYTES:
+            raise tarfile.TarError(f"unpacked it has more than {10 * MAX_BYTES} bytes")
+        files = [(member.name.removeprefix("./"), tar.extractfile(member)) for member in members]
+        return {name: content.read() for name, content in files if content is not None}
 
 
 def submitted(file: Path) -> np.ndarray:
@@ -171,7 +174,7 @@ def _opened(content: bytes) -> Image.Image | str:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
             image.load()
             return image
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all Pillow's
         reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
         return f"expected a whole JPEG picture, found a broken one: {reason}"
 

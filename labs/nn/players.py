@@ -12,6 +12,9 @@ from labs.run import Run
 if TYPE_CHECKING:
     from labs.gan import GanConfig
 
+NOISE = 100
+"""Numbers that a picture is drawn from, as in the sample."""
+
 
 class Networks(nn.Module):
     """Both players; forward is the generator's."""
@@ -28,7 +31,24 @@ class Networks(nn.Module):
 def build(config: "GanConfig") -> Generator | StyleGenerator:
     """The generator, untrained."""
     kind = Generator if config.generator == "dcgan" else StyleGenerator
-    return kind(config.noise, config.width, config.side)
+    return kind(NOISE, config.width, config.side)
+
+
+def settle(drawer: nn.Module, noise: torch.Tensor) -> None:
+    """Measure the batch statistics of averaged weights anew: those of the weights that they average do not fit, as
+    averaging takes noise out of the weights, and pictures would lose contrast.
+
+    Args:
+        drawer: in training mode.
+        noise: (N, noise).
+    """
+    norms = [module for module in drawer.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        for part in noise.split(200):
+            drawer(part)
 
 
 def optimizers(config: "GanConfig", networks: Networks) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:

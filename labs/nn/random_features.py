@@ -6,7 +6,7 @@ et al., arXiv:2002.09797, section 4).
 
 import math
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 from torch import nn
@@ -46,7 +46,8 @@ def compare(real: Iterable[torch.Tensor], fake: Iterable[torch.Tensor], run: Run
         real, fake: this worker's batches (B, 3, side, side), -1 to 1: every N-th picture of N workers.
     """
     extractor = RandomFeatures().to(run.device)
-    own = (torch.cat([extractor(pictures).cpu() for pictures in part]) for part in (real, fake))
+    none = torch.empty(0, 3, 32, 32, device=run.device)  # of few pictures a worker may have none
+    own = (torch.cat([extractor(pictures).cpu() for pictures in chain([none], part)]) for part in (real, fake))
     true, generated = (_joined(features, run) for features in own)
     if not generated.isfinite().all():
         return math.nan, 0.0

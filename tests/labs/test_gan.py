@@ -18,7 +18,7 @@ from labs.gan import LAB, predict, validate
 from labs.nn import adversarial_losses as losses
 from labs.nn.collapse import PATIENCE, watch
 from labs.nn.dcgan import Discriminator
-from labs.nn.players import Networks, build
+from labs.nn.players import NOISE, Networks, build, settle
 from labs.nn.random_features import RandomFeatures
 from labs.nn.style_generator import StyledConvolution, StyleGenerator
 from labs.run import STOP, Interrupted, Run
@@ -166,7 +166,7 @@ def test_course_size_takes_two_steps(preset: str, data_dir: Path, tmp_path: Path
     before = [next(part.parameters()).clone() for part in (networks.generator, networks.critic)]
     optimizer = torch.optim.Adam(networks.parameters(), 1e-3)
     for _ in range(2):
-        fake = networks(torch.randn(2, config.noise))
+        fake = networks(torch.randn(2, NOISE))
         loss = losses.critic_loss(config.loss, networks.critic(real), networks.critic(fake))
         if config.constraint == "gradient":
             loss = loss + losses.gradient_penalty(networks.critic, real, fake.detach(), torch.rand(2))
@@ -314,3 +314,25 @@ def test_a_penalty_beside_batch_norm_is_refused() -> None:
     """The sentence has the field and what to take instead."""
     with pytest.raises(BadInput, match=r"constraint.*norm=batch mixes; take norm=instance, spectral or none"):
         LAB.resolve("simple", "tiny", {"constraint": "gradient"})
+
+
+def test_settled_statistics_are_those_of_the_weights() -> None:
+    """Whatever statistics were copied beside averaged weights: a batch drawn in training mode and in eval mode are
+    alike afterwards."""
+    torch.manual_seed(0)
+    drawer, noise = build(LAB.resolve("medium", "tiny")), torch.randn(400, NOISE)
+    for name, statistic in drawer.named_buffers():
+        if name.endswith("running_var"):
+            statistic.fill_(9.0)
+    with torch.no_grad():
+        expected = drawer(noise)
+        settle(drawer, noise)
+        assert torch.allclose(drawer.eval()(noise), expected, atol=0.05)
+
+
+def test_a_batch_of_single_pictures_is_refused(data_dir: Path, tmp_path: Path) -> None:
+    """A picture a worker has no batch statistics: said before anything is trained."""
+    run = Run(tmp_path, data_dir)
+    run.world_size = 2
+    with pytest.raises(BadInput, match="batch_size is 2, expected at least 2 for each worker"):
+        LAB.train(LAB.resolve("simple", "tiny", {"batch_size": 2}), run)
