@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -233,8 +234,8 @@ def check_submission(file: Path) -> list[str]:
     quiet()
     try:
         for kind in (AutoModelForMaskedLM, AutoTokenizer):
-            kind.from_pretrained(file.parent, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+            kind.from_pretrained(file.parent, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         return [f"{file.name}: expected a model in a folder with its config.json and tokenizer, found a fault: {error}"]
     return []
 

@@ -8,13 +8,13 @@ from pathlib import Path
 def write(file: Path, header: tuple[str, str], rows: Iterable[tuple[object, object]]) -> None:
     """Write a table; its folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", newline="") as handle:
+    with file.open("w", newline="", encoding="utf-8") as handle:
         csv.writer(handle).writerows([header, *rows])
 
 
 def guesses(file: Path) -> list[str]:
     """The last column of a table, without its header: what was guessed, or the answers."""
-    with file.open(newline="") as handle:
+    with file.open(newline="", encoding="utf-8") as handle:
         return [row[-1] for row in csv.reader(handle)][1:]
 
 
@@ -35,7 +35,7 @@ def check(
         key: row number, from 0, -> the first cell that it must have.
         fault: guess -> what is wrong with it (`is not a finite number`), or None.
     """
-    with file.open(newline="") as handle:
+    with file.open(newline="", encoding="utf-8") as handle:
         rows = list(csv.reader(handle))
     if not rows or tuple(rows[0]) != header:
         return [f"{file.name} line 1: the header must be '{','.join(header)}'"]

@@ -70,8 +70,8 @@ def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in the course's format; empty if it can be trained on."""
     faults = [fault for split in SPLITS for fault in _check_file(folder / FILES[split], answered=split != "test")]
     if not faults and (folder / ANSWERS).exists():
-        asked, answered = (_read(folder / name)["questions"] for name in (FILES["test"], ANSWERS))
-        if [question["id"] for question in asked] != [question["id"] for question in answered]:
+        faults = [f"answers/{fault}" for fault in _check_file(folder / ANSWERS, answered=True)]
+        if not faults and _ids(folder / FILES["test"]) != _ids(folder / ANSWERS):
             faults.append(f"{ANSWERS}: expected the questions of {FILES['test']}, found other ids")
     return faults
 
@@ -119,7 +119,7 @@ _ROW = ("id", "paragraph", "start", "end")
 
 
 def _row(question: dict[str, Any]) -> tuple[int, int, int, int]:
-    answered = question["answer_text"] not in NO_ANSWER
+    answered = question["answer_start"] not in NO_ANSWER  # "null" is also a text that can be an answer
     span = (question["answer_start"], question["answer_end"]) if answered else (-1, -1)
     return question["id"], question["paragraph_id"], *span
 
@@ -127,6 +127,10 @@ def _row(question: dict[str, Any]) -> tuple[int, int, int, int]:
 def _read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def _ids(path: Path) -> list[int]:
+    return [question["id"] for question in _read(path)["questions"]]
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
@@ -158,7 +162,7 @@ def _check_file(path: Path, answered: bool) -> list[str]:
     for key in ("questions", "paragraphs"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list) or not content[key]:
             return [f"{path.name}: expected an object with {key!r}, a list that is not empty"]
-    if not all(isinstance(paragraph, str) and paragraph for paragraph in content["paragraphs"]):
+    if not all(isinstance(paragraph, str) and paragraph.strip() for paragraph in content["paragraphs"]):
         return [f"{path.name}: 'paragraphs' must hold strings that are not empty"]
     faults, seen = [], set[int]()
     for number, question in enumerate(content["questions"]):
@@ -184,6 +188,8 @@ def _fault(question: Any, paragraphs: list[str], answered: bool) -> str | None:
             return f"{name!r} is {value!r}, expected null: the answers to the test set belong elsewhere"
         if not optional and (not isinstance(value, kind) or isinstance(value, bool)):
             return f"{name!r} is {value!r}, expected {'a string' if kind is str else 'an integer'}"
+    if not 0 <= question["id"] < 2**63:
+        return f"'id' is {question['id']}, expected 0 to {2**63 - 1}"
     number = question["paragraph_id"]
     if not 0 <= number < len(paragraphs):
         return f"'paragraph_id' is {number}, expected 0 to {len(paragraphs) - 1}"

@@ -1,5 +1,6 @@
 """From the scores of a paragraph's windows to the text of an answer."""
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -40,7 +41,8 @@ def answer(reader: Reader, texts: Texts, batches: Iterable[tuple[torch.Tensor, .
             if number in found and found[number].score >= score:
                 continue
             if rules.search == "joint":
-                text = texts.original(number, first + shift, last + shift)
+                # A paragraph without tokens has no place that is allowed.
+                text = texts.original(number, first + shift, last + shift) if score > -math.inf else ""
             else:
                 text = reader.tokenizer.decode(tokens[row, first : last + 1].tolist(), skip_special_tokens=False)
             found[number] = Found(score, text.replace(" ", ""))

@@ -4,6 +4,9 @@ they are here already. transformers takes seconds to import, so it is imported w
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+from safetensors import SafetensorError
+
 from labs.errors import BadInput
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ def reader(name: str) -> "PreTrainedModel":
     """A checkpoint's model with a new head, still untrained, for the first and the last token of an answer."""
     from transformers import AutoModelForQuestionAnswering
 
-    model: PreTrainedModel = _fetch(AutoModelForQuestionAnswering, name, use_safetensors=True)
+    model: PreTrainedModel = _fetch(AutoModelForQuestionAnswering, name, use_safetensors=True, dtype=torch.float32)
     for path, weight in model.named_parameters():
         if "embed_positions" in path:  # a table of sines; loading forgets that it is not to be learnt
             weight.requires_grad_(False)
@@ -74,7 +77,7 @@ def blank_reader(config: "PretrainedConfig") -> "PreTrainedModel":
     """The same with weights drawn afresh."""
     from transformers import AutoModelForQuestionAnswering
 
-    model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(config)
+    model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(config, dtype=torch.float32)
     return model
 
 
@@ -90,13 +93,13 @@ def _fetch(kind: Any, name: str, **more: Any) -> Any:
     """What the folder or the cache has; else what the hub has."""
     quiet()
     try:
-        return kind.from_pretrained(name, local_files_only=True, **more)
-    except (OSError, ValueError) as error:
+        return kind.from_pretrained(name, local_files_only=True, trust_remote_code=False, **more)
+    except (OSError, ValueError, SafetensorError) as error:
         fault = error
     if not Path(name).exists():
         try:
-            return kind.from_pretrained(name, **more)
-        except (OSError, ValueError) as error:
+            return kind.from_pretrained(name, trust_remote_code=False, **more)
+        except (OSError, ValueError, SafetensorError) as error:
             fault = error
     raise BadInput(f"checkpoint {name!r} can't be had: expected a folder with config.json, model.safetensors and a "
                    "tokenizer, or the name of a model that is in the Hugging Face cache or can be downloaded "

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from labs.errors import BadInput
 from labs.nn.reading import Layout, Reader, model_inputs
 
 
@@ -27,8 +28,12 @@ def look_inside(reader: Reader, question: str, context: str) -> Inside:
     """The first model of a trained reader; both texts whole, as one window."""
     parts = [reader.tokenizer.encode(text, add_special_tokens=False) for text in (question, context)]
     asked, told = (torch.tensor(part.ids, dtype=torch.int64) for part in parts)
-    tokens, kinds, real = Layout(reader.layout.marks, len(asked), len(told)).columns([(asked, told)])
     model: Any = reader.members[0]
+    most, needed = model.config.max_position_embeddings, len(asked) + len(told) + 3
+    if needed > most:
+        raise BadInput(f"question {question!r} and its context are {needed} tokens with their marks, expected at most "
+                       f"{most}, as many as the reader reads")  # fmt: skip
+    tokens, kinds, real = Layout(reader.layout.marks, len(asked), len(told)).columns([(asked, told)])
     model.set_attn_implementation("eager")  # other kernels do not keep the weights
     with torch.no_grad():
         inputs = model_inputs(model, tokens, kinds, real)

@@ -25,7 +25,8 @@ class Reading:
 
     tokens: list[str]
     kinds: torch.Tensor
-    """(T,): `QUESTION`, `CONTEXT`, or `ANSWER` for the part of the context that the model answers with."""
+    """(T,): `QUESTION`, `CONTEXT`, or `ANSWER` for the part of the context that the model answers with, where that is
+    found there as it was said."""
     hidden: torch.Tensor
     """(layers + 1, T, channels)."""
     attention: torch.Tensor
@@ -75,6 +76,6 @@ def _question(reader: Reader, question: str, context: str) -> Reading:
     answer = answers(reader, [Question(0, 0, question, -1, -1)], [context])[0]
     kinds, first = inside.kinds.clone(), context.find(answer) if answer else -1
     for place, (start, end) in enumerate(inside.spans):
-        if kinds[place] == CONTEXT and first <= start < end <= first + len(answer):
+        if first >= 0 and kinds[place] == CONTEXT and first <= start < end <= first + len(answer):
             kinds[place] = ANSWER
     return Reading(inside.tokens, kinds, inside.hidden, inside.attention)

@@ -15,7 +15,8 @@ LONGEST = 512
 
 
 def tokenizer(characters: str) -> "BertTokenizer":
-    """BERT's, for a vocabulary of single characters: its marks, then each character, alone and inside of a word."""
+    """BERT's, for a vocabulary of single characters: its marks, then each character alone, and
+    ASCII ones inside of a word."""
     from transformers import BertTokenizer
 
     inside = [f"##{character}" for character in characters if character.isascii() and character.isalnum()]

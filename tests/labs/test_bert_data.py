@@ -94,9 +94,10 @@ def spoil(split: str, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path
     """A change of a file's content."""
 
     def work(folder: Path) -> None:
-        content = read(folder / drcd.FILES[split])
+        file = folder / {**drcd.FILES, "answers": drcd.ANSWERS}[split]
+        content = read(file)
         change(content)
-        (folder / drcd.FILES[split]).write_text(json.dumps(content, ensure_ascii=False))
+        file.write_text(json.dumps(content, ensure_ascii=False))
 
     return work
 
@@ -114,6 +115,18 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         "hw7_test.json: expected an object with 'questions', a list that is not empty",
     ),
     "no object": (lambda d: (d / "hw7_dev.json").write_text("[]"), "hw7_dev.json: expected an object with 'questions'"),
+    "answers without answers": (
+        spoil("answers", lambda content: content["questions"][0].update(answer_text=None)),
+        "answers/hw7_test.json question 0: 'answer_text' is None, expected a string",
+    ),
+    "negative id": (
+        spoil("train", lambda content: content["questions"][0].update(id=-1)),
+        "hw7_train.json question 0: 'id' is -1, expected 0 to 9223372036854775807",
+    ),
+    "blank paragraph": (
+        spoil("dev", lambda content: content["paragraphs"].append(" ")),
+        "hw7_dev.json: 'paragraphs' must hold strings that are not empty",
+    ),
     "empty paragraph": (
         spoil("dev", lambda content: content["paragraphs"].append("")),
         "hw7_dev.json: 'paragraphs' must hold strings that are not empty",
@@ -166,6 +179,25 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 
 
 # --- packed text -----------------------------------------------------------------------------------------------------
+
+
+def test_null_can_be_an_answer(source: Path, tmp_path: Path) -> None:
+    """The text "null" in a paragraph to train on is an answer like any other; in the test set it means that there is
+    none."""
+    folder, packed = tmp_path / "drcd", tmp_path / "packed"
+    shutil.copytree(source, folder)
+    packed.mkdir()
+
+    def say_null(content: dict[str, Any]) -> None:
+        content["paragraphs"][content["questions"][0]["paragraph_id"]] = "他說null。"
+        content["questions"] = content["questions"][:1]
+        content["questions"][0].update(answer_text="null", answer_start=2, answer_end=5)
+
+    spoil("train", say_null)(folder)
+    assert drcd.check(folder) == []
+    drcd.prepare(folder, packed, "folder")
+    assert Asked(packed, "train").answers() == ["null"]
+    assert {question.start for question in Asked(packed, "test").questions} == {-1}
 
 
 @pytest.mark.parametrize("split", drcd.SPLITS)

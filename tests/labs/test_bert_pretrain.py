@@ -233,10 +233,14 @@ def test_course_size_takes_two_steps(preset: str) -> None:
 
 
 def test_a_bad_folder_is_named(finished: Path, tmp_path: Path) -> None:
-    """A model without its config is not one."""
-    shutil.copy(finished / "deliver/model.safetensors", tmp_path)
-    (fault,) = LAB.check_submission(tmp_path / "model.safetensors")
-    assert fault.startswith("model.safetensors: expected a model in a folder with its config.json and tokenizer")
+    """A model without its config is not one, and neither is one that was cut off."""
+    shutil.copytree(finished / "deliver", tmp_path / "cut")
+    weights = (finished / "deliver/model.safetensors").read_bytes()
+    for name, content in (("alone", weights), ("cut", weights[: len(weights) // 2])):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+        (fault,) = LAB.check_submission(tmp_path / name / "model.safetensors")
+        assert fault.startswith("model.safetensors: expected a model in a folder with its config.json and tokenizer")
 
 
 def test_a_wrong_field_is_named() -> None:

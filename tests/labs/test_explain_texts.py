@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 from labs import bert
 from labs.data import shards, texts_hw9
+from labs.errors import BadInput
 from labs.explain import LAB, READER
 from labs.figures.readings import cosine, principal, table
 from labs.nn.readings import ANSWER, Reading, Readings, read_texts
@@ -75,6 +77,22 @@ def test_the_character_is_looked_at_in_its_place(upstream: dict[str, Path], text
     assert character.shape[:2] == (10, 2)
     assert torch.allclose(character[:, 0], character[:1, 0], atol=1e-5)
     assert not torch.allclose(character[:, -1], character[:1, -1], atol=1e-3)
+
+
+def test_an_answer_that_is_not_in_the_context_is_not_shown(upstream: dict[str, Path]) -> None:
+    """A reader that decodes [UNK] for a character it does not know says what stands nowhere: no token is the answer."""
+    model = bert.load(upstream[READER])
+    model.rules = replace(model.rules, search="separate")
+    asked = {"question": "誰？", "context": "彧犇堃垚"}
+    found = read_texts(model, {"questions": [asked], "sentences": [{"text": "1年", "start": 1}]}).questions[0]
+    assert (found.kinds != ANSWER).all()
+
+
+def test_a_text_that_is_too_long_is_refused(upstream: dict[str, Path]) -> None:
+    """More tokens than the reader has positions for: one sentence, no fault of an index."""
+    texts = {"questions": [{"question": "誰？", "context": "年" * 600}], "sentences": []}
+    with pytest.raises(BadInput, match="are 605 tokens with their marks, expected at most 512"):
+        read_texts(bert.load(upstream[READER]), texts)
 
 
 def reading(kinds: list[int], attention: torch.Tensor) -> Reading:
