@@ -19,6 +19,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from labs.data import objects, shards
+from labs.data.archives import read_archive
 from labs.errors import BadInput
 from labs.metrics import victims
 
@@ -26,6 +27,8 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 SIDE, PER_CLASS = 32, 20
 MAX_BYTES = 2_000_000
 """Largest archive that the course's judge takes."""
+UNPACKED = 10 * MAX_BYTES
+"""Largest archive that is read, unpacked."""
 ATTACKED, TRAINING, VICTIMS = "data", "train", "answers/victims.safetensors"
 TRAIN_PER_CLASS = {"tiny": 20, "small": 160, "course": 160}
 """Size -> drawn pictures of a class that surrogates train on, and as many others for the victims."""
@@ -99,20 +102,6 @@ def write_archive(file: Path, names: Sequence[str], images: np.ndarray) -> None:
     file.write_bytes(gzip.compress(content.getvalue(), mtime=0))
 
 
-def read_archive(file: Path) -> dict[str, bytes]:
-    """Name -> bytes of the files of a gzipped tar, as `tar` packs them: a leading `./` does not count.
-
-    Raises:
-        tarfile.TarError, OSError, EOFError: it is no such file, or a broken one.
-    """
-    with tarfile.open(file, "r:gz") as tar:
-        members = [member for member in tar if member.isfile()]
-        if sum(member.size for member in members) > 10 * MAX_BYTES:
-            raise tarfile.TarError(f"unpacked it has more than {10 * MAX_BYTES} bytes")
-        files = [(member.name.removeprefix("./"), tar.extractfile(member)) for member in members]
-        return {name: content.read() for name, content in files if content is not None}
-
-
 def check_archive(file: Path) -> list[str]:
     """One sentence per fault of a submission to the course's judge; empty if it would take it.
 
@@ -121,7 +110,7 @@ def check_archive(file: Path) -> list[str]:
     if file.stat().st_size >= MAX_BYTES:
         return [f"{file.name}: {file.stat().st_size} bytes, expected less than {MAX_BYTES}"]
     try:
-        files = read_archive(file)
+        files = read_archive(file, UNPACKED)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         return [f"{file.name} is no whole gzipped tar file: {error}"]
     expected = [f"{name}/{name}{number}.png" for name in CLASSES for number in range(1, PER_CLASS + 1)]
@@ -140,7 +129,7 @@ def submitted(file: Path, data_dir: Path, epsilon: int) -> tuple[np.ndarray, np.
     """
     columns = shards.ArrowDataset(data_dir, "attack", ("image", "label")).columns
     benign, labels = (column.all().numpy() for column in columns)
-    names, files = shards.manifest(data_dir)["facts"]["names"], read_archive(file)
+    names, files = shards.manifest(data_dir)["facts"]["names"], read_archive(file, UNPACKED)
     adversarial = decode([files[name] for name in names])
     furthest = np.abs(adversarial.astype(int) - benign).max((1, 2, 3))
     if furthest.max() > epsilon:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from labs.data import shards
+from labs.data.archives import read_archive
 from labs.data.avatars import avatar
 from labs.errors import BadInput
 from labs.metrics import face_judge
@@ -34,6 +35,8 @@ SUBMITTED = 1000
 """Pictures of a submission."""
 MAX_BYTES = 2_000_000
 """Archives of the course's judge are smaller."""
+UNPACKED = 10 * MAX_BYTES
+"""Largest archive that is read, unpacked."""
 QUALITY, LESS = 95, 5
 """Pillow's JPEG quality of submitted pictures, and what it falls by until the archive is small enough."""
 RECORD = 512
@@ -101,23 +104,9 @@ def write_archive(file: Path, images: np.ndarray) -> int:
     raise BadInput(f"{file.name}: {len(images)} pictures don't fit into {MAX_BYTES} bytes at any quality")
 
 
-def read_archive(file: Path) -> dict[str, bytes]:
-    """Name -> bytes of the files of a gzipped tar; a leading `./`, which `tar` writes, does not count.
-
-    Raises:
-        tarfile.TarError, OSError, EOFError, zlib.error: it is no such file, or a broken one.
-    """
-    with tarfile.open(file, "r:gz") as tar:
-        members = [member for member in tar if member.isfile()]
-        if sum(member.size for member in members) > 10 * MAX_BYTES:
-            raise tarfile.TarError(f"unpacked it has more than {10 * MAX_BYTES} bytes")
-        files = [(member.name.removeprefix("./"), tar.extractfile(member)) for member in members]
-        return {name: content.read() for name, content in files if content is not None}
-
-
 def submitted(file: Path) -> np.ndarray:
     """The pictures of a submission in the order of their numbers, (N, 3, 64, 64) uint8."""
-    files = read_archive(file)
+    files = read_archive(file, UNPACKED)
     return np.stack([_channels(files[name]) for name in sorted(files, key=lambda name: int(name[:-4]))])
 
 
@@ -126,7 +115,7 @@ def check_archive(file: Path) -> list[str]:
     if file.stat().st_size >= MAX_BYTES:
         return [f"{file.name}: {file.stat().st_size} bytes, expected less than {MAX_BYTES}"]
     try:
-        files = read_archive(file)
+        files = read_archive(file, UNPACKED)
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         return [f"{file.name} is no whole gzipped tar file: {error}"]
     expected = [f"{number}.jpg" for number in range(1, SUBMITTED + 1)]

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from labs.attack import EPSILON, LAB, STAND_IN, Family, Networks, RandomView, attack, predict, validate
 from labs.data import attackset, objects, shards
+from labs.data.archives import read_archive
 from labs.errors import BadInput
 from labs.metrics import victims
 from labs.nn.hardening import harden
@@ -141,7 +142,7 @@ def test_other_counts_and_no_victims_are_accepted(source: Path, tmp_path: Path) 
     assert len(names) == 181
     assert names[99:102] == ["deer/deer20.png", "dog/dog1.png", "frog/frog1.png"]
     LAB.fit(LAB.resolve("simple", "tiny", {"epochs": 1}), Run(run, data))
-    assert list(attackset.read_archive(run / "deliver/submission.tgz")) == names
+    assert list(read_archive(run / "deliver/submission.tgz", attackset.UNPACKED)) == names
     assert LAB.score(run / "deliver", data) == {}
 
 
@@ -341,7 +342,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path) ->
     assert LAB.check_submission(file) == []
     with tarfile.open(file) as tar:
         assert len(tar.getmembers()) == 210
-    for name, content in attackset.read_archive(file).items():
+    for name, content in read_archive(file, attackset.UNPACKED).items():
         ours, original = (np.asarray(Image.open(png), int) for png in (io.BytesIO(content), source / "data" / name))
         assert 0 < np.abs(ours - original).max() <= 8
     assert (finished / "deliver/dog2.png").stat().st_size > 5000
@@ -350,7 +351,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path) ->
 def test_a_submission_beyond_epsilon_is_an_error(finished: Path, data_dir: Path, tmp_path: Path) -> None:
     """One value that is 9 levels away makes the judge refuse the whole submission."""
     file = finished / "deliver/submission.tgz"
-    files = attackset.read_archive(file)
+    files = read_archive(file, attackset.UNPACKED)
     images = attackset.decode(list(files.values()))
     original = shards.ArrowDataset(data_dir, "attack", ("image",))[torch.tensor([22])][0][0, 1, 5, 5].item()
     images[22, 1, 5, 5] = original + 9 if original < 128 else original - 9
@@ -397,7 +398,7 @@ SUBMISSIONS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
 @pytest.mark.parametrize("fault", SUBMISSIONS)
 def test_a_bad_submission_is_named(fault: str, finished: Path, tmp_path: Path) -> None:
     """Each fault of an archive is a sentence with the file; `./` before names, as `tar` writes them, is none."""
-    files, file = attackset.read_archive(finished / "deliver/submission.tgz"), tmp_path / "own.tgz"
+    files, file = read_archive(finished / "deliver/submission.tgz", attackset.UNPACKED), tmp_path / "own.tgz"
     _archive(file, files)
     assert LAB.check_submission(file) == []
     spoil, message = SUBMISSIONS[fault]

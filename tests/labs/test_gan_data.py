@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from scipy.linalg import sqrtm
 
 from labs.data import faces_hw6, shards
+from labs.data.archives import read_archive
 from labs.errors import BadInput
 from labs.gan import LAB
 from labs.metrics import face_judge
@@ -171,7 +172,7 @@ SUBMISSIONS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
 @pytest.mark.parametrize("fault", SUBMISSIONS)
 def test_a_bad_submission_is_named(fault: str, archive: Path, tmp_path: Path) -> None:
     """Each fault is one sentence with the file."""
-    files, file = faces_hw6.read_archive(archive), tmp_path / "own.tgz"
+    files, file = read_archive(archive, faces_hw6.UNPACKED), tmp_path / "own.tgz"
     spoil, message = SUBMISSIONS[fault]
     spoil(files)
     _archive(file, files)
@@ -181,7 +182,7 @@ def test_a_bad_submission_is_named(fault: str, archive: Path, tmp_path: Path) ->
 
 def test_pictures_in_a_folder_are_named(archive: Path, tmp_path: Path) -> None:
     """The course wants them at the root: `tar` of a folder is refused, a leading `./` is not."""
-    files = faces_hw6.read_archive(archive)
+    files = read_archive(archive, faces_hw6.UNPACKED)
     _archive(tmp_path / "own.tgz", {f"./{name}": content for name, content in files.items()})
     assert LAB.check_submission(tmp_path / "own.tgz") == []
     _archive(tmp_path / "own.tgz", {f"faces/{name}": content for name, content in files.items()})
@@ -262,3 +263,13 @@ def test_damaged_faces_are_of_four_kinds() -> None:
     assert damaged.shape == faces.shape
     assert (damaged != faces).flatten(1).any(1).all()
     assert torch.equal(damaged[:2].flatten(1).sort().values, faces[:2].flatten(1).sort().values)
+
+
+def test_an_archive_that_unpacks_to_far_too_much_is_named(tmp_path: Path) -> None:
+    """Zeros shrink a thousandfold: the sizes are looked at before anything is unpacked."""
+    file, zeros = tmp_path / "submission.tgz", tmp_path / "1.jpg"
+    zeros.write_bytes(bytes(faces_hw6.UNPACKED + 1))
+    with tarfile.open(file, "w:gz") as tar:
+        tar.add(zeros, "1.jpg")
+    (fault,) = faces_hw6.check_archive(file)
+    assert "unpacked it has more than 20000000 bytes" in fault
