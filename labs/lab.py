@@ -144,8 +144,8 @@ class Lab:
             if judged and not run.has_weights:
                 raise BadInput(f"lab {self.name}: val/{self.metric.name} was never a finite number, so there is no "
                                "model; a smaller learning rate may help")  # fmt: skip
+            # The others do not wait: a long delivery would outlast the process group's limit.
             run.finish(self.judge(run.folder, run.data_dir) if judged else {})
-        run.barrier()
 
     def judge(self, folder: Path, data_dir: Path) -> dict[str, float]:
         """Write the deliverables of a trained run's folder and score them on the test set."""

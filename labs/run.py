@@ -97,7 +97,8 @@ class Run:
     # --- models and data -------------------------------------------------------------------------------------------
 
     def wrap(self, model: M) -> M:
-        """The model on this worker's device, in bf16 autocast on a GPU, under DDP where there are several workers.
+        """The model on this worker's device, in bf16 autocast on a GPU, under DDP where there are several workers; those
+        all begin with rank 0's weights, as their random generators differ.
 
         Batch statistics are each worker's own until `evaluation` spreads rank 0's: a broadcast before every step would
         cost one collective more and change nothing that is kept.
@@ -339,7 +340,6 @@ class Run:
         return int(np.random.SeedSequence([self.seed, rank, self._step]).generate_state(1)[0])
 
     def _seed_all(self, epoch: int) -> None:
-        # The model's first weights are drawn before any epoch and must be the same on every worker.
         self._step = epoch
         seed = self._epoch_seed(self.rank)
         random.seed(seed)

@@ -155,9 +155,10 @@ def _invented(teller: Teller, paragraphs: int, questions: int) -> dict[str, Any]
 def _check_file(path: Path, answered: bool) -> list[str]:
     try:
         content = _read(path)
+        json.dumps(content, ensure_ascii=False).encode()  # JSON can say half a character, which no text can hold
     except FileNotFoundError:
         return [f"{path} is missing"]
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeError, json.JSONDecodeError) as error:
         return [f"{path.name}: expected JSON in UTF-8, found a fault: {error}"]
     for key in ("questions", "paragraphs"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list) or not content[key]:

@@ -8,6 +8,7 @@ of a date, or a part of the words for old age.
 """
 
 import json
+from collections import Counter
 from itertools import count
 from pathlib import Path
 
@@ -72,6 +73,12 @@ def check(folder: Path) -> list[str]:
         return [f"{FILE}: {sentence}" for sentence in sentences(error, Texts.model_fields)]
     except UnicodeDecodeError:
         return [f"{FILE} is not UTF-8"]
+    if texts.character.isspace():
+        return [f"{FILE}: 'character' is white space, which has no meaning"]
+    counts = Counter(sentence.meaning for sentence in texts.sentences)
+    if len(counts) < 2 or max(counts.values()) < 2:
+        found = ", ".join(f"{meaning!r} in {n}" for meaning, n in counts.items())
+        return [f"{FILE}: expected two meanings or more, one of them in two sentences, to compare; found {found}"]
     return [
         f"{FILE}: sentence {number} must have {texts.character!r} at start {sentence.start}: {sentence.text!r}"
         for number, sentence in enumerate(texts.sentences)

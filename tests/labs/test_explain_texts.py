@@ -45,6 +45,15 @@ FAULTS = {
     "no character": (lambda t: t.pop("character"), "texts.json: field 'character' is missing"),
     "no questions": (lambda t: t.update(questions=[]), "texts.json: field 'questions' is []"),
     "place": (lambda t: t["sentences"][3].update(start=0), "texts.json: sentence 3 must have '年' at start 0"),
+    "blank": (lambda t: t.update(character=" "), "texts.json: 'character' is white space"),
+    "one meaning": (
+        lambda t: [sentence.update(meaning="date") for sentence in t["sentences"]],
+        "texts.json: expected two meanings or more, one of them in two sentences, to compare; found 'date' in 10",
+    ),
+    "no meaning twice": (
+        lambda t: t.update(sentences=[t["sentences"][0], t["sentences"][1]]),
+        "found 'date' in 1, 'old age' in 1",
+    ),
     "unknown": (lambda t: t.update(answers=[]), "texts.json: unknown field 'answers'"),
 }
 

@@ -2,6 +2,9 @@
 
 import json
 import pickle
+import time
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
+import labs
 from labs import events
+from labs.data import survey
 from labs.errors import BadInput
 from labs.lab import Metric
 from labs.loader import ShardedBatches
@@ -198,3 +203,24 @@ def test_two_workers_step_like_one_on_the_same_global_batch(tmp_path: Path) -> N
     for a, b, c in zip(said[0]["gradients"], said[1]["gradients"], alone["gradients"], strict=True):
         assert a == b
         assert torch.allclose(torch.tensor(a), torch.tensor(c), atol=1e-6)
+
+
+def deliver_slowly(rank: int, folder: str) -> None:
+    """Regression at tiny, whose delivery takes longer than workers may wait for each other."""
+    limit = timedelta(seconds=3)
+    dist.init_process_group("gloo", f"file://{folder}/store", limit, rank=rank, world_size=2)
+    lab = labs.get("regression")
+    slow = replace(lab, deliver=lambda *args: (time.sleep(4), lab.deliver(*args)))
+    run = Run(Path(folder, "run"), Path(folder, "packed"), device=torch.device("cpu"))
+    slow.fit(lab.resolve("simple", "tiny", {"epochs": 1}), run)
+    dist.destroy_process_group()
+
+
+def test_workers_do_not_wait_for_a_long_delivery(tmp_path: Path) -> None:
+    """The process group's limit on waiting is half an hour with Ray; a delivery on the course's data may take longer."""
+    (tmp_path / "source").mkdir()
+    survey.make(tmp_path / "source", 0, "tiny")
+    (tmp_path / "packed").mkdir()
+    survey.prepare(tmp_path / "source", tmp_path / "packed", "generated")
+    mp.spawn(deliver_slowly, (str(tmp_path),), nprocs=2)
+    assert (tmp_path / "run" / "result.json").exists()
