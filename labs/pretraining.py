@@ -275,7 +275,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "tiny": {"layers": 1, "hidden": 16, "heads": 2, "ff": 32, "dropout": 0.0, "first": 40, "rest": 40, "lr": 2e-3,
              "batch_size": 16, "epochs": 2},
     "small": {"layers": 2, "hidden": 96, "heads": 4, "ff": 192, "dropout": 0.0, "first": 40, "rest": 56, "lr": 1.2e-3,
-              "batch_size": 16, "epochs": 2, "share": 0.2},
+              "batch_size": 16, "epochs": 5, "share": 0.2},
     "course": {},
 }  # fmt: skip
 LAB = Lab(

@@ -1,14 +1,21 @@
 """Report of the bert lab: what each rule of finding an answer is worth, and how the training went."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from labs.data.drcd import Asked
 from labs.figures.curves import draw
+from labs.metrics.answers import character_f1, exact_match
+from labs.nn.answering import answers
+from labs.nn.reading import Reader, Search
 
-NAMES = {"separate": "each end for itself", "joint": "best pair that is an answer"}
+TABLE = 300
+"""Validation questions behind the table of rules, at most."""
+NAMES: dict[Search, str] = {"separate": "each end for itself", "joint": "best pair that is an answer"}
 
 
 class Row(NamedTuple):
@@ -20,11 +27,23 @@ class Row(NamedTuple):
     f1: float
 
 
-def write_rules(out: Path, rows: list[Row]) -> None:
-    """Write `rules.csv` and `rules.png` to the folder `out`."""
+def write_rules(out: Path, reader: Reader, dev: Asked) -> None:
+    """Write `rules.csv` and `rules.png` to the folder `out`: what each rule finds, by how far windows overlap."""
+    rows = compare(reader, dev)
     with (out / "rules.csv").open("w", newline="") as file:
         csv.writer(file).writerows([Row._fields, *((*row[:2], f"{row[2]:.4f}", f"{row[3]:.4f}") for row in rows)])
     plot_rules(rows).savefig(out / "rules.png", dpi=100, bbox_inches="tight")
+
+
+def compare(reader: Reader, dev: Asked) -> list[Row]:
+    """Exact match and F1 of each rule and overlap, on some validation questions."""
+    rows, width, right = [], reader.rules.paragraph_tokens, dev.answers()[:TABLE]
+    for stride in (width, max(1, width // 2), max(1, width // 4)):
+        for search in NAMES:
+            reader.rules = replace(reader.rules, doc_stride=stride, search=search)
+            said = answers(reader, dev.questions[:TABLE], dev.paragraphs)
+            rows.append(Row(search, stride, exact_match(said, right), character_f1(said, right)))
+    return rows
 
 
 def plot_rules(rows: list[Row]) -> Figure:

@@ -31,11 +31,11 @@ def answer(reader: Reader, texts: Texts, batches: Iterable[tuple[torch.Tensor, .
     for tokens, kinds, real, numbers, starts in batches:
         logits = reader(tokens, kinds, real)
         before = real.sum(1) - kinds.sum(1)  # [CLS] question [SEP]
-        if rules.search == "joint":
-            place = torch.arange(tokens.shape[1], device=tokens.device)
-            best = joint(logits, kinds.bool() & (place < real.sum(1, keepdim=True) - 1), rules.longest)
-        else:
-            best = separate(logits)
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        inside = kinds.bool() & (place < real.sum(1, keepdim=True) - 1)
+        if rules.negatives:  # how much likelier than that the answer is not here: so windows can be compared
+            logits = (logits - logits[..., :1]).masked_fill(~inside[:, None], -math.inf)
+        best = joint(logits, inside, rules.longest) if rules.search == "joint" else separate(logits)
         columns = [column.tolist() for column in (numbers, *best, starts - before)]
         for row, (number, score, first, last, shift) in enumerate(zip(*columns, strict=True)):
             if number in found and found[number].score >= score:

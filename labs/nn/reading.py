@@ -28,6 +28,8 @@ class Rules:
     doc_stride: int
     search: Search
     longest: int
+    negatives: float
+    """Share of the training windows that had no answer."""
 
 
 class Reader(nn.Module):
@@ -126,21 +128,30 @@ def window_start(tokens: int, first: int, last: int, window: int, draw: float | 
     return low + min(int(draw * (high - low + 1)), high - low)
 
 
+def negative_start(tokens: int, first: int, last: int, window: int, draw: float) -> int | None:
+    """Where a window without any of the answer begins, the arguments being those of `window_start`; None if all of the
+    paragraph's windows have some of it."""
+    before = max(0, first - window + 1)
+    after = max(0, tokens - window - last)
+    number = int(draw * (before + after))
+    return None if before + after == 0 else number if number < before else last + 1 + number - before
+
+
 class OneWindow(Dataset[tuple[torch.Tensor, ...]]):
-    """For training: a window a question, with its answer. Gives tokens, kinds and what is real, (B, T) each, and the
-    answer's first and last tokens (B,).
+    """For training: a window a question. Gives tokens, kinds and what is real, (B, T) each, and the answer's first and
+    last tokens (B,), which in a window without the answer are both [CLS], the first token.
 
     Args:
-        seed: shuffles the questions and, with `placement=anywhere`, draws the windows.
+        negatives: share of the questions that get a window without the answer, where there is one.
+        seed: shuffles the questions and draws the windows.
     """
 
-    def __init__(self, texts: Texts, layout: Layout, placement: Placement, seed: int) -> None:
+    def __init__(self, texts: Texts, layout: Layout, placement: Placement, negatives: float, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        self.texts, self.layout = texts, layout
+        self.texts, self.layout, self.anywhere = texts, layout, placement == "anywhere"
         self.order = torch.randperm(len(texts), generator=generator)
-        self.draws: list[float | None] = [None] * len(texts)
-        if placement == "anywhere":
-            self.draws = list(torch.rand(len(texts), generator=generator).tolist())
+        self.draws = torch.rand(len(texts), generator=generator).tolist()
+        self.negative = (torch.rand(len(texts), generator=generator) < negatives).tolist()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -148,13 +159,18 @@ class OneWindow(Dataset[tuple[torch.Tensor, ...]]):
     def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
         pairs, places = [], []
         for number in self.order[indices].tolist():
-            question, window = self.texts.questions[number], self.layout.window
+            question, window, draw = self.texts.questions[number], self.layout.window, self.draws[number]
             paragraph = self.texts.paragraphs[self.texts.asked[number].paragraph]
             first, last = self.texts.answer(number)
-            start = window_start(len(paragraph), first, last, window, self.draws[number])
+            span = (len(paragraph), first, last, window)
+            without = negative_start(*span, draw) if self.negative[number] else None
+            start = window_start(*span, draw if self.anywhere else None) if without is None else without
             pairs.append((question, paragraph[start : start + window]))
-            inside = len(pairs[-1][1]) - 1  # an answer longer than the window is cut
-            places.append([len(question) + 2 + min(max(0, place - start), inside) for place in (first, last)])
+            if without is None:
+                inside = len(pairs[-1][1]) - 1  # an answer longer than the window is cut
+                places.append([len(question) + 2 + min(max(0, place - start), inside) for place in (first, last)])
+            else:
+                places.append([0, 0])
         return *self.layout.columns(pairs), *torch.tensor(places).T
 
 

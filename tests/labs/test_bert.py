@@ -109,7 +109,15 @@ CUTTER = tokenizer("林文德是王家豪的老師。陳明，年生張志死於
 def found(said: str, **rules: Any) -> str:
     """What an oracle that looks for `said` answers from windows of 12 tokens."""
     whole = Rules(
-        **{"question_tokens": 9, "paragraph_tokens": 12, "doc_stride": 12, "search": "joint", "longest": 9, **rules}
+        **{
+            "question_tokens": 9,
+            "paragraph_tokens": 12,
+            "doc_stride": 12,
+            "search": "joint",
+            "longest": 9,
+            "negatives": 0.0,
+            **rules,
+        }
     )
     return answers(Reader([Oracle(CUTTER, said)], CUTTER, MARKS, whole), [Question(0, 0, "誰？", 0, 0)], [PARAGRAPH])[0]
 
@@ -139,11 +147,33 @@ def test_no_answer_is_longer_than_allowed() -> None:
     assert len(found("林文德是王", longest=3)) <= 3
 
 
+class Doubtful(Oracle):
+    """An oracle that also likes what is not the answer, and says of those windows, more loudly, that they have none."""
+
+    def forward(self, input_ids: torch.Tensor, **more: torch.Tensor) -> Any:
+        said = super().forward(input_ids, **more)
+        without = said.start_logits.amax(1) < 5
+        for scores in (said.start_logits, said.end_logits):
+            scores[without, 11], scores[without, 0] = 7, 9
+        return said
+
+
+@pytest.mark.parametrize("search", ["separate", "joint"])
+def test_a_window_that_has_no_answer_gives_none(search: Any) -> None:
+    """A model that has seen windows without the answer is asked how much likelier its answer is than that there is
+    none; the bare score would be misled."""
+    for negatives, expected in ((0.0, False), (0.3, True)):
+        rules = Rules(9, 12, 6, search, 9, negatives)
+        reader = Reader([Doubtful(CUTTER, "1913年")], CUTTER, MARKS, rules)
+        (said,) = answers(reader, [Question(0, 0, "誰？", 0, 0)], [PARAGRAPH])
+        assert (said == "1913年") == expected
+
+
 def test_members_scores_are_averaged() -> None:
     """The logits of two models, member by member, summed and halved."""
     tokens = torch.tensor([[2, 5, 3, 6, 7, 3]])
     members: list[Any] = [Oracle(CUTTER, text) for text in ("文", "德")]
-    rules = Rules(9, 12, 12, "joint", 9)
+    rules = Rules(9, 12, 12, "joint", 9, 0.0)
     together = Reader(members, CUTTER, MARKS, rules)(tokens, tokens, tokens)
     alone = [Reader([member], CUTTER, MARKS, rules)(tokens, tokens, tokens) for member in members]
     torch.testing.assert_close(together, (alone[0] + alone[1]) / 2)

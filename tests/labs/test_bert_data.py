@@ -15,7 +15,7 @@ from labs.bert import LAB
 from labs.data import drcd
 from labs.data.drcd import Asked, Question
 from labs.data.passages import RARE, RELATIONS, Teller
-from labs.nn.reading import EveryWindow, Layout, OneWindow, Texts, window_start
+from labs.nn.reading import EveryWindow, Layout, OneWindow, Texts, negative_start, window_start
 from labs.nn.small_bert import MARKS, tokenizer
 from tests.labs.folders import contents, made
 
@@ -110,6 +110,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no file": (lambda d: (d / "hw7_dev.json").unlink(), "hw7_dev.json is missing"),
     "no json": (lambda d: (d / "hw7_dev.json").write_text("{"), "hw7_dev.json: expected JSON in UTF-8, found a fault"),
     "encoding": (lambda d: (d / "hw7_dev.json").write_bytes(b'"\xff"'), "hw7_dev.json: expected JSON in UTF-8"),
+    "half a character": (
+        lambda d: (d / "hw7_dev.json").write_text('{"questions": [1], "paragraphs": ["\\ud800"]}'),
+        "hw7_dev.json: expected JSON in UTF-8, found a fault",
+    ),
     "no questions": (
         spoil("test", lambda content: content.pop("questions")),
         "hw7_test.json: expected an object with 'questions', a list that is not empty",
@@ -252,6 +256,14 @@ def test_every_window_with_the_whole_answer_is_drawn_and_no_other() -> None:
         assert drawn == (set(fits) or {first})
 
 
+def test_every_window_without_the_answer_is_drawn_and_no_other() -> None:
+    """Brute force again; None where each has some of it."""
+    for tokens, first, last, window in ((12, 5, 6, 4), (12, 0, 1, 4), (12, 10, 11, 4), (3, 1, 1, 4), (10, 3, 5, 4)):
+        drawn = {negative_start(tokens, first, last, window, draw / 1000) for draw in range(1000)}
+        lacks = [s for s in range(max(0, tokens - window) + 1) if s + window <= first or s > last]
+        assert drawn == (set(lacks) or {None})
+
+
 def test_the_middle_is_the_sample_s() -> None:
     """max(0, min(middle of the answer - half a window, the last window's start))."""
     for tokens, first, last in ((300, 100, 103), (300, 2, 5), (300, 298, 299), (80, 40, 41)):
@@ -265,7 +277,7 @@ def test_training_windows_hold_their_answers(placement: Any, data_dir: Path, cut
     asked = Asked(data_dir, "train")
     cutter = tokenizer("".join(sorted({c for text in asked.paragraphs for c in text}))).backend_tokenizer
     read, layout = Texts(asked.questions, asked.paragraphs, cutter, 10), Layout(MARKS, 10, 24)
-    windows = OneWindow(read, layout, placement, seed=0)
+    windows = OneWindow(read, layout, placement, 0.0, seed=0)
     tokens, kinds, real, first, last = windows[torch.arange(len(windows))]
     for row, number in enumerate(windows.order.tolist()):
         question = asked.questions[number]
@@ -273,9 +285,24 @@ def test_training_windows_hold_their_answers(placement: Any, data_dir: Path, cut
         assert cutter.decode(tokens[row, first[row] : last[row] + 1].tolist()).replace(" ", "") == answer
         assert kinds[row].sum() == 24 + 1
     assert torch.equal(real.sum(1), kinds.sum(1) + 2 + torch.tensor([len(read.questions[n]) for n in windows.order]))
-    moved = OneWindow(read, layout, placement, seed=1)
+    moved = OneWindow(read, layout, placement, 0.0, seed=1)
     starts = [dict(zip(w.order.tolist(), w[torch.arange(96)][3].tolist(), strict=True)) for w in (windows, moved)]
     assert (starts[0] != starts[1]) == (placement == "anywhere")
+
+
+def test_windows_without_the_answer_are_marked_so(data_dir: Path, cutter: Tokenizer) -> None:
+    """The first token stands for no answer, in a window that has none of it; about as many as asked for."""
+    asked = Asked(data_dir, "train")
+    cutter = tokenizer("".join(sorted({c for text in asked.paragraphs for c in text}))).backend_tokenizer
+    read = Texts(asked.questions, asked.paragraphs, cutter, 10)
+    windows = OneWindow(read, Layout(MARKS, 10, 16), "anywhere", 0.5, seed=0)
+    tokens, kinds, _, first, last = windows[torch.arange(len(windows))]
+    assert 0.3 < float((last == 0).float().mean()) < 0.7
+    for row, number in enumerate(windows.order.tolist()):
+        question = asked.questions[number]
+        answer = asked.paragraphs[question.paragraph][question.start : question.end + 1]
+        shown = cutter.decode(tokens[row][kinds[row].bool()].tolist()).replace(" ", "")
+        assert (first[row] == 0) == (last[row] == 0) == (answer not in shown)
 
 
 @pytest.mark.parametrize("stride", [5, 8])
