@@ -67,7 +67,8 @@ class Lab:
     predict: Callable[[Any, "np.ndarray"], "np.ndarray"]
     """`predict(model, inputs)`: a batch of raw inputs to a batch of outputs; what a served model does."""
     example: Callable[[Path], "np.ndarray"]
-    """`example(data_dir)`: a few raw inputs, for the served model's signature."""
+    """`example(data_dir)`: a few raw inputs, for the served model's signature; a loaded model that takes others than
+    the lab's usual ones has an `example` of its own."""
     deliver: Callable[[Path, Path, Path], None]
     """`deliver(run_folder, data_dir, out)`: writes what the course asks for (submission file, report figures)."""
     check_submission: Callable[[Path], list[str]]

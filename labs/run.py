@@ -97,8 +97,8 @@ class Run:
     # --- models and data -------------------------------------------------------------------------------------------
 
     def wrap(self, model: M) -> M:
-        """The model on this worker's device, in bf16 autocast on a GPU, under DDP where there are several workers; those
-        all begin with rank 0's weights, as their random generators differ.
+        """The model on this worker's device, in bf16 autocast on a GPU, under DDP where there are several workers;
+        those all begin with rank 0's weights, as their random generators differ.
 
         Batch statistics are each worker's own until `evaluation` spreads rank 0's: a broadcast before every step would
         cost one collective more and change nothing that is kept.

@@ -95,8 +95,9 @@ def log_model(folder: Path, run_id: str) -> None:
 
     record = json.loads((folder / "record.json").read_text())
     lab = labs.get(record["lab"])
-    inputs = lab.example(Path(record["data"]["packed"]))
-    outputs = lab.predict(lab.load(folder), inputs)
+    model = lab.load(folder)
+    inputs = getattr(model, "example", lab.example)(Path(record["data"]["packed"]))
+    outputs = lab.predict(model, inputs)
     served = folder / "served"
     served.mkdir(exist_ok=True)
     for name in ("config.json", "shape.json", "weights.safetensors", "record.json"):

@@ -1,7 +1,8 @@
 """Faces of homework 6: a folder of pictures to learn from, an archive of generated ones, their checks, and drawn faces.
 
-`faces/0.jpg`, `faces/1.jpg`, ... are RGB; the course's are 71,314 pictures of 96 x 96. A submission is a gzipped tar
-with exactly `1.jpg` to `1000.jpg`, 64 x 64, at its root.
+`faces/0.jpg`, `faces/1.jpg`, ... are RGB; the course's are 71,314 pictures of 96 x 96. Beside them may lie `other/`,
+pictures of the same format in another style, to translate from. A submission is a gzipped tar with exactly `1.jpg` to
+`1000.jpg`, 64 x 64, at its root.
 """
 
 import csv
@@ -25,9 +26,10 @@ from labs.metrics import face_judge
 
 SIDE = 64
 """Pixels of a side, as packed and as submitted."""
-FACES, JUDGE, FACTORS = "faces", "answers/judge.safetensors", "answers/factors.csv"
-COUNTS = {"tiny": (120, 60), "small": (1600, 600), "course": (71_314, 2000)}
-"""Size -> pictures to learn from, and others that the judge compares with."""
+FACES, OTHERS, JUDGE, FACTORS = "faces", "other", "answers/judge.safetensors", "answers/factors.csv"
+OTHER_STYLE = "lorelei"
+COUNTS = {"tiny": (120, 60, 60), "small": (1600, 600, 400), "course": (71_314, 2000, 10_000)}
+"""Size -> pictures to learn from, those that the judge compares with, and those in the other style."""
 JUDGE_EPOCHS = {"tiny": 2, "small": 8, "course": 8}
 FEWEST = 50
 """Pictures to learn from; a tenth of them validates."""
@@ -48,9 +50,9 @@ def make(folder: Path, seed: int, size: str) -> None:
 
     Each face has a random stream of its own, named after seed, part and number.
     """
-    count, compared = COUNTS[size]
-    (folder / FACES).mkdir()
-    (folder / JUDGE).parent.mkdir()
+    count, compared, elsewise = COUNTS[size]
+    for name in (FACES, OTHERS, Path(JUDGE).parent):
+        (folder / name).mkdir()
     learnt = min(count, 5000)  # the judge needs no more
     images, targets = np.empty((learnt, SIDE, SIDE, 3), np.uint8), []
     with (folder / FACTORS).open("w", newline="") as file:
@@ -58,14 +60,16 @@ def make(folder: Path, seed: int, size: str) -> None:
         table.writerow(("id", "hair", *face_judge.NUMBERS))
         for number in range(count):
             picture, factors = avatar(random.Random(f"{seed} train {number}"))
-            Image.fromarray(picture).save(folder / FACES / f"{number}.jpg", quality=QUALITY)
+            _save(picture, folder / FACES, number)
             target = face_judge.target(factors)
             table.writerow((number, factors["parts"]["hair"], *(f"{value:.4f}" for value in target[1])))
             if number < learnt:
                 images[number] = picture
                 targets.append(target)
-    others = np.stack([avatar(random.Random(f"{seed} judge {number}"))[0] for number in range(compared)])
-    face_judge.train(images, targets, others, seed, JUDGE_EPOCHS[size], folder / JUDGE)
+    for number in range(elsewise):
+        _save(avatar(random.Random(f"{seed} other {number}"), OTHER_STYLE)[0], folder / OTHERS, number)
+    unseen = np.stack([avatar(random.Random(f"{seed} judge {number}"))[0] for number in range(compared)])
+    face_judge.train(images, targets, unseen, seed, JUDGE_EPOCHS[size], folder / JUDGE)
 
 
 def check(folder: Path) -> list[str]:
@@ -74,20 +78,14 @@ def check(folder: Path) -> list[str]:
         return [
             f"{folder / FACES}/ is missing: expected the pictures to learn from as {FACES}/0.jpg, {FACES}/1.jpg, ..."
         ]
-    names = {path.name for path in (folder / FACES).iterdir() if not path.name.startswith(".")}
-    if len(names) < FEWEST:
-        return [f"{FACES}/: expected at least {FEWEST} pictures, found {len(names)}"]
-    expected = {f"{number}.jpg" for number in range(len(names))}
-    if strange := sorted(names - expected):
-        missing = min(expected - names, key=lambda name: int(name[:-4]))
-        return [f"{FACES}/{strange[0]}: expected {missing} instead, as pictures count 0.jpg, 1.jpg, ... without gaps"]
-    found = ((path.name, _read_fault(path.read_bytes())) for path in _listed(folder))
-    return [f"{FACES}/{name}: {fault}" for name, fault in found if fault]
+    return [fault for part in _parts(folder) for fault in _faults(part)]
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack the pictures, shrunk to the submission's size: `train` has `image`, uint8 (3, 64, 64)."""
-    return shards.pack(out, {"train": _batches(_listed(folder))}, origin=origin)
+    """Pack the pictures, shrunk to the submission's size: `train`, and `other` if there are any in another style, have
+    `image`, uint8 (3, 64, 64)."""
+    names = {FACES: "train", OTHERS: OTHERS}
+    return shards.pack(out, {names[part.name]: _batches(_listed(part)) for part in _parts(folder)}, origin=origin)
 
 
 def write_archive(file: Path, images: np.ndarray) -> int:
@@ -139,9 +137,30 @@ def _packed(images: np.ndarray, quality: int) -> bytes:
     return gzip.compress(content.getvalue(), mtime=0)
 
 
-def _listed(folder: Path) -> list[Path]:
+def _save(picture: np.ndarray, folder: Path, number: int) -> None:
+    Image.fromarray(picture).save(folder / f"{number}.jpg", quality=QUALITY)
+
+
+def _parts(folder: Path) -> list[Path]:
+    return [folder / name for name in (FACES, OTHERS) if (folder / name).is_dir()]
+
+
+def _faults(part: Path) -> list[str]:
+    names = {path.name for path in part.iterdir() if not path.name.startswith(".")}
+    if len(names) < FEWEST:
+        return [f"{part.name}/: expected at least {FEWEST} pictures, found {len(names)}"]
+    expected = {f"{number}.jpg" for number in range(len(names))}
+    if strange := sorted(names - expected):
+        missing = min(expected - names, key=lambda name: int(name[:-4]))
+        return [f"{part.name}/{strange[0]}: expected {missing} instead, as pictures count 0.jpg, 1.jpg, ... without "
+                "gaps"]  # fmt: skip
+    found = ((path.name, _read_fault(path.read_bytes())) for path in _listed(part))
+    return [f"{part.name}/{name}: {fault}" for name, fault in found if fault]
+
+
+def _listed(part: Path) -> list[Path]:
     """Pictures by number; what the operating system hides does not count."""
-    paths = [path for path in (folder / FACES).iterdir() if not path.name.startswith(".")]
+    paths = [path for path in part.iterdir() if not path.name.startswith(".")]
     return sorted(paths, key=lambda path: int(path.stem))
 
 

@@ -71,8 +71,9 @@ def train(
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         extractor, detector = Network(len(HAIRS) + len(NUMBERS)), Network(1)
+        mean = faces.mean(0)
         _fit(extractor, faces, epochs, lambda net, rows: _reading_loss(net(faces[rows]), hair[rows], numbers[rows]))
-        _fit(detector, faces, epochs, lambda net, rows: _telling_loss(net, faces[rows], faces))
+        _fit(detector, faces, epochs, lambda net, rows: _telling_loss(net, faces[rows], faces, mean))
     edges = torch.quantile(numbers[:, :3].mean(1), torch.arange(1, SKINS) / SKINS)
     extractor.eval()
     with torch.no_grad():
@@ -114,16 +115,16 @@ def as_input(images: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(images.float(), images.shape[-1] // SIDE) / 127.5 - 1
 
 
-def damaged(faces: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+def damaged(faces: torch.Tensor, others: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
     """No faces, made of faces (B, 3, 32, 32), a quarter of each kind: pieces in disorder, two faces in one, mixtures of
-    many with random weights, and faces under water."""
+    many others around their mean with random weights, and faces under water."""
     first, second, third, fourth = faces.chunk(4)
     pieces = F.unfold(first, 8, stride=8)
     disorder = F.fold(pieces[:, :, torch.randperm(16)], SIDE, 8, stride=8)
     double = (second + others[torch.randint(len(others), (len(second),))]) / 2
     drawn = others[torch.randint(len(others), (len(third), 8))]
     weights = torch.randn(len(third), 8, 1, 1, 1) / 8**0.5
-    mixed = (weights * (drawn - others.mean(0))).sum(1) + others.mean(0)
+    mixed = (weights * (drawn - mean)).sum(1) + mean
     shifts = F.interpolate(0.25 * torch.randn(len(fourth), 2, 6, 6), SIDE, mode="bicubic").permute(0, 2, 3, 1)
     place = F.affine_grid(torch.eye(2, 3).repeat(len(fourth), 1, 1), list(fourth.shape), align_corners=False)
     water = F.grid_sample(fourth, place + shifts, padding_mode="border", align_corners=False)
@@ -147,8 +148,8 @@ def _reading_loss(outputs: torch.Tensor, hair: torch.Tensor, numbers: torch.Tens
     return F.cross_entropy(logits, hair) + 5 * F.mse_loss(guesses, numbers)
 
 
-def _telling_loss(network: Network, faces: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    logits = network(torch.cat([faces, damaged(faces, others)]))[:, 0]
+def _telling_loss(network: Network, faces: torch.Tensor, others: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+    logits = network(torch.cat([faces, damaged(faces, others, mean)]))[:, 0]
     return F.binary_cross_entropy_with_logits(logits, (torch.arange(len(logits)) < len(faces)).float())
 
 

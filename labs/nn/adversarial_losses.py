@@ -7,21 +7,26 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-Loss = Literal["bce", "wasserstein"]
+Loss = Literal["bce", "wasserstein", "squares"]
 VIEW = 7
 """Random numbers that a view of a picture takes."""
 
 
 def critic_loss(kind: Loss, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """Of logits (B,) for real and for generated pictures: cross-entropy (Goodfellow et al.), or minus the estimated
-    Wasserstein distance (Arjovsky et al.)."""
+    """Of logits for real and for generated pictures: cross-entropy (Goodfellow et al.), minus the estimated Wasserstein
+    distance (Arjovsky et al.), or squared distances from 1 and 0 (Mao et al., arXiv:1611.04076)."""
     if kind == "bce":
         return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
+    if kind == "squares":
+        return ((real - 1).square().mean() + fake.square().mean()) / 2
     return fake.mean() - real.mean()
 
 
 def generator_loss(kind: Loss, fake: torch.Tensor) -> torch.Tensor:
-    """The generated are to be taken for real: the non-saturating form of the cross-entropy, or the critic's value."""
+    """The generated are to be taken for real: the non-saturating form of the cross-entropy, the critic's value, or the
+    squared distance from 1."""
+    if kind == "squares":
+        return (fake - 1).square().mean()
     return F.softplus(-fake).mean() if kind == "bce" else -fake.mean()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-Norm = Literal["batch", "instance", "spectral", "none"]
+Norm = Literal["batch", "instance", "layer", "spectral", "none"]
 
 
 def stages(side: int) -> int:
@@ -28,9 +28,9 @@ class Generator(nn.Module):
         )
         layers: list[nn.Module] = []
         for _ in range(stages(side) - 1):
-            layers += [_doubling(channels, channels // 2), nn.BatchNorm2d(channels // 2), nn.ReLU()]
+            layers += [doubling(channels, channels // 2), nn.BatchNorm2d(channels // 2), nn.ReLU()]
             channels //= 2
-        self.rest = nn.Sequential(nn.Unflatten(1, (-1, 4, 4)), *layers, _doubling(channels, 3), nn.Tanh())
+        self.rest = nn.Sequential(nn.Unflatten(1, (-1, 4, 4)), *layers, doubling(channels, 3), nn.Tanh())
         self.apply(normal_weights)
 
     def forward(self, noise: torch.Tensor) -> torch.Tensor:
@@ -49,14 +49,10 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = [wrapped(nn.Conv2d(3, width, 4, 2, 1)), nn.LeakyReLU(0.2)]
         for _ in range(stages(side) - 1):
             layers.append(wrapped(nn.Conv2d(width, 2 * width, 4, 2, 1)))
-            if norm in ("batch", "instance"):
-                layers.append(
-                    nn.BatchNorm2d(2 * width) if norm == "batch" else nn.InstanceNorm2d(2 * width, affine=True)
-                )
-            layers.append(nn.LeakyReLU(0.2))
             width *= 2
+            layers += [*_normalised(norm, width), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, wrapped(nn.Conv2d(width, 1, 4)), nn.Flatten(0))
-        self.apply(normal_weights)
+        self.apply(kaiming_weights if norm == "none" else normal_weights)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B, 3, side, side) -> (B,): higher for what looks real."""
@@ -73,8 +69,23 @@ def normal_weights(layer: nn.Module) -> None:
         nn.init.normal_(layer.weight, 1.0, 0.02)
 
 
-def _doubling(inside: int, out: int) -> nn.ConvTranspose2d:
+def kaiming_weights(layer: nn.Module) -> None:
+    """First weights that keep the size of what passes: no norm will set it right (He et al., arXiv:1502.01852)."""
+    if isinstance(layer, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(layer.weight, 0.2)
+
+
+def doubling(inside: int, out: int) -> nn.ConvTranspose2d:
+    """A transposed convolution that doubles the side."""
     return nn.ConvTranspose2d(inside, out, 5, 2, 2, output_padding=1, bias=False)
+
+
+def _normalised(norm: Norm, channels: int) -> list[nn.Module]:
+    if norm == "batch":
+        return [nn.BatchNorm2d(channels)]
+    if norm == "instance":
+        return [nn.InstanceNorm2d(channels, affine=True)]
+    return [nn.GroupNorm(1, channels)] if norm == "layer" else []
 
 
 def _as_it_is(layer: nn.Module) -> nn.Module:

@@ -5,9 +5,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from labs.data.faces import Draws
+from labs.nn.adaptation import average_weights
+from labs.nn.adversarial_losses import VIEW, random_view
 from labs.nn.dcgan import Discriminator, Generator
 from labs.nn.style_generator import StyleGenerator
+from labs.nn.translators import Pair, Translator
 from labs.run import Run
+from labs.schedule import set_rate
 
 if TYPE_CHECKING:
     from labs.gan import GanConfig
@@ -28,10 +33,30 @@ class Networks(nn.Module):
         return pictures
 
 
-def build(config: "GanConfig") -> Generator | StyleGenerator:
-    """The generator, untrained."""
+def every_network(config: "GanConfig") -> Networks | Pair:
+    """All that is trained."""
+    return Pair(config.width, config.side) if config.generator == "translator" else Networks(config)
+
+
+def build(config: "GanConfig") -> Generator | StyleGenerator | Translator:
+    """What draws the pictures, untrained."""
+    if config.generator == "translator":
+        return Translator(config.width, config.side)
     kind = Generator if config.generator == "dcgan" else StyleGenerator
     return kind(NOISE, config.width, config.side)
+
+
+def seen(pictures: torch.Tensor, config: "GanConfig", draws: Draws) -> torch.Tensor:
+    """Pictures as the critic sees them."""
+    if not config.augment:
+        return pictures
+    return random_view(pictures, draws.uniform(len(pictures), VIEW), config.augment)
+
+
+def fixed_noise(config: "GanConfig", count: int, run: Run) -> torch.Tensor:
+    """(count, noise): always the same, so that grids show one face as it grows."""
+    noise = torch.randn(count, NOISE, generator=torch.Generator().manual_seed(0))
+    return (config.truncation * noise).to(run.device)
 
 
 def settle(drawer: nn.Module, noise: torch.Tensor) -> None:
@@ -51,15 +76,28 @@ def settle(drawer: nn.Module, noise: torch.Tensor) -> None:
             drawer(part)
 
 
-def optimizers(config: "GanConfig", networks: Networks) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+def optimizers(config: "GanConfig", networks: Networks | Pair) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """The generator's and the critic's."""
 
     def one(part: nn.Module, rate: float) -> torch.optim.Optimizer:
         if config.optimizer == "rmsprop":
             return torch.optim.RMSprop(part.parameters(), rate)
-        return torch.optim.Adam(part.parameters(), rate, (config.beta1, config.beta2))
+        return torch.optim.Adam(part.parameters(), rate, (config.beta1, config.beta2), fused=True)
 
     return one(networks.generator, config.lr), one(networks.critic, config.lr_critic)
+
+
+def set_rates(config: "GanConfig", pair: tuple[torch.optim.Optimizer, torch.optim.Optimizer], epoch: int) -> None:
+    """Set an epoch's learning rates: the config's until they begin to fall, by equal parts an epoch."""
+    left = (config.epochs - epoch) / config.epochs
+    for optimizer, rate in zip(pair, (config.lr, config.lr_critic), strict=True):
+        set_rate(optimizer, rate * min(1.0, left / config.fall) if config.fall else rate)
+
+
+def follow(drawer: nn.Module, generator: nn.Module, decay: float, done: int) -> None:
+    """Average the generator's weights into the drawer's after its step number `done`. Young weights are no use: the
+    average reaches back over the shorter of all steps and its own span."""
+    average_weights(drawer, generator, min(decay, 1 - 1 / (done + 1)))
 
 
 def step(optimizer: torch.optim.Optimizer, network: nn.Module, loss: torch.Tensor, run: Run) -> None:

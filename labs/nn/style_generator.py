@@ -1,66 +1,60 @@
-"""A style-based generator of modest size, after StyleGAN 2 (Karras et al., arXiv:1912.04958).
+"""A style-based generator of modest size, after the first StyleGAN (Karras et al., arXiv:1812.04948).
 
-A mapping network turns noise into a style; the style scales the channels of every convolution; each resolution adds its
-own share to the picture. Left out: noise at each place, mixing of two styles, and path-length regularisation.
+A mapping network turns noise into a style, and at each side the style sets anew how strong every channel is. Left out:
+noise at each place, mixing of two styles, and growth from small pictures to large ones. The noise itself draws the
+first 4 x 4 places, as so few layers can't make every shape out of one; and channels are normed over the batch, as in
+the sample's generator: with the paper's norm over each picture, colours varied less.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from labs.nn.dcgan import stages
+from labs.nn.dcgan import doubling, kaiming_weights, normal_weights, stages
 
 SLOPE = 0.2
 
 
-class StyledConvolution(nn.Module):
-    """A convolution whose input channels the style scales, and whose outputs are scaled back to unit variance."""
+class Styled(nn.Module):
+    """Channels, normed over the batch, with the spread and the mean that the style asks for."""
 
-    def __init__(self, inside: int, out: int, kernel: int, style: int, *, demodulate: bool = True) -> None:
+    def __init__(self, style: int, channels: int) -> None:
         super().__init__()
-        self.demodulate = demodulate
-        self.weight = nn.Parameter(torch.randn(out, inside, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(out))
-        self.scales = nn.Linear(style, inside)
-        nn.init.normal_(self.scales.weight, 0.0, style**-0.5)
-        nn.init.ones_(self.scales.bias)
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.spread, self.mean = nn.Linear(style, channels), nn.Linear(style, channels)
+        for layer, usual in ((self.spread, 1.0), (self.mean, 0.0)):
+            nn.init.normal_(layer.weight, 0.0, style**-0.5)
+            nn.init.constant_(layer.bias, usual)
 
     def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        """(B, inside, H, W) and (B, style) -> (B, out, H, W)."""
-        weight = self.weight * (self.weight[0].numel() ** -0.5)
-        scales = self.scales(style)
-        # Scaling the inputs and the outputs is the same as a kernel of its own for each picture, and faster.
-        x = F.conv2d(x * scales[:, :, None, None], weight, padding=weight.shape[-1] // 2)
-        if self.demodulate:
-            variance = scales.square() @ weight.square().sum((2, 3)).T
-            x = x * (variance + 1e-8).rsqrt()[:, :, None, None]
-        return x + self.bias[:, None, None]
+        """(B, channels, H, W) and (B, style) -> (B, channels, H, W)."""
+        spread, mean = (layer(style)[:, :, None, None] for layer in (self.spread, self.mean))
+        return torch.addcmul(mean, self.norm(x), spread)
 
 
 class StyleGenerator(nn.Module):
-    """From 4 x 4 learnt places to a picture; `width` channels at the full side, up to 8 times as many at 4 x 4."""
+    """The sample's transposed convolutions with styles, and at the full side two convolutions in place of one: where
+    each place is made of other weights than the next, pictures show a chequered pattern."""
 
     def __init__(self, noise: int, width: int, side: int) -> None:
         super().__init__()
-        channels = [width * min(8, 2 ** (stages(side) - stage)) for stage in range(stages(side) + 1)]
+        channels = [width * 2 ** (stages(side) - stage) // 2 for stage in range(stages(side) + 1)]
         self.mapping = nn.Sequential(nn.Linear(noise, noise), nn.LeakyReLU(SLOPE),
                                      nn.Linear(noise, noise), nn.LeakyReLU(SLOPE))  # fmt: skip
-        self.start = nn.Parameter(torch.randn(channels[0], 4, 4))
-        pairs = zip([channels[0], *channels[:-1]], channels, strict=True)
-        self.convolutions = nn.ModuleList(StyledConvolution(inside, out, 3, noise) for inside, out in pairs)
-        self.colors = nn.ModuleList(StyledConvolution(out, 3, 1, noise, demodulate=False) for out in channels)
+        self.first = nn.Sequential(nn.Linear(noise, channels[0] * 16), nn.Unflatten(1, (-1, 4, 4)))
+        self.styles = nn.ModuleList(Styled(noise, count) for count in channels)
+        self.rest = nn.ModuleList(doubling(inside, out) for inside, out in pairwise(channels[:-1]))
+        self.rest.append(nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"),
+                                       nn.Conv2d(channels[-2], channels[-1], 3, 1, 1, bias=False)))  # fmt: skip
+        self.rest.append(nn.Conv2d(channels[-1], 3, 3, 1, 1))
+        self.mapping.apply(kaiming_weights)
+        self.first.apply(kaiming_weights)
+        self.rest.apply(normal_weights)
 
     def forward(self, noise: torch.Tensor) -> torch.Tensor:
-        """(B, noise) -> pictures (B, 3, side, side), about -1 to 1.
-
-        The noise is not scaled to unit length, so that a truncated one (nearer to zero) gives more typical faces.
-        """
-        style = self.mapping(noise)
-        x = self.start.expand(len(noise), *self.start.shape)
-        pictures = x.new_zeros(len(noise), 3, 4, 4)
-        for number, (convolution, color) in enumerate(zip(self.convolutions, self.colors, strict=True)):
-            if number:
-                x, pictures = (F.interpolate(part, scale_factor=2, mode="bilinear") for part in (x, pictures))
-            x = F.leaky_relu(convolution(x, style), SLOPE) * 2**0.5
-            pictures = pictures + color(x, style)
-        return pictures
+        """(B, noise) -> pictures (B, 3, side, side), -1 to 1."""
+        style, x = self.mapping(noise), self.first(noise)
+        for styled, convolution in zip(self.styles, self.rest, strict=True):
+            x = convolution(torch.relu(styled(x, style)))
+        return torch.tanh(x)

@@ -217,7 +217,7 @@ def deliver_slowly(rank: int, folder: str) -> None:
 
 
 def test_workers_do_not_wait_for_a_long_delivery(tmp_path: Path) -> None:
-    """The process group's limit on waiting is half an hour with Ray; a delivery on the course's data may take longer."""
+    """The process group's limit on waiting is half an hour with Ray; delivering on the course's data may take more."""
     (tmp_path / "source").mkdir()
     survey.make(tmp_path / "source", 0, "tiny")
     (tmp_path / "packed").mkdir()

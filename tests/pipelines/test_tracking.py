@@ -193,3 +193,14 @@ def test_many_writers_on_a_fresh_store_lose_nothing(home: Path, labs_process: Ca
     for document in documents:
         assert [step for step, _ in curve(store, document["run_id"], "val/mse")] == [1, 2, 3, 4, 5, 6]
     assert os.path.exists(home / "mlflow.db")
+
+
+def test_a_model_that_takes_other_inputs_than_its_lab_s_is_mirrored(home: Path, labs_cli: Cli) -> None:
+    """A preset may train another kind of model: gan's translators take pictures, its generators noise."""
+    import mlflow
+
+    trained = labs_cli("train", "gan", "--preset", "cycle", "--size", "tiny", "--workers", "0", "--json").json
+    (output,) = Store(home, None).client().get_run(trained["run_id"]).outputs.model_outputs
+    model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
+    (shape,) = [tensor.shape for tensor in model.metadata.signature.inputs]
+    assert shape == (-1, 3, 32, 32)

@@ -1,0 +1,145 @@
+"""Promises of the GAN lab's preset `cycle`: two translators between two styles, of which no two pictures belong
+together."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from labs.data import faces_hw6
+from labs.data.faces import Faces
+from labs.errors import BadInput
+from labs.gan import LAB, predict
+from labs.nn import adversarial_losses as losses
+from labs.nn.cycle import others_of, validate
+from labs.nn.players import build
+from labs.nn.translators import Pair, patch_critic
+from labs.run import STOP, Interrupted, Run
+from tests.labs.workers import last_metrics, train_on
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    LAB.fit(LAB.resolve("cycle", "tiny"), Run(folder, data_dir, seed=3))
+    return folder
+
+
+def test_the_cycle_holds_pictures_together(data_dir: Path, tmp_path: Path) -> None:
+    """What went there and back is nearer to what it was with the cycle's loss than without."""
+    lost = []
+    for weight in (0.0, 10.0):
+        run = Run(tmp_path / str(weight), data_dir, seed=1)
+        LAB.train(LAB.resolve("cycle", "tiny", {"cycle": weight, "epochs": 6}), run)
+        lost.append(last_metrics(run.folder)["train/cycle_loss"])
+    assert lost[1] < 0.6 * lost[0]
+
+
+def test_translations_are_delivered_and_judged(finished: Path) -> None:
+    """The archive has the course's thousand pictures, though fewer were translated; both figures and the judge's
+    metrics are there."""
+    assert LAB.check_submission(finished / "deliver/submission.tgz") == []
+    images = faces_hw6.submitted(finished / "deliver/submission.tgz")
+    assert (images[0] == images[60]).all()
+    assert (finished / "deliver/translations.png").stat().st_size > 3000
+    assert [path.name for path in sorted((finished / "figures").iterdir())] == ["samples-0001.png", "samples-0002.png"]
+    metrics = json.loads((finished / "result.json").read_text())["metrics"]
+    assert {"test/fid", "test/afd", "test/coverage", "val/fid", "train/cycle_loss"} <= set(metrics)
+
+
+def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """Four networks, two optimizers and the averaged weights go on as in an undisturbed run."""
+    (tmp_path / STOP).touch()
+    with pytest.raises(Interrupted):
+        LAB.fit(LAB.resolve("cycle", "tiny"), Run(tmp_path, data_dir, seed=3))
+    (tmp_path / STOP).unlink()
+    LAB.fit(LAB.resolve("cycle", "tiny"), Run(tmp_path, data_dir, seed=3))
+    assert (tmp_path / "weights.safetensors").read_bytes() == (finished / "weights.safetensors").read_bytes()
+    assert last_metrics(tmp_path) == last_metrics(finished)
+
+
+def test_two_workers_are_one(data_dir: Path, tmp_path: Path) -> None:
+    """Parameters are bit-equal across ranks and equal one worker's; validation is one process's on the same weights."""
+    # Adam makes whole steps of gradients that are but rounding errors; at this rate such steps stay small.
+    config = LAB.resolve("cycle", "tiny", {"epochs": 1, "lr": 2e-4})
+    (alone,) = train_on(1, "gan", config, data_dir, tmp_path / "one")
+    first, second = train_on(2, "gan", config, data_dir, tmp_path / "two")
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name])
+        assert torch.allclose(tensor, alone[name], atol=1e-4), name
+    drawer = build(config)
+    drawer.load_state_dict(torch.load(tmp_path / "two/checkpoints/step-000001/state.pt", weights_only=True)["drawer"])
+    held_out = Faces(data_dir, 32, held_out=True), others_of(data_dir, 32, held_out=True)
+    again = validate(drawer, *held_out, Run(tmp_path / "again", data_dir))
+    logged = last_metrics(tmp_path / "two")
+    assert again == pytest.approx((logged["val/fid"], logged["val/variety"]), rel=1e-4)
+
+
+def test_squared_distances_are_the_papers() -> None:
+    """Least squares with labels 1 and 0 (Mao et al.), of patches as of whole pictures."""
+    real, fake = torch.randn(2, 3, 1, 4, 4)
+    ones, zeros = torch.ones_like(real), torch.zeros_like(real)
+    expected = (F.mse_loss(real, ones) + F.mse_loss(fake, zeros)) / 2
+    assert torch.allclose(losses.critic_loss("squares", real, fake), expected)
+    assert torch.allclose(losses.generator_loss("squares", fake), F.mse_loss(fake, ones))
+
+
+def test_a_critic_sees_patches() -> None:
+    """What lies further than a patch away changes nothing, the norm aside."""
+    picture = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    layers = [layer for layer in patch_critic(4) if not isinstance(layer, nn.GroupNorm)]
+    nn.Sequential(*layers)(picture)[0, 0, 7, 7].backward()
+    rows = picture.grad.abs().sum((0, 1, 3)).nonzero()
+    assert rows.max() - rows.min() + 1 == 22
+
+
+def test_data_without_another_style_are_refused(data_dir: Path, tmp_path: Path) -> None:
+    """One sentence with the folder that is missing; the ladder's presets need none."""
+    (tmp_path / "packed").mkdir()
+    shutil.copy(data_dir / "train.arrow", tmp_path / "packed")
+    with pytest.raises(BadInput, match=r"other/ is missing in the data: generator=translator \(preset cycle\) needs"):
+        LAB.train(LAB.resolve("cycle", "tiny"), Run(tmp_path / "run", tmp_path / "packed"))
+
+
+def test_another_style_is_checked_and_packed(source: Path, tmp_path: Path) -> None:
+    """Its pictures are held to the same rules, and lie in a split of their own."""
+    shutil.copytree(source, tmp_path / "made")
+    manifest = faces_hw6.prepare(tmp_path / "made", tmp_path, "folder")
+    assert manifest["splits"] == {"train": 120, "other": 60}
+    (tmp_path / "made/other/7.jpg").unlink()
+    assert faces_hw6.check(tmp_path / "made") == [
+        "other/59.jpg: expected 7.jpg instead, as pictures count 0.jpg, 1.jpg, ... without gaps"
+    ]
+
+
+def test_a_quarter_of_the_other_style_is_held_out(data_dir: Path) -> None:
+    """None of these is learnt from."""
+    held, learnt = (others_of(data_dir, 32, held_out=part) for part in (True, False))
+    assert (len(held), len(learnt)) == (15, 45)
+    assert not set(held.rows.tolist()) & set(learnt.rows.tolist())
+
+
+def test_course_size_takes_two_steps() -> None:
+    """All four networks build at the course's size, and both kinds move twice on two pictures."""
+    config = LAB.resolve("cycle", "course")
+    pair, real = Pair(config.width, config.side), torch.rand(2, 3, 64, 64)
+    before = [next(part.parameters()).clone() for part in (*pair.generator, *pair.critic)]
+    optimizer = torch.optim.Adam(pair.parameters(), 1e-3)
+    for _ in range(2):
+        told = [translator(real) for translator in pair.generator]
+        loss = sum(critic(picture).square().mean() for critic, picture in zip(pair.critic, told, strict=True))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for old, part in zip(before, (*pair.generator, *pair.critic), strict=True):
+        assert not torch.equal(old, next(part.parameters()))
+
+
+def test_the_trained_model_translates(finished: Path, data_dir: Path) -> None:
+    """Pictures in, pictures of the submission's size out."""
+    model = LAB.load(finished)
+    assert predict(model, model.example(data_dir)).shape == (2, 3, 64, 64)
