@@ -12,20 +12,25 @@ Metric
 
     No anomaly has a label, so `val/auc` is a stand-in: held-out normal faces against the same, damaged. It picks no
     epoch: the last epoch's weights are kept, as in the sample. `val/mse` is the reconstruction error of those normal
-    faces. The two need not agree: a code of thousands of numbers (`latent`) copies whatever it is shown.
+    faces. The two need not agree: medium rebuilds normal faces better than strong and detects less, and with PCA on the
+    drawn faces, 1000 numbers instead of 32 take the error from .060 to .017 and miscoloured faces from .88 to .78.
 Ladder
     simple   the sample's fully connected autoencoder, three numbers in the middle; score: the reconstruction's error.
     medium   convolutions, and as many numbers in the middle as let faces through but not everything.
     strong   a multi-encoder autoencoder: fully connected, convolutional and residual codes, added, into one decoder.
+             The encoders see faces under smooth noise, which has to be gone from what they make of them (Kascenas).
     boss     a noise branch: the decoder draws random codes as well, and a discriminator tells all that it draws from
-             pictures; how far its features of picture and reconstruction differ counts in the score (f-AnoGAN).
-    At size small, on the one seed tried, strong detects no more than medium, and boss less than simple.
+             pictures. Score: the place where picture and reconstruction differ more than normal faces do there, in
+             values and in the discriminator's first features (f-AnoGAN, and PaDiM's comparison by place).
+    At size small, on one seed, what boss gains is its score's: strong's network scored by place has .89, boss .87.
 Beyond
     `variational=true`: a VAE, whose divergence is weighed like the error, by pixel; the sample adds a sum to a mean, so
     that the divergence wins. `score=latent` then judges by the divergence of the code alone.
 Papers
     Kingma & Welling, VAE (arXiv:1312.6114); Larsen et al., VAE/GAN (arXiv:1512.09300); Schlegl et al., f-AnoGAN
-    (Medical Image Analysis 54, 2019); Li et al., CutPaste (arXiv:2104.04015).
+    (Medical Image Analysis 54, 2019); Kascenas et al., Denoising Autoencoders for Anomaly Detection (MIDL 2022);
+    Defard et al., PaDiM (arXiv:2011.08785); Sonderby et al., instance noise (arXiv:1610.04490); Li et al., CutPaste
+    (arXiv:2104.04015).
 """
 
 import math
@@ -42,9 +47,10 @@ from torch.nn import functional as F
 from labs import submission
 from labs.data import faces_hw8, shards
 from labs.data.avatars import CHANGES
-from labs.figures.anomaly import edits, grid, rebuilt
+from labs.figures.anomaly import report
 from labs.lab import Config, Lab, Metric
-from labs.nn.autoencoder import SIDE, Autoencoder, Discriminator, kl_divergence
+from labs.nn.autoencoder import SIDE, Autoencoder, Discriminator, kl_divergence, with_smooth_noise
+from labs.nn.places import Usual, energies
 from labs.nn.stand_in import Normal, as_input, damaged
 from labs.run import Run
 from labs.weights import load_weights, unwrap
@@ -65,18 +71,18 @@ class AnomalyConfig(Config):
     latent: int = Field(3, ge=2)
     """Numbers in the middle."""
     noise: float = Field(0.0, ge=0)
-    """Standard deviation of the noise that the encoders see in training, of values from -1 to 1."""
+    """Standard deviation of the smooth noise on what the encoders see in training, of values from -1 to 1."""
     variational: bool = False
     """Draw the code from a distribution that is kept near the standard normal one."""
     kl: float = Field(1.0, ge=0)
     """Weight of the divergence by pixel beside the error by pixel; no effect without `variational`."""
     adversarial: float = Field(0.0, ge=0)
     """Weight of fooling the discriminator; 0 for no noise branch and no discriminator."""
-    score: Literal["error", "latent", "features"] = "error"
-    """Score by the reconstruction's error, by the divergence of the code (with `variational`), or by the error
-    together with that of the discriminator's features (with `adversarial`)."""
+    score: Literal["error", "latent", "local"] = "error"
+    """Score by the reconstruction's error, by the divergence of the code (with `variational`), or by the place where
+    picture and reconstruction differ most unusually, in values and (with `adversarial`) in features."""
     lr: float = Field(1e-3, gt=0)
-    """Adam's learning rate, of both optimizers."""
+    """Adam's learning rate; the discriminator's is a tenth."""
     batch_size: int = Field(2000, ge=2)
     """Pictures of a global batch."""
     epochs: int = Field(50, ge=1)
@@ -84,43 +90,37 @@ class AnomalyConfig(Config):
 
     @field_validator("score")
     @classmethod
-    def _has_what_it_needs(cls, score: str, info: ValidationInfo) -> str:
-        needed = {"latent": "variational", "features": "adversarial"}.get(score)
-        if needed and not info.data.get(needed):
-            raise ValueError(f"{score} needs {needed}")
+    def _has_a_divergence(cls, score: str, info: ValidationInfo) -> str:
+        if score == "latent" and not info.data.get("variational"):
+            raise ValueError("latent needs variational")
         return score
 
 
 class Detector(nn.Module):
     """The autoencoder, the discriminator where there is one, and how pictures are scored with them."""
 
-    typical: torch.Tensor
-    """(2,): mean errors of held-out normal faces."""
-
     def __init__(self, config: AnomalyConfig) -> None:
         super().__init__()
         self.score_kind = config.score
         self.autoencoder = Autoencoder(config.encoders, config.decoder, config.width, config.latent, config.variational)
         self.discriminator = Discriminator(config.width) if config.adversarial else None
-        self.register_buffer("typical", torch.ones(2))
+        self.usual = Usual(1 if self.discriminator is None else 2)
 
-    def errors(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 64, 64) -> (B, 2): squared errors, summed, of the values and of the discriminator's features."""
+    def compare(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 3, 64, 64) -> squared errors (B,), summed, and maps (B, M, 15, 15) of local differences: of the values
+        and, with a discriminator, of its features."""
         rebuilt = self.autoencoder(pictures).pictures
-        of_values = ((pictures - rebuilt) ** 2).flatten(1).sum(1)
-        if self.discriminator is None:
-            return torch.stack([of_values, torch.zeros_like(of_values)], 1)
-        of_features = ((self.discriminator(pictures)[1] - self.discriminator(rebuilt)[1]) ** 2).sum(1)
-        return torch.stack([of_values, of_features], 1)
+        maps = [energies(pictures - rebuilt)]
+        if self.discriminator is not None:
+            maps.append(energies(self.discriminator.features(pictures) - self.discriminator.features(rebuilt)))
+        return ((pictures - rebuilt) ** 2).flatten(1).sum(1), torch.stack(maps, 1)
 
     def score(self, pictures: torch.Tensor) -> torch.Tensor:
         """(B, 3, 64, 64) -> (B,) scores, higher for anomalies; 'error' is the sample's, a square root of a sum."""
         if self.score_kind == "latent":
             return kl_divergence(*self.autoencoder.encode(pictures))
-        errors = self.errors(pictures)
-        if self.score_kind == "error":
-            return errors[:, 0].sqrt()
-        return (errors / self.typical).sum(1)  # each in units of what is typical of normal faces
+        errors, maps = self.compare(pictures)
+        return errors.sqrt() if self.score_kind == "error" else self.usual(maps)
 
 
 def train(config: AnomalyConfig, run: Run) -> None:
@@ -134,7 +134,7 @@ def train(config: AnomalyConfig, run: Run) -> None:
     state: dict[str, Any] = {"model": model, "optimizer": optimizer}
     if detector.discriminator is not None:
         critic = run.wrap(detector.discriminator)
-        critic_optimizer = torch.optim.Adam(critic.parameters(), lr=config.lr, betas=(0.5, 0.999))
+        critic_optimizer = torch.optim.Adam(critic.parameters(), lr=config.lr / 10, betas=(0.5, 0.999))
         state |= {"critic": critic, "critic_optimizer": critic_optimizer}
     batches = run.loader(Normal(images, learning), config.batch_size, train=True)
     validation = Normal(images, held_out)
@@ -142,7 +142,7 @@ def train(config: AnomalyConfig, run: Run) -> None:
     for _ in run.epochs(config.epochs, state=state):
         loss_sum, critic_sum, count = torch.zeros((), device=run.device), torch.zeros((), device=run.device), 0
         for pictures, _ in batches:
-            seen = pictures + config.noise * torch.randn_like(pictures) if config.noise else pictures
+            seen = with_smooth_noise(pictures, config.noise) if config.noise else pictures
             output = model(seen, imagine=config.adversarial > 0)
             loss = F.mse_loss(output.pictures, pictures)
             if config.variational:
@@ -151,14 +151,14 @@ def train(config: AnomalyConfig, run: Run) -> None:
                 loss = loss + config.kl * divergence / pictures[0].numel()
             if config.adversarial:
                 drawn = torch.cat([output.pictures, output.imagined])
-                logits = critic(torch.cat([pictures, drawn.detach()]))[0]
+                logits = critic(torch.cat([pictures, drawn.detach()]))
                 critic_loss = F.softplus(-logits[: len(pictures)]).mean() + F.softplus(logits[len(pictures) :]).mean()
                 critic_optimizer.zero_grad()
                 critic_loss.backward()
                 critic_optimizer.step()
                 critic_sum += critic_loss.detach() * len(pictures)
                 # The bare module: gradients that this leaves in the discriminator are dropped before its next step.
-                fooled = unwrap(critic)(drawn)[0]
+                fooled = unwrap(critic)(drawn)
                 loss = loss + config.adversarial * F.softplus(-fooled).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -173,18 +173,18 @@ def train(config: AnomalyConfig, run: Run) -> None:
 
 
 def evaluate(detector: Detector, validation: Normal, run: Run) -> dict[str, float]:
-    """`val/mse` of held-out normal faces and `val/auc` against the same, damaged; sets what errors are typical."""
-    errors, scores, count = torch.zeros(2, device=run.device), [], 0
+    """`val/mse` of held-out normal faces and `val/auc` against the same, damaged; sets what is usual for normal."""
+    error, maps, scores = torch.zeros((), device=run.device), [], []
     with run.evaluation(detector) as net:
         for pictures, _ in run.loader(validation, 200):
-            errors += net.errors(pictures).sum(0)
-            count += len(pictures)
-        typical = [run.mean(error, count) for error in errors]
-        net.typical.copy_(torch.tensor([max(error, 1e-12) for error in typical]))
+            errors, differences = net.compare(pictures)
+            error += errors.sum()
+            maps += list(differences.cpu())
+        net.usual.fit(torch.stack(run.gather(maps)))
         for pictures, numbers in run.loader(validation, 200):
             scores += torch.stack([net.score(pictures), net.score(damaged(pictures, numbers))], 1).tolist()
     gathered = np.array(run.gather(scores))
-    return {"val/mse": typical[0] / (3 * SIDE**2), "val/auc": area(gathered[:, 1], gathered[:, 0])}
+    return {"val/mse": run.mean(error, len(maps)) / (3 * SIDE**2), "val/auc": area(gathered[:, 1], gathered[:, 0])}
 
 
 def area(anomalous: np.ndarray, normal: np.ndarray) -> float:
@@ -222,16 +222,8 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     parts = torch.arange(len(images)).split(200)
     scores = np.concatenate([predict(model, images[part].numpy()) for part in parts])
     submission.write(out / LAB.submission, HEADER, enumerate(scores.tolist()))
-    order = torch.from_numpy(scores.argsort(kind="stable"))
     (normal,) = shards.ArrowDataset(data_dir, "train", ("image",)).columns
-    few = min(8, len(images) // 2)
-    lowest, highest = images[order[:few]], images[order[-few:]]
-    figures = {
-        "latent": grid(edits(model, normal[torch.arange(few)])),
-        "reconstructions": grid(rebuilt(model, images[torch.arange(few)])),
-        "extremes": grid({**rebuilt(model, lowest, "lowest "), **rebuilt(model, highest, "highest ")}),
-    }
-    for name, figure in figures.items():
+    for name, figure in report(model, images, scores, normal).items():
         figure.savefig(out / f"{name}.png", dpi=100, bbox_inches="tight")
 
 
@@ -262,17 +254,17 @@ def space() -> dict[str, dict[str, object]]:
         "encoders": {"type": "choice", "values": [["conv"], ["resnet"], ["fcn", "conv"], ["fcn", "conv", "resnet"]]},
         "width": {"type": "choice", "values": [8, 12, 16, 24]},
         "latent": {"type": "choice", "values": [3, 16, 32, 64, 128, 256, 512]},
-        "noise": {"type": "uniform", "low": 0.0, "high": 0.3},
-        "adversarial": {"type": "loguniform", "low": 1e-3, "high": 1e-2},
+        "noise": {"type": "uniform", "low": 0.0, "high": 1.5},
+        "adversarial": {"type": "loguniform", "low": 1e-5, "high": 1e-2},
         "lr": {"type": "loguniform", "low": 3e-4, "high": 1e-2},
-        "batch_size": {"type": "choice", "values": [50, 100, 200]},
+        "batch_size": {"type": "choice", "values": [16, 25, 50, 100]},
         "epochs": {"type": "randint", "low": 5, "high": 50},
     }
 
 
 MEDIUM = {"encoders": ("conv",), "decoder": "conv", "latent": 128}
-STRONG = {**MEDIUM, "encoders": ("fcn", "conv", "resnet")}
-BOSS = {**STRONG, "adversarial": 0.003, "score": "features"}
+STRONG = {**MEDIUM, "encoders": ("fcn", "conv", "resnet"), "noise": 1.0}
+BOSS = {**STRONG, "noise": 0.7, "adversarial": 0.0001, "score": "local"}
 LAB = Lab(
     name="anomaly",
     number=8,
@@ -298,10 +290,9 @@ LAB = Lab(
     data=faces_hw8,
     tuned={
         **{(preset, "course"): {"batch_size": 128} for preset in ("medium", "strong", "boss")},  # a hint of the course
-        **{
-            (preset, "small"): {"lr": 2e-3, "epochs": epochs}
-            for preset, epochs in (("medium", 20), ("strong", 14), ("boss", 10))
-        },
+        ("medium", "small"): {"lr": 2e-3, "batch_size": 16, "epochs": 20},
+        ("strong", "small"): {"lr": 2e-3, "batch_size": 16, "epochs": 14},
+        ("boss", "small"): {"lr": 2e-3, "batch_size": 25, "epochs": 10},
     },
     seconds={"tiny": 3, "small": 60, "course": 3600},
 )

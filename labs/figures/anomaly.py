@@ -7,10 +7,24 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from labs.data import shards
 from labs.nn.stand_in import as_input
 
 if TYPE_CHECKING:
     from labs.anomaly import Detector
+
+
+def report(model: "Detector", images: shards.Column, scores: np.ndarray, normal: shards.Column) -> dict[str, Figure]:
+    """The report's figures by name: `latent` (codes of `normal` faces with two elements changed), `reconstructions` (of
+    `images`), `extremes` (the `images` with the lowest and the highest `scores`)."""
+    order = torch.from_numpy(scores.argsort(kind="stable"))
+    few = min(8, len(images) // 2)
+    lowest, highest = images[order[:few]], images[order[-few:]]
+    return {
+        "latent": grid(edits(model, normal[torch.arange(few)])),
+        "reconstructions": grid(rebuilt(model, images[torch.arange(few)])),
+        "extremes": grid({**rebuilt(model, lowest, "lowest "), **rebuilt(model, highest, "highest ")}),
+    }
 
 
 def grid(rows: Mapping[str, np.ndarray]) -> Figure:

@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 SIDE = 64
+INSTANCE_NOISE = 0.3
+"""Standard deviation of what is added to all that the discriminator sees in training."""
 
 
 class Output(NamedTuple):
@@ -100,20 +103,33 @@ class Autoencoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells pictures from decoded ones; its features say in which ways two pictures differ."""
+    """Tells pictures from decoded ones, in training through noise: a decoder's blur would give them away at once, and
+    a discriminator that is always right teaches nothing (Sonderby et al., 2017)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2))
         layers: list[nn.Module] = []
-        for before, after in pairwise((3, width, 2 * width, 4 * width)):
+        for before, after in pairwise((width, 2 * width, 4 * width)):
             layers += [nn.Conv2d(before, after, 4, 2, 1), nn.LeakyReLU(0.2)]
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(256 * width, 1)
+        self.judge = nn.Sequential(*layers, nn.Flatten(), nn.Linear(256 * width, 1))
 
-    def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, 64, 64) -> logits (B,) of being real, and features (B, F)."""
-        features = self.features(pictures).flatten(1)
-        return self.head(features)[:, 0], features
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 64, 64) -> logits (B,) of being real; `features` alone are the first layer's, (B, width, 32, 32)."""
+        if self.training:
+            pictures = pictures + INSTANCE_NOISE * torch.randn_like(pictures)
+        logits: torch.Tensor = self.judge(self.features(pictures))[:, 0]
+        return logits
+
+
+def with_smooth_noise(pictures: torch.Tensor, deviation: float) -> torch.Tensor:
+    """The pictures (B, 3, S, S) and noise as smooth as their parts: drawn on a grid of 8 x 8 and enlarged.
+
+    Noise of single pixels is averaged away by any narrow code, so that there is nothing to learn from it (Kascenas et
+    al., 2022).
+    """
+    grid = deviation * torch.randn(len(pictures), 3, 8, 8, device=pictures.device)
+    return pictures + F.interpolate(grid, pictures.shape[-2:], mode="bilinear")
 
 
 def kl_divergence(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:

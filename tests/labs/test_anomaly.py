@@ -19,7 +19,8 @@ from labs.anomaly import LAB, Detector, area, predict
 from labs.data import faces_hw8, shards
 from labs.errors import BadInput
 from labs.figures.anomaly import edits
-from labs.nn.autoencoder import Autoencoder, kl_divergence
+from labs.nn.autoencoder import Autoencoder, Discriminator, kl_divergence, with_smooth_noise
+from labs.nn.places import FLOOR, Usual, energies
 from labs.nn.stand_in import as_input, damaged
 from labs.run import STOP, Interrupted, Run
 from tests.labs.workers import last_metrics, train_on
@@ -81,15 +82,55 @@ def test_the_error_is_the_samples() -> None:
     torch.testing.assert_close(model.score(pictures), expected)
 
 
-def test_features_count_as_much_as_values() -> None:
-    """Both errors over what is typical of normal faces, added."""
-    model = Detector(LAB.resolve("boss", "tiny")).eval()
-    model.typical.copy_(torch.tensor([50.0, 0.2]))
-    pictures = torch.rand(3, 3, 64, 64) * 2 - 1
-    rebuilt = model.autoencoder(pictures).pictures
-    of_features = (model.discriminator.features(pictures) - model.discriminator.features(rebuilt)).flatten(1)
-    expected = ((pictures - rebuilt) ** 2).sum((1, 2, 3)) / 50 + (of_features**2).sum(1) / 0.2
-    torch.testing.assert_close(model.score(pictures), expected)
+def test_a_local_difference_keeps_its_sign_while_it_is_averaged() -> None:
+    """By hand for one window: the channels' mean of squared averages; a pattern as often above as below is no
+    difference."""
+    difference = torch.randn(2, 3, 64, 64)
+    averages = difference[1, :, 12:20, 20:28].mean((1, 2))  # the fourth window from the top, the sixth from the left
+    assert energies(difference)[1, 3, 5].exp().item() == pytest.approx(
+        averages.square().mean().item() + FLOOR, rel=1e-4
+    )
+    stripes = torch.ones(1, 3, 64, 64)
+    stripes[..., ::2] = -1
+    assert (energies(stripes).exp() <= FLOOR * 1.01).all()
+    assert energies(torch.zeros(1, 5, 32, 32)).shape == (1, 15, 15)  # the features' windows cover the same places
+
+
+def test_the_local_score_is_that_of_the_most_unusual_place() -> None:
+    """In standard deviations of that place over normal faces; values and features are added."""
+    usual, normal = Usual(2), torch.randn(50, 2, 15, 15) * 3 + 7
+    usual.fit(normal)
+    odd = normal.mean(0, keepdim=True).clone()
+    odd[0, 0, 4, 9] += 5 * normal[:, 0, 4, 9].std(correction=0)
+    odd[0, 1, 0, 0] += 2 * normal[:, 1, 0, 0].std(correction=0)
+    assert usual(odd).item() == pytest.approx(7, rel=1e-4)
+
+
+def test_validation_learns_what_is_usual(finished: Path, data_dir: Path) -> None:
+    """What the trained model holds as usual is the mean over the held-out normal faces, of values and of features."""
+    model = LAB.load(finished)
+    (images,) = shards.ArrowDataset(data_dir, "train", ("image",)).columns
+    with torch.no_grad():
+        maps = model.compare(as_input(images[torch.arange(6)]))[1]  # a tenth of sixty
+    assert maps.shape == (6, 2, 15, 15)
+    torch.testing.assert_close(model.usual.mean, maps.mean(0), atol=1e-4, rtol=1e-4)
+
+
+def test_smooth_noise_is_smooth_and_as_strong_as_asked() -> None:
+    """Neighbouring pixels get nearly the same, far ones have nothing in common."""
+    noise = with_smooth_noise(torch.zeros(500, 3, 64, 64), 0.5)
+    at, beside, far = noise[:, 0, 28, 28], noise[:, 0, 28, 29], noise[:, 0, 60, 60]
+    assert torch.corrcoef(torch.stack([at, beside]))[0, 1] > 0.95
+    assert abs(torch.corrcoef(torch.stack([at, far]))[0, 1]) < 0.2
+    assert 0.3 < at.std() < 0.55
+
+
+def test_the_discriminator_is_disturbed_in_training_only() -> None:
+    """The same picture twice gives two judgements in training, one afterwards."""
+    net, pictures = Discriminator(4), torch.rand(2, 3, 64, 64)
+    assert not torch.equal(net(pictures), net(pictures))
+    net.eval()
+    assert torch.equal(net(pictures), net(pictures))
 
 
 def test_the_latent_score_is_the_divergence_alone() -> None:
@@ -194,7 +235,7 @@ def test_course_size_takes_two_steps(preset: str) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     pictures, before = torch.rand(2, 3, 64, 64), next(model.parameters()).clone()
     for _ in range(2):
-        loss = F.mse_loss(model.autoencoder(pictures).pictures, pictures) + model.errors(pictures).mean()
+        loss = F.mse_loss(model.autoencoder(pictures).pictures, pictures) + model.compare(pictures)[1].mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -210,7 +251,7 @@ def test_simple_at_course_size_is_the_sample() -> None:
 
 def test_two_workers_learn_what_one_does(data_dir: Path, tmp_path: Path) -> None:
     """Without anything random in a step: ranks bit-equal, one worker's parameters to 1e-5, and the same validation."""
-    config = LAB.resolve("strong", "tiny", {"epochs": 1})
+    config = LAB.resolve("strong", "tiny", {"noise": 0, "epochs": 1})
     one, two = (train_on(n, "anomaly", config, data_dir, tmp_path / str(n)) for n in (1, 2))
     for name, parameter in one[0].items():
         assert torch.equal(two[0][name], two[1][name])
