@@ -2,11 +2,16 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from labs.errors import BadInput
 from pipelines.commands.options import Home, Json, StoreUri, print_json, print_table
+
+FIGURES = (".png", ".svg", ".pdf")
+"""How a figure's file name may end."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,6 +27,9 @@ def compare(
     pipeline: Annotated[str | None, typer.Option(help="Only the runs of the newest pipeline of this name.")] = None,
     by: Annotated[Literal["preset", "seed", "config"], typer.Option(help="What makes a row.")] = "config",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the validation curves to this file, too (PNG, SVG).")
+    ] = None,
     store: StoreUri = None,
     home: Home = None,
     as_json: Json = False,
@@ -29,12 +37,19 @@ def compare(
     """Compare finished runs: mean and deviation over seeds, the settings that differ, time."""
     import labs
     from pipelines import compare as tables
+    from pipelines import curves
     from pipelines.home import find_home
     from pipelines.tracking import Store
 
     if lab is not None:
         labs.get(lab)
-    rows = tables.compare(tables.find_runs(Store(find_home(home), store), runs or [], lab, pipeline), by)
+    if figure is not None and figure.suffix not in FIGURES:
+        raise BadInput(f"--figure {figure}: expected a name that ends with {' or '.join(FIGURES)}")
+    found = Store(find_home(home), store)
+    rows = tables.compare(tables.find_runs(found, runs or [], lab, pipeline), by)
+    if figure is not None and rows:
+        figure.parent.mkdir(parents=True, exist_ok=True)
+        curves.draw(found, rows).savefig(figure, dpi=100)
     if as_json:
         return print_json(rows)
     keys = ["lab", "preset", "size", "metric", "goal", "mean", "std", "seeds", "seconds", "config"]

@@ -1,6 +1,7 @@
 """Comparing runs: groups, spread over seeds, only the settings that differ."""
 
 from collections.abc import Callable
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -54,3 +55,19 @@ def test_markdown_is_a_table(module_cli: Cli, runs: list[dict[str, Any]]) -> Non
     assert lines[0].startswith("| lab | preset |")
     assert len(lines) == 5
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_validation_curves_are_drawn(module_cli: Cli, runs: list[dict[str, Any]], tmp_path: Path) -> None:
+    """A line for each row, named by what sets it apart; the store has their points."""
+    file = tmp_path / "figures" / "curves.svg"
+    module_cli("compare", "--figure", str(file))
+    text = file.read_text()
+    assert all(f"<!-- {label} -->" in text for label in ("simple tiny", "strong tiny lr 0.001", "strong tiny lr 0.002"))
+    assert "<!-- regression -->" in text
+    assert "<!-- val/mse -->" in text
+
+
+def test_a_figure_of_another_kind_is_refused(module_cli: Cli, tmp_path: Path) -> None:
+    said = module_cli("compare", "--figure", str(tmp_path / "curves.txt"))
+    assert said.code == 2
+    assert "curves.txt: expected a name that ends with .png or .svg or .pdf" in " ".join(said.err.split())
