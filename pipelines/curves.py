@@ -27,6 +27,7 @@ def draw(store: Store, rows: list[dict[str, Any]]) -> "Figure":
         metric = "val/" + own[0]["metric"].partition("/")[2]
         for row in own:
             _line(axes, _label(row, own), points(store, row["run_ids"], metric))
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(title=lab, xlabel="epoch", ylabel=metric)
         axes.legend(fontsize="small")
     return figure
@@ -43,7 +44,7 @@ def points(store: Store, run_ids: list[str], metric: str) -> dict[int, list[floa
 
 def _line(axes: "Axes", label: str, values: dict[int, list[float]]) -> None:
     epochs = list(values)
-    (line,) = axes.plot(epochs, [mean(at) for at in values.values()], label=label)
+    (line,) = axes.plot(epochs, [mean(at) for at in values.values()], "o-", markersize=3, label=label)
     axes.fill_between(epochs, [min(at) for at in values.values()], [max(at) for at in values.values()],
                       color=line.get_color(), alpha=0.2)  # fmt: skip
 
