@@ -20,6 +20,8 @@ lint: $(VENV)/ready  ## formatter, linter, type checker
 bench: $(VENV)/ready  ## what this program costs, beside a reference in the same run
 	$(BIN)/python -m tests.benchmarks.overhead
 	$(BIN)/python -m tests.benchmarks.tuning
+	$(BIN)/python -m tests.benchmarks.reinforcement
+	$(BIN)/python -m tests.benchmarks.meta_step
 
 clean:  ## remove the environment and caches; runs and data in .labs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build dist

@@ -1,0 +1,68 @@
+"""`make bench`: environment steps per second of the rl lab's PPO, beside PPO of Stable-Baselines3 with the same
+network, environments, batch, minibatch and passes on the same cores; README.md says how."""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+
+import labs
+from pipelines.home import records
+from tests.benchmarks.overhead import Bench, Failed, epochs_of
+from tests.benchmarks.record import Figure, record
+
+SCRIPT = Path(__file__).with_name("stock_reinforcement.py")
+ITERATIONS, SETTLED = 10, 2
+"""Iterations of playing and learning, and how many of them come before steps are counted: environments start."""
+screen = Console(stderr=True)
+
+
+def main() -> None:
+    """Measure, print a table, append to `results.jsonl`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.reinforcement", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="how often everything is measured (default 3)")
+    repeats = parser.parse_args().repeats
+    if repeats < 1:
+        parser.error("argument --repeats: at least 1 is right")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that everything is cleaned up
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        games = Games(Path(folder))
+        ours, stock = [], []
+        try:
+            for number in range(1, repeats + 1):
+                stock.append(games.stock_speed(f"{number}/{repeats} Stable-Baselines3"))
+                ours.append(games.lab_speed(f"{number}/{repeats} labs train rl"))
+        except Failed as error:
+            screen.print(f"error: {error}", markup=False, soft_wrap=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(130)
+    record([Figure("rl/env_steps_per_s", "steps/s", ours, stock, "PPO of Stable-Baselines3")])
+
+
+class Games(Bench):
+    """Runs PPO both ways, with the settings of preset `boss` at size `small`."""
+
+    def lab_speed(self, what: str) -> float:
+        """Steps per second of this program: median over the iterations."""
+        job = ["train", "rl", "--preset", "boss", "--size", "small", "--set", f"iterations={ITERATIONS}"]
+        self.run(what, "-m", "pipelines.cli", *job, "--home", str(self.home), "--gpus-per-worker", "0", "--force")
+        (folder, _) = list(records(self.home, "runs"))[-1]
+        return float(median([e["metrics"]["perf/samples_per_s"] for e in epochs_of(folder)][SETTLED:]))
+
+    def stock_speed(self, what: str) -> float:
+        """The same of the stock script."""
+        settings = labs.get("rl").resolve("boss", "small", {"iterations": ITERATIONS}).model_dump(mode="json")
+        settings["envs"] = settings["num_env_runners"] * settings["envs_per_runner"]
+        out = self.folder / "steps.json"
+        self.run(what, str(SCRIPT), json.dumps(settings), str(out))
+        return float(median(json.loads(out.read_text())[SETTLED:]))
+
+
+if __name__ == "__main__":
+    main()
