@@ -13,10 +13,10 @@ Metric
 Ladder
     simple   REINFORCE as the course's sample has it (but Adam): each action weighed by the reward of its own step
     medium   by its reward-to-go, the discounted sum of its and all later rewards: what an action led to
-    strong   by how much that is better than a critic, a second network, expected of the state: a baseline
-    boss     actor-critic, in its best-known form: PPO. The critic also stands in for what was not yet played:
-             generalised advantage estimation; the clipped objective lets each batch of steps be used for several
-             passes without moving the policy too far.
+    strong   by its advantage over what a critic, a second network, expected of the state: REINFORCE with a baseline,
+             and with generalised advantage estimation, where the critic also stands in for most of what came later.
+             The critic takes many steps on each batch, the policy one
+    boss     PPO, the best-known actor-critic: a clipped objective lets the policy, too, take many steps on a batch
 Papers
     Williams, Simple statistical gradient-following algorithms (REINFORCE, Machine Learning 8, 1992); Schulman et al.,
     Generalized Advantage Estimation (arXiv:1506.02438) and Proximal Policy Optimization (arXiv:1707.06347); Liang et
@@ -25,6 +25,7 @@ Papers
 
 import json
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +40,6 @@ from labs.run import Run
 from labs.weights import load_weights
 
 METRIC = Metric("return", "max", "points")
-"""No thresholds: the course published none. 200 counts as solved."""
 EVALUATION_SEEDS, CHOICE_SEEDS = range(1000, 1020), range(2000, 2020)
 """Environment seeds of further test episodes, as five are few, and of those that decide how to play."""
 RANDOM_SEEDS = range(1000, 1100)
@@ -55,15 +55,17 @@ fewer environments play longer parts of an episode in each, so that few updates 
 
 class ReinforcementConfig(Config):
     algorithm: Literal["reinforce", "ppo"] = "ppo"
-    """`reinforce`: one update a batch, from whole episodes; `ppo`: many, from parts of episodes and a critic."""
+    """`reinforce`: one policy update a batch, from whole episodes; `ppo`: many, from parts of episodes and a critic."""
     weights: Literal["immediate", "reward-to-go", "advantage"] = "advantage"
-    """What REINFORCE weighs an action by: its own reward, also all later ones, or their gain on what was expected."""
+    """What REINFORCE weighs an action by: its own reward, also all later ones, or their gain on the critic's values."""
     iterations: int = Field(250, ge=1)
     """Iterations of playing `batch_size` steps and learning from them."""
     batch_size: int = Field(8192, ge=1)
     """Environment steps of an iteration, over all environments."""
     minibatch_size: int = Field(512, ge=1)
     """Steps of one gradient update of PPO; REINFORCE makes one of the whole batch."""
+    critic_steps: int = Field(40, ge=1)
+    """Gradient steps of REINFORCE's critic on a batch, of which the policy takes one."""
     passes: int = Field(8, ge=1)
     """PPO's passes over an iteration's steps."""
     num_env_runners: int = Field(2, ge=0)
@@ -77,13 +79,13 @@ class ReinforcementConfig(Config):
     gamma: float = Field(0.999, ge=0, le=1)
     """Discount of a reward one step later."""
     gae_lambda: float = Field(0.98, ge=0, le=1)
-    """PPO's advantage estimation, between one-step (0: low variance, biased by the critic) and whole episodes (1)."""
+    """Advantage estimation, between one-step (0: low variance, biased by the critic) and whole episodes (1)."""
     clip: float = Field(0.2, gt=0)
     """How far PPO may move an action's probability from that of the policy that played it, relative."""
     entropy: float = Field(0.01, ge=0)
     """Weight of the bonus for undecided policies, which keeps the agent trying."""
     value_weight: float = Field(0.5, ge=0)
-    """Weight of the critic's squared error, counted in hundreds of points."""
+    """Weight of the squared error of PPO's critic, counted in hundreds of points."""
     grad_clip: float = Field(0.5, gt=0)
     """Largest norm of the gradient."""
     window: int = Field(100, ge=1)
@@ -109,6 +111,7 @@ def train(config: ReinforcementConfig, run: Run) -> None:
         learnt = rllib.Learnt(algorithm)
         progress: dict[str, Any] = {"env_steps": 0, "ended": []}
         for epoch in run.epochs(config.iterations, state={"learnt": learnt, "progress": progress}):
+            player = deepcopy(learnt.module.actor)  # what is measured is how this one plays; it is then changed
             start = time.perf_counter()
             result = algorithm.train()
             seconds = time.perf_counter() - start
@@ -125,13 +128,13 @@ def train(config: ReinforcementConfig, run: Run) -> None:
                 }
             )
             if epoch == 0:
-                run.keep(learnt.module.actor)  # should no episode ever end, there is still an actor to deliver
+                run.keep(player)  # should no episode ever end, there is still an actor to deliver
             if episodes := int(played.get("num_episodes", 0)):
                 progress["ended"].append([episodes, float(played["episode_return_mean"])])
                 run.log({"train/return": progress["ended"][-1][1]})
             if progress["ended"]:
                 run.log({"val/return": recent_return(progress["ended"], config.window)})
-                run.best(METRIC, learnt.module.actor)
+                run.best(METRIC, player)
 
 
 def recent_return(ended: list[list[float]], window: int) -> float:
@@ -243,7 +246,7 @@ def space() -> dict[str, dict[str, object]]:
         "gae_lambda": {"type": "uniform", "low": 0.9, "high": 1.0, "when": ppo},
         "clip": {"type": "uniform", "low": 0.1, "high": 0.3, "when": ppo},
         "entropy": {"type": "loguniform", "low": 1e-4, "high": 3e-2},
-        "value_weight": {"type": "loguniform", "low": 0.1, "high": 2.0},
+        "value_weight": {"type": "loguniform", "low": 0.1, "high": 2.0, "when": ppo},
         "hidden": {"type": "choice", "values": [[16, 16], [32, 32], [64, 64], [128, 128], [256, 256]]},
         "batch_size": {"type": "choice", "values": [1024, 2048, 4096, 8192, 16384]},
         "minibatch_size": {"type": "choice", "values": [256, 512, 1024], "when": ppo},
@@ -270,7 +273,7 @@ LAB = Lab(
     presets={
         "simple": {"algorithm": "reinforce", "weights": "immediate"},
         "medium": {"algorithm": "reinforce", "weights": "reward-to-go", "gamma": 0.99},
-        "strong": {"algorithm": "reinforce", "weights": "advantage", "gamma": 0.99},
+        "strong": {"algorithm": "reinforce", "weights": "advantage", "gamma": 0.99, "gae_lambda": 0.95},
         "boss": {"algorithm": "ppo"},
     },
     sizes={

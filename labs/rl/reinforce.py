@@ -1,7 +1,7 @@
 """REINFORCE on RLlib's new API stack: how each action is weighed, the learner's loss, one iteration of the algorithm.
 
 The gradient of the expected return is that of the mean of `weight * log pi(action | state)` (Williams 1992). What the
-weight is makes the difference: see `weigh`.
+weight is makes the difference: see `WeighActions`.
 """
 
 import copy
@@ -15,7 +15,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
-from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY
+from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -25,7 +25,7 @@ from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from scipy.signal import lfilter
 
-from labs.rl.module import Actor
+from labs.rl.module import RETURN_SCALE, Actor
 
 Weights = Literal["immediate", "reward-to-go", "advantage"]
 
@@ -36,14 +36,23 @@ def reward_to_go(rewards: np.ndarray, gamma: float) -> np.ndarray:
     return summed
 
 
-def weigh(values: np.ndarray, baseline: np.ndarray | float = 0.0) -> np.ndarray:
-    """(N,) weights of a batch's actions: what each brought, less what was to be expected, to mean 0 and sd 1.
+def advantages(rewards: np.ndarray, values: np.ndarray, gamma: float, lambda_: float) -> np.ndarray:
+    """(T,) rewards of an episode, (T,) values of its states -> (T,) generalised advantage estimates.
+
+    The sum of the steps' surprises `reward + gamma * next value - value`, discounted by `gamma * lambda_`: with 1 it is
+    the reward-to-go less the value.
+    """
+    following = np.append(values[1:], 0)
+    return reward_to_go(rewards + gamma * following - values, gamma * lambda_)
+
+
+def normalised(brought: np.ndarray) -> np.ndarray:
+    """(N,) weights of a batch's actions, from what each brought: to mean 0 and sd 1.
 
     With all rewards negative, say, every action would be made less likely, the best ones the least: only the mean
     taken away sets the better half against the worse.
     """
-    better = values - baseline
-    weights: np.ndarray = (better - better.mean()) / (better.std() + 1e-9)
+    weights: np.ndarray = (brought - brought.mean()) / (brought.std() + 1e-9)
     return weights
 
 
@@ -52,12 +61,12 @@ class WeighActions(ConnectorV2):  # type: ignore[misc]
 
     `immediate`: the step's own reward, as the course's sample has it. `reward-to-go`: all that came after the action,
     discounted. `advantage`: the same less the value that the critic expected of the state, which leaves the gradient's
-    mean as it is and makes it less noisy.
+    mean as it is and makes it less noisy; with `lambda_` below 1 less noisy still, but with the critic's errors in it.
     """
 
-    def __init__(self, *spaces: Any, weights: Weights, gamma: float) -> None:
+    def __init__(self, *spaces: Any, weights: Weights, gamma: float, lambda_: float) -> None:
         super().__init__(*spaces)
-        self.weights, self.gamma = weights, gamma
+        self.weights, self.gamma, self.lambda_ = weights, gamma, lambda_
 
     def __call__(
         self, *, rl_module: Any, batch: dict[str, Any], episodes: Sequence[SingleAgentEpisode], **kwargs: Any
@@ -65,23 +74,32 @@ class WeighActions(ConnectorV2):  # type: ignore[misc]
         module, columns = rl_module[DEFAULT_MODULE_ID], batch[DEFAULT_MODULE_ID]
         rewards = [episode.get_rewards() for episode in episodes]
         gamma = 0.0 if self.weights == "immediate" else self.gamma
-        values = np.concatenate([reward_to_go(each, gamma) for each in rewards])
-        expected: np.ndarray | float = 0.0
+        targets = brought = np.concatenate([reward_to_go(each, gamma) for each in rewards])
         if self.weights == "advantage":
             with torch.no_grad():
-                expected = module.compute_values(columns).cpu().numpy()
+                values = module.compute_values(columns).cpu().numpy()
+            parts = np.split(values, np.cumsum([len(each) for each in rewards])[:-1])
+            pairs = zip(rewards, parts, strict=True)
+            brought = np.concatenate([advantages(*pair, self.gamma, self.lambda_) for pair in pairs])
         device = columns[Columns.OBS].device
-        columns[Postprocessing.ADVANTAGES] = torch.from_numpy(weigh(values, expected)).to(device)
-        columns[Postprocessing.VALUE_TARGETS] = torch.from_numpy(values).to(device)
+        columns[Postprocessing.ADVANTAGES] = torch.from_numpy(normalised(brought)).to(device)
+        columns[Postprocessing.VALUE_TARGETS] = torch.from_numpy(targets).to(device)
         return batch
 
 
 class ReinforceLearner(TorchLearner):  # type: ignore[misc]
-    """One gradient step a batch; the critic, where the module has one, learns the reward-to-go by squared error."""
+    """On each batch the policy takes one step; then the critic, where there is one, several towards the reward-to-go.
+
+    The policy may take no second step, as it is no longer the one that played the batch. What a state is worth is plain
+    regression, for which a batch serves again and again. The two share no weights, and Adam passes over the network
+    that a loss doesn't reach.
+    """
 
     def build(self) -> None:
         super().build()
-        self._learner_connector.append(WeighActions(weights=self.config.weights, gamma=self.config.gamma))
+        self._learner_connector.append(
+            WeighActions(weights=self.config.weights, gamma=self.config.gamma, lambda_=self.config.lambda_)
+        )
 
     def compute_loss_for_module(
         self, *, module_id: str, config: "ReinforceConfig", batch: dict[str, Any], fwd_out: dict[str, Any]
@@ -90,13 +108,22 @@ class ReinforceLearner(TorchLearner):  # type: ignore[misc]
         played = module.get_train_action_dist_cls().from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
         policy_loss = -(batch[Postprocessing.ADVANTAGES] * played.logp(batch[Columns.ACTIONS])).mean()
         entropy = played.entropy().mean()
-        value_loss = torch.zeros(())
-        if isinstance(module, ValueFunctionAPI):
-            value_loss = (module.compute_values(batch) - batch[Postprocessing.VALUE_TARGETS]).square().mean()
-        losses = {POLICY_LOSS_KEY: policy_loss, ENTROPY_KEY: entropy, VF_LOSS_KEY: value_loss}
-        self.metrics.log_dict(losses, key=module_id, window=1)
-        loss: torch.Tensor = policy_loss - config.entropy_coeff * entropy + config.vf_loss_coeff * value_loss
+        self.metrics.log_dict({POLICY_LOSS_KEY: policy_loss, ENTROPY_KEY: entropy}, key=module_id, window=1)
+        loss: torch.Tensor = policy_loss - config.entropy_coeff * entropy
         return loss
+
+    def _update(self, batch: dict[str, Any], **kwargs: Any) -> Any:
+        updated = super()._update(batch, **kwargs)
+        module = self.module[DEFAULT_MODULE_ID].unwrapped()
+        if isinstance(module, ValueFunctionAPI):
+            self._fit_critic(module, batch[DEFAULT_MODULE_ID])
+        return updated
+
+    def _fit_critic(self, module: ValueFunctionAPI, batch: dict[str, Any]) -> None:
+        for _ in range(self.config.critic_steps):
+            error = (module.compute_values(batch) - batch[Postprocessing.VALUE_TARGETS]) / RETURN_SCALE
+            gradients = self.compute_gradients({DEFAULT_MODULE_ID: error.square().mean()})
+            self.apply_gradients(self.postprocess_gradients(gradients))
 
 
 class ReinforceConfig(AlgorithmConfig):  # type: ignore[misc]
@@ -105,8 +132,9 @@ class ReinforceConfig(AlgorithmConfig):  # type: ignore[misc]
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or Reinforce)
         self.weights: Weights = "reward-to-go"
+        self.lambda_ = 1.0
         self.entropy_coeff = 0.0
-        self.vf_loss_coeff = 1.0
+        self.critic_steps = 1
         self.episodes_to_numpy = False  # parts of episodes are joined, which RLlib does for lists only
 
     def get_default_learner_class(self) -> type[TorchLearner]:
@@ -116,11 +144,12 @@ class ReinforceConfig(AlgorithmConfig):  # type: ignore[misc]
         return RLModuleSpec(module_class=Actor, model_config={"hidden": [64, 64]})
 
     def training(
-        self, *, weights: Weights, entropy_coeff: float, vf_loss_coeff: float, **common: Any
+        self, *, weights: Weights, lambda_: float, entropy_coeff: float, critic_steps: int, **common: Any
     ) -> "ReinforceConfig":
-        """Args: how actions are weighed, and the weights of the entropy bonus and of the critic's squared error."""
+        """Args: actions' weights, and lambda of advantages; weight of the entropy bonus; critic's steps a batch."""
         super().training(**common)
-        self.weights, self.entropy_coeff, self.vf_loss_coeff = weights, entropy_coeff, vf_loss_coeff
+        self.weights, self.lambda_ = weights, lambda_
+        self.entropy_coeff, self.critic_steps = entropy_coeff, critic_steps
         return self
 
 

@@ -50,22 +50,22 @@ def common(config: "ReinforcementConfig") -> dict[str, Any]:
     """Settings of the training that the algorithms share, by RLlib's names."""
     return {
         "lr": config.lr,
+        "lambda_": config.gae_lambda,
         "gamma": config.gamma,
         "entropy_coeff": config.entropy,
-        "vf_loss_coeff": config.value_weight / RETURN_SCALE**2,
         "grad_clip": config.grad_clip,
         "train_batch_size_per_learner": config.batch_size,
     }
 
 
 def reinforce(config: "ReinforcementConfig") -> ReinforceConfig:
-    return ReinforceConfig().training(weights=config.weights, **common(config))
+    return ReinforceConfig().training(weights=config.weights, critic_steps=config.critic_steps, **common(config))
 
 
 def ppo(config: "ReinforcementConfig") -> PPOConfig:
     return PPOConfig().training(
-        lambda_=config.gae_lambda,
         clip_param=config.clip,
+        vf_loss_coeff=config.value_weight / RETURN_SCALE**2,
         # RLlib would cut squared value errors above 10, which are all of them here, and adds a KL penalty to the
         # clipped objective, whose moving coefficient no checkpoint holds.
         vf_clip_param=math.inf,

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 import labs
 from labs.rl import rllib
 from labs.rl.module import RETURN_SCALE, Actor, ActorCritic
-from labs.rl.reinforce import ReinforceConfig
+from labs.rl.reinforce import ReinforceConfig, advantages, reward_to_go
 
 LAB = labs.get("rl")
-GAMMA, LR, ENTROPY, VALUE = 0.9, 0.01, 0.02, 0.003
+GAMMA, LAMBDA, LR, ENTROPY = 0.9, 0.8, 0.01, 0.02
 LENGTHS = (1, 4, 7)
 
 
@@ -45,49 +45,92 @@ def worth(rewards: np.ndarray, weights: str) -> list[float]:
     return [sum(GAMMA ** (k - t) * rewards[k] for k in later[t:]) for t in later]
 
 
-def step_by_the_formula(module: Any, episodes: list[SingleAgentEpisode], weights: str) -> None:
-    """One step of Adam down the loss as the papers write it; the module is changed in place."""
+def gains(rewards: np.ndarray, values: np.ndarray) -> list[float]:
+    """Generalised advantage estimates: the surprise of each step and, sum by sum, of all later ones."""
+    following = [*values[1:], 0.0]
+    surprises = [r + GAMMA * after - v for r, after, v in zip(rewards, following, values, strict=True)]
+    later = range(len(rewards))
+    return [sum((GAMMA * LAMBDA) ** (k - t) * surprises[k] for k in later[t:]) for t in later]
+
+
+def update_by_the_formula(module: Any, episodes: list[SingleAgentEpisode], weights: str, critic_steps: int) -> None:
+    """One step of Adam down the policy's loss as the papers write it, several down the critic's; in place."""
     observations = torch.from_numpy(np.concatenate([episode.get_observations()[:-1] for episode in episodes]))
     actions = torch.from_numpy(np.concatenate([episode.get_actions() for episode in episodes]))
     brought = np.concatenate([worth(episode.get_rewards(), weights) for episode in episodes])
-    loss = torch.zeros(())
     better = brought
     if weights == "advantage":
-        expected = RETURN_SCALE * module.critic(observations).squeeze(1)
-        better = brought - expected.detach().numpy()
-        loss = loss + VALUE * F.mse_loss(expected, torch.tensor(brought, dtype=torch.float32))
+        values = RETURN_SCALE * module.critic(observations).squeeze(1).detach().numpy()
+        parts = np.split(values, np.cumsum(LENGTHS)[:-1])
+        better = np.concatenate([gains(e.get_rewards(), part) for e, part in zip(episodes, parts, strict=True)])
+        optimizer = torch.optim.Adam(module.critic.parameters(), lr=LR)
+        for _ in range(critic_steps):
+            expected = module.critic(observations).squeeze(1)
+            optimizer.zero_grad()
+            F.mse_loss(expected, torch.tensor(brought / RETURN_SCALE, dtype=torch.float32)).backward()
+            optimizer.step()
     weight = torch.tensor((better - np.mean(better)) / np.std(better), dtype=torch.float32)
     logs = F.log_softmax(module.actor(observations), 1)
     chosen = logs[torch.arange(len(actions)), actions]
-    loss = loss - (weight * chosen).mean() + ENTROPY * (logs.exp() * logs).sum(1).mean()
-    optimizer = torch.optim.Adam(module.parameters(), lr=LR)
-    loss.backward()
+    optimizer = torch.optim.Adam(module.actor.parameters(), lr=LR)
+    (-(weight * chosen).mean() + ENTROPY * (logs.exp() * logs).sum(1).mean()).backward()
     optimizer.step()
 
 
-@pytest.mark.parametrize("weights", ["immediate", "reward-to-go", "advantage"])
-def test_an_update_is_the_step_of_the_formula(weights: str) -> None:
+def built_learner(weights: str, critic_steps: int, grad_clip: float | None = None) -> Any:
+    """A learner with one hidden layer; the last layers start near zero, which would hide the critic, so all move."""
     config = ReinforceConfig().training(
         weights=weights,  # type: ignore[arg-type]
+        lambda_=LAMBDA,
         entropy_coeff=ENTROPY,
-        vf_loss_coeff=VALUE,
+        critic_steps=critic_steps,
         gamma=GAMMA,
         lr=LR,
+        grad_clip=grad_clip,
     )
-    config.rl_module(
-        rl_module_spec=RLModuleSpec(
-            module_class=ActorCritic if weights == "advantage" else Actor, model_config={"hidden": [8]}
-        )
-    )
+    module_class = ActorCritic if weights == "advantage" else Actor
+    config.rl_module(rl_module_spec=RLModuleSpec(module_class=module_class, model_config={"hidden": [8]}))
+    torch.manual_seed(0)
     learner = config.build_learner(env=gym.make("LunarLander-v3"))
-    module = learner.module["default_policy"]
     with torch.no_grad():
-        for parameter in module.parameters():  # the last layers start near zero, which would hide the critic
+        for parameter in learner.module["default_policy"].parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) / 2)
+    return learner
+
+
+@pytest.mark.parametrize(
+    ("weights", "critic_steps"), [("immediate", 1), ("reward-to-go", 1), ("advantage", 1), ("advantage", 5)]
+)
+def test_an_update_is_that_of_the_formula(weights: str, critic_steps: int) -> None:
+    learner = built_learner(weights, critic_steps)
+    module = learner.module["default_policy"]
     expected = copy.deepcopy(module)
-    step_by_the_formula(expected, made_episodes(), weights)
+    update_by_the_formula(expected, made_episodes(), weights, critic_steps)
     learner.update(episodes=made_episodes())
     torch.testing.assert_close(dict(module.state_dict()), dict(expected.state_dict()), rtol=0, atol=1e-5)
+
+
+def test_more_steps_bring_the_critic_nearer_to_the_rewards_to_go_and_leave_the_policys_step_alone() -> None:
+    observations = torch.from_numpy(np.concatenate([episode.get_observations()[:-1] for episode in made_episodes()]))
+    brought = np.concatenate([worth(episode.get_rewards(), "advantage") for episode in made_episodes()])
+    errors, actors = [], []
+    for critic_steps in 1, 10, 100:
+        learner = built_learner("advantage", critic_steps, grad_clip=0.5)
+        learner.update(episodes=made_episodes())
+        module = learner.module["default_policy"]
+        values = module.compute_values({"obs": observations}).detach().numpy()
+        errors.append(float(np.square(values - brought).mean()))
+        actors.append(dict(module.actor.state_dict()))
+    assert errors[0] > errors[1] > errors[2]
+    for actor in actors[1:]:
+        torch.testing.assert_close(actor, actors[0], rtol=0, atol=0)
+
+
+def test_advantages_with_lambda_one_are_the_rewards_to_go_less_the_values() -> None:
+    generator = np.random.default_rng(0)
+    rewards, values = generator.normal(size=(2, 50))
+    expected = reward_to_go(rewards, GAMMA) - values
+    np.testing.assert_allclose(advantages(rewards, values, GAMMA, lambda_=1), expected, atol=1e-5)
 
 
 def test_each_episode_is_learnt_from_once_and_whole(ray_session: None, tmp_path: Path) -> None:

@@ -64,6 +64,14 @@ def test_a_run_finishes_with_a_submission_that_the_judge_takes(finished: Path) -
     assert (finished / "deliver" / "landing.gif").read_bytes().startswith(b"GIF8")
 
 
+def test_the_actor_that_is_kept_is_the_one_that_was_measured(tmp_path: Path) -> None:
+    """The first iteration is played by the untrained actor, so it is kept whatever the update behind it does."""
+    for rate in (1e-4, 1e-1):
+        fit(tmp_path / str(rate), iterations=1, lr=rate)
+    kept = [LAB.load(tmp_path / str(rate)).state_dict() for rate in (1e-4, 1e-1)]
+    assert all(torch.equal(weight, kept[1][name]) for name, weight in kept[0].items())
+
+
 def test_the_npy_says_the_same_as_the_json(finished: Path) -> None:
     # Our own file of a moment ago is the one pickle that may be opened.
     actions = np.load(finished / "deliver" / "Action_List.npy", allow_pickle=True)
@@ -151,7 +159,7 @@ def test_a_stopped_run_continues_its_count_of_steps(tmp_path: Path, preset: str)
     assert all(1000 < after - before < 1100 for before, after in pairwise([0, *steps]))
 
 
-@pytest.mark.parametrize("preset", ["medium", "boss"])
+@pytest.mark.parametrize("preset", ["strong", "boss"])
 def test_a_checkpoint_brings_back_the_network_and_adam_and_tells_the_env_runners(tmp_path: Path, preset: str) -> None:
     from labs.rl import rllib
 
