@@ -257,7 +257,7 @@ def space() -> dict[str, dict[str, object]]:
         "noise": {"type": "uniform", "low": 0.0, "high": 1.5},
         "adversarial": {"type": "loguniform", "low": 1e-5, "high": 1e-2},
         "lr": {"type": "loguniform", "low": 3e-4, "high": 1e-2},
-        "batch_size": {"type": "choice", "values": [16, 25, 50, 100]},
+        "batch_size": {"type": "choice", "values": [16, 32, 50, 100]},
         "epochs": {"type": "randint", "low": 5, "high": 50},
     }
 

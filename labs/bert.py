@@ -15,8 +15,8 @@ Ladder
              the middle. More is not to be had this way: where every training window has its answer in the middle, to
              look there is enough, and whose life a clause tells is never learnt.
     strong   better preprocessing: in training the answer may stand anywhere in its window, and some windows have none,
-             so that a question's person has to be looked for; at size course another pre-trained model too. Trains
-             longer, as in the course.
+             so that a question's person has to be looked for, which is learnt suddenly, and not in every run; at size
+             course another pre-trained model too. Trains longer, as in the course.
     boss     better post-processing: the best pair of first and last token that is an answer at all, taken from the
              paragraph's own characters; the scores of several fine-tuned models are averaged.
 Pre-trained model

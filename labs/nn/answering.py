@@ -40,9 +40,10 @@ def answer(reader: Reader, texts: Texts, batches: Iterable[tuple[torch.Tensor, .
         for row, (number, score, first, last, shift) in enumerate(zip(*columns, strict=True)):
             if number in found and found[number].score >= score:
                 continue
-            if rules.search == "joint":
-                # A paragraph without tokens has no place that is allowed.
-                text = texts.original(number, first + shift, last + shift) if score > -math.inf else ""
+            if score == -math.inf:  # a paragraph without tokens has no place that is allowed
+                text = ""
+            elif rules.search == "joint":
+                text = texts.original(number, first + shift, last + shift)
             else:
                 text = reader.tokenizer.decode(tokens[row, first : last + 1].tolist(), skip_special_tokens=False)
             found[number] = Found(score, text.replace(" ", ""))

@@ -70,7 +70,8 @@ def train(config: "GanConfig", run: Run, metric: Metric) -> None:
             collapsed = watch(progress, variety, (epoch + 1) / config.epochs, run)
             run.log({"val/fid": distance, "val/variety": variety, "val/collapsed": collapsed})
             run.best(metric, drawer)
-            shown = (part[torch.arange(SHOWN)][0].to(run.device) for part in (others_held, held_out))
+            parts = (part[torch.arange(SHOWN) % len(part)] for part in (others_held, held_out))  # few may be held out
+            shown = (pictures.to(run.device) for (pictures,) in parts)
             run.figure(f"samples-{epoch + 1:04d}", there_and_back(pair, *shown))
 
 

@@ -28,7 +28,7 @@ def compare(
     by: Annotated[Literal["preset", "seed", "config"], typer.Option(help="What makes a row.")] = "config",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     figure: Annotated[
-        Path | None, typer.Option(help="Draw the validation curves to this file, too (PNG, SVG).")
+        Path | None, typer.Option(help="Draw the validation curves to this file, too (PNG, SVG, PDF).")
     ] = None,
     store: StoreUri = None,
     home: Home = None,
@@ -43,13 +43,18 @@ def compare(
 
     if lab is not None:
         labs.get(lab)
-    if figure is not None and figure.suffix not in FIGURES:
+    if figure is not None and figure.suffix.lower() not in FIGURES:
         raise BadInput(f"--figure {figure}: expected a name that ends with {' or '.join(FIGURES)}")
     found = Store(find_home(home), store)
     rows = tables.compare(tables.find_runs(found, runs or [], lab, pipeline), by)
-    if figure is not None and rows:
-        figure.parent.mkdir(parents=True, exist_ok=True)
-        curves.draw(found, rows).savefig(figure, dpi=100)
+    if figure is not None:
+        if not rows:
+            raise BadInput(f"--figure {figure}: there is no finished run to draw")
+        try:
+            figure.parent.mkdir(parents=True, exist_ok=True)
+            curves.draw(found, rows).savefig(figure, dpi=100)
+        except OSError as error:
+            raise BadInput(f"--figure {figure} can't be written: {error.strerror}") from None
     if as_json:
         return print_json(rows)
     keys = ["lab", "preset", "size", "metric", "goal", "mean", "std", "seeds", "seconds", "config"]

@@ -105,6 +105,18 @@ def test_data_without_another_style_are_refused(data_dir: Path, tmp_path: Path) 
         LAB.train(LAB.resolve("cycle", "tiny"), Run(tmp_path / "run", tmp_path / "packed"))
 
 
+def test_few_pictures_are_enough(source: Path, tmp_path: Path) -> None:
+    """As few as the check lets pass: of fifty faces five are held out, fewer than a figure has columns."""
+    for name in ("faces", "other"):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        for number in range(50):
+            shutil.copy(source / name / f"{number}.jpg", tmp_path / "few" / name)
+    assert faces_hw6.check(tmp_path / "few") == []
+    faces_hw6.prepare(tmp_path / "few", tmp_path, "folder")
+    LAB.fit(LAB.resolve("cycle", "tiny", {"epochs": 1}), Run(tmp_path / "run", tmp_path))
+    assert (tmp_path / "run" / "deliver" / "translations.png").exists()
+
+
 def test_another_style_is_checked_and_packed(source: Path, tmp_path: Path) -> None:
     """Its pictures are held to the same rules, and lie in a split of their own."""
     shutil.copytree(source, tmp_path / "made")

@@ -67,7 +67,20 @@ def test_validation_curves_are_drawn(module_cli: Cli, runs: list[dict[str, Any]]
     assert "<!-- val/mse -->" in text
 
 
-def test_a_figure_of_another_kind_is_refused(module_cli: Cli, tmp_path: Path) -> None:
-    said = module_cli("compare", "--figure", str(tmp_path / "curves.txt"))
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--figure", "curves.txt"), "curves.txt: expected a name that ends with .png or .svg or .pdf"),
+        (("--figure", "folder.png"), "folder.png can't be written: Is a directory"),
+        (("--figure", "curves.png", "--lab", "cnn"), "curves.png: there is no finished run to draw"),
+    ],
+)
+def test_a_figure_that_can_not_be_drawn_is_named(
+    module_cli: Cli, runs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...], message: str,
+) -> None:  # fmt: skip
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.chdir(tmp_path)
+    said = module_cli("compare", *arguments)
     assert said.code == 2
-    assert "curves.txt: expected a name that ends with .png or .svg or .pdf" in " ".join(said.err.split())
+    assert message in " ".join(said.err.split())
