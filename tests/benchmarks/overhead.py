@@ -83,12 +83,7 @@ class Timed:
 
 def main() -> None:
     """Measure, print a table, append to `results.jsonl`."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.overhead", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3, help="how often everything is measured (default 3)")
-    repeats = parser.parse_args().repeats
-    if repeats < 1:
-        parser.error("argument --repeats: at least 1 is right")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that everything is cleaned up
+    repeats = asked_repeats("overhead", __doc__, 3)
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder))
         try:
@@ -100,6 +95,19 @@ def main() -> None:
         except KeyboardInterrupt:
             sys.exit(130)
     record(figures)
+
+
+def asked_repeats(module: str, description: str | None, default: int) -> int:
+    """The command line of a benchmark: how often everything is measured."""
+    parser = argparse.ArgumentParser(prog=f"python -m tests.benchmarks.{module}", description=description)
+    parser.add_argument(
+        "--repeats", type=int, default=default, help=f"how often everything is measured (default {default})"
+    )
+    repeats: int = parser.parse_args().repeats
+    if repeats < 1:
+        parser.error("argument --repeats: at least 1 is right")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that everything is cleaned up
+    return repeats
 
 
 def job_figures(bench: "Bench", repeats: int) -> list[Figure]:

@@ -1,9 +1,7 @@
 """`make bench`: environment steps per second of the rl lab's PPO, beside PPO of Stable-Baselines3 with the same
 network, environments, batch, minibatch and passes on the same cores; README.md says how."""
 
-import argparse
 import json
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +11,7 @@ from rich.console import Console
 
 import labs
 from pipelines.home import records
-from tests.benchmarks.overhead import Bench, Failed, epochs_of
+from tests.benchmarks.overhead import Bench, Failed, asked_repeats, epochs_of
 from tests.benchmarks.record import Figure, record
 
 SCRIPT = Path(__file__).with_name("stock_reinforcement.py")
@@ -24,12 +22,7 @@ screen = Console(stderr=True)
 
 def main() -> None:
     """Measure, print a table, append to `results.jsonl`."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.reinforcement", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=3, help="how often everything is measured (default 3)")
-    repeats = parser.parse_args().repeats
-    if repeats < 1:
-        parser.error("argument --repeats: at least 1 is right")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that everything is cleaned up
+    repeats = asked_repeats("reinforcement", __doc__, 3)
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         games = Games(Path(folder))
         ours, stock = [], []

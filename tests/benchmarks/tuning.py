@@ -4,9 +4,7 @@ Every sweep is a process of its own, one after the other, with trials one at a t
 README.md says what the figures mean.
 """
 
-import argparse
 import json
-import signal
 import sys
 import tempfile
 from itertools import pairwise
@@ -20,7 +18,7 @@ from rich.console import Console
 
 from labs import events
 from pipelines.home import read_record, records
-from tests.benchmarks.overhead import END_S, JOB, Bench, Failed
+from tests.benchmarks.overhead import END_S, JOB, Bench, Failed, asked_repeats
 from tests.benchmarks.record import Figure, record
 from tests.benchmarks.stock_tuning import HIGH, LOW
 
@@ -35,12 +33,7 @@ screen = Console(stderr=True)
 
 def main() -> None:
     """Measure, print a table, append to `results.jsonl`."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.tuning", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=1, help="how often everything is measured (default 1)")
-    repeats = parser.parse_args().repeats
-    if repeats < 1:
-        parser.error("argument --repeats: at least 1 is right")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exception, so that everything is cleaned up
+    repeats = asked_repeats("tuning", __doc__, 1)
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         bench = Sweeps(Path(folder))
         try:
