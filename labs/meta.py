@@ -33,7 +33,7 @@ from typing import Literal, cast
 import numpy as np
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call, grad
 from torch.nn import functional as F
 
@@ -49,10 +49,8 @@ from labs.schedule import set_rate, warmup_cosine
 from labs.weights import load_weights, unwrap
 
 METRIC = Metric("accuracy", "max", "", {"simple": 0.6, "medium": 0.7, "strong": 0.9, "boss": 0.95})
-HEADER = ("id", "class")
-INDUCTIVE = "output_inductive.csv"
-Weights = dict[str, torch.Tensor]
-"""A network's parameters by name."""
+HEADER, INDUCTIVE = ("id", "class"), "output_inductive.csv"
+Weights = dict[str, Tensor]  # a network's parameters by name
 
 
 class MetaConfig(Config):
@@ -97,13 +95,13 @@ class Learner(nn.Module):
         self.config = config
         self.net = ConvNet(config.width, 0 if config.solver == "prototypes" else WAYS)
 
-    def logits(self, support: torch.Tensor, query: torch.Tensor, steps: int) -> torch.Tensor:
+    def logits(self, support: Tensor, query: Tensor, steps: int) -> Tensor:
         """Tasks, (T, 5, 28, 28) each, -> (T, 2, 5, 5): of the queries normalised together, and inductive ones."""
         answer_one = partial(answer, self.net, dict(self.net.named_parameters()), self.config, steps)
         return over_tasks(answer_one, self.config.batching, self.config.width, support, query)
 
 
-def adapt(net: nn.Module, weights: Weights, images: torch.Tensor, config: MetaConfig, steps: int) -> Weights:
+def adapt(net: nn.Module, weights: Weights, images: Tensor, config: MetaConfig, steps: int) -> Weights:
     """The inner loop: gradient descent on a task's labelled images (n * 5, 28, 28), whose labels run 0 to 4.
 
     What comes out is a function of `weights` that can be differentiated again: exactly, second derivatives included,
@@ -112,21 +110,18 @@ def adapt(net: nn.Module, weights: Weights, images: torch.Tensor, config: MetaCo
     moving = {name: w for name, w in weights.items() if config.solver != "anil" or name.startswith("head.")}
     labels = torch.arange(len(images), device=images.device) % WAYS
 
-    def loss(moved: Weights) -> torch.Tensor:
+    def loss(moved: Weights) -> Tensor:
         return F.cross_entropy(functional_call(net, {**weights, **moved}, images), labels)
 
     for _ in range(steps):
-        at = moving
-        if config.solver in ("fomaml", "reptile"):
-            at = {name: w.detach() for name, w in moving.items()}
+        first_order = config.solver in ("fomaml", "reptile")
+        at = {name: w.detach() for name, w in moving.items()} if first_order else moving
         slopes = grad(loss)(at)
         moving = {name: w - config.inner_lr * slopes[name] for name, w in moving.items()}
     return {**weights, **moving}
 
 
-def objective(
-    net: nn.Module, weights: Weights, config: MetaConfig, support: torch.Tensor, query: torch.Tensor
-) -> torch.Tensor:
+def objective(net: nn.Module, weights: Weights, config: MetaConfig, support: Tensor, query: Tensor) -> Tensor:
     """The meta-loss of one task, a function of `weights`; support and query are (5, 28, 28)."""
     labels, at = torch.arange(WAYS, device=support.device), partial(functional_call, net)
     if config.solver == "transfer":
@@ -140,9 +135,7 @@ def objective(
     return F.cross_entropy(at(adapt(net, weights, support, config, config.inner_steps), query), labels)
 
 
-def answer(
-    net: nn.Module, weights: Weights, config: MetaConfig, steps: int, support: torch.Tensor, query: torch.Tensor
-) -> torch.Tensor:
+def answer(net: nn.Module, weights: Weights, config: MetaConfig, steps: int, support: Tensor, query: Tensor) -> Tensor:
     """Logits (2, 5, 5) of a task's queries (5, 28, 28): normalised by their own statistics, then by the support's."""
     if config.solver != "prototypes":
         weights = adapt(net, weights, support, config, steps)
@@ -194,7 +187,7 @@ def evaluate(model: Learner, tasks: Tasks, steps: int, run: Run) -> tuple[float,
     return run.mean(hits[0], count), run.mean(hits[1], count)
 
 
-def right(logits: torch.Tensor) -> torch.Tensor:
+def right(logits: Tensor) -> Tensor:
     """Whether query i of each task was taken for class i; (..., 5, 5) -> (..., 5)."""
     return logits.argmax(-1) == torch.arange(WAYS, device=logits.device)
 
@@ -209,7 +202,7 @@ def predict(model: Learner, inputs: np.ndarray) -> np.ndarray:
     return output
 
 
-def respond(model: Learner, tasks: torch.Tensor, steps: int) -> torch.Tensor:
+def respond(model: Learner, tasks: Tensor, steps: int) -> Tensor:
     """Logits (T, 2, 5, 5) for tasks (T, 10, 28, 28), some at a time; on the CPU."""
     device = next(model.parameters()).device
     parts = [part.to(device).split(WAYS, 1) for part in tasks.split(32)]
@@ -233,8 +226,8 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     over_tasks_seen = figures.over_tasks(folder, config.steps * config.meta_batch, config.tasks)
     tasks = Tasks(split(data_dir)[1], 0, config.val_tasks).all()
     shares = torch.stack([right(respond(model, tasks, steps)).double().mean((0, 2)) for steps in figures.STEPS])
-    lines = dict(zip(figures.MODES, shares.T.tolist(), strict=True))
-    for name, figure in (("training_tasks", over_tasks_seen), ("inner_steps", figures.over_steps(lines))):
+    over_steps = figures.over_steps(dict(zip(figures.MODES, shares.T.tolist(), strict=True)))
+    for name, figure in (("training_tasks", over_tasks_seen), ("inner_steps", over_steps)):
         figure.savefig(out / f"{name}.png", dpi=100, bbox_inches="tight")
 
 
@@ -278,6 +271,9 @@ LAB = Lab(
         "medium": {"solver": "fomaml"},
         "strong": {"solver": "maml"},
         "boss": {"solver": "maml", "turned": 0.8, "schedule": "cosine"},
+        "anil": {"solver": "anil"},
+        "reptile": {"solver": "reptile", "inner_steps": 3},
+        "prototypes": {"solver": "prototypes"},
     },
     sizes={
         "tiny": {"width": 4, "meta_batch": 4, "steps": 3, "epochs": 3, "val_tasks": 12, "test_steps": 3},
@@ -295,6 +291,10 @@ LAB = Lab(
     space=space,
     network=Learner,
     data=omniglot,
-    tuned={("simple", "small"): {"lr": 1e-3}, ("boss", "small"): {"lr": 1e-2, "epochs": 24}},
+    tuned={
+        ("simple", "small"): {"lr": 1e-3},
+        ("boss", "small"): {"lr": 1e-2, "epochs": 24},
+        ("reptile", "small"): {"lr": 1e-3},
+    },
     seconds={"tiny": 2, "small": 90, "course": 3600},
 )

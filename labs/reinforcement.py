@@ -17,10 +17,13 @@ Ladder
              and with generalised advantage estimation, where the critic also stands in for most of what came later.
              The critic takes many steps on each batch, the policy one
     boss     PPO, the best-known actor-critic: a clipped objective lets the policy, too, take many steps on a batch
+Outside the ladder
+    dqn      no policy gradient: double deep Q-learning, the value of each action, from steps that a memory brings up
 Papers
     Williams, Simple statistical gradient-following algorithms (REINFORCE, Machine Learning 8, 1992); Schulman et al.,
     Generalized Advantage Estimation (arXiv:1506.02438) and Proximal Policy Optimization (arXiv:1707.06347); Liang et
-    al., RLlib (arXiv:1712.09381).
+    al., RLlib (arXiv:1712.09381); Mnih et al., DQN (Nature 518, 2015); van Hasselt et al., Double DQN
+    (arXiv:1509.06461).
 """
 
 import json
@@ -37,25 +40,20 @@ from torch import nn
 from labs.lab import Config, Lab, Metric
 from labs.rl import game
 from labs.run import Run
+from labs.schedule import set_rate
 from labs.weights import load_weights
 
 METRIC = Metric("return", "max", "points")
-EVALUATION_SEEDS, CHOICE_SEEDS = range(1000, 1020), range(2000, 2020)
-"""Environment seeds of further test episodes, as five are few, and of those that decide how to play."""
-RANDOM_SEEDS = range(1000, 1100)
-"""Environment seeds of the random policy's episodes, which are short and differ much."""
 
-UPDATES: dict[str, dict[str, Any]] = {
-    "small": {"iterations": 90, "batch_size": 2048, "num_env_runners": 1, "envs_per_runner": 16, "lr": 5e-3},
-    "course": {"iterations": 500, "batch_size": 4096, "envs_per_runner": 16, "lr": 5e-3},
-}
-"""REINFORCE by size: as many steps as PPO plays, but a batch gives one update, so they are cut into more batches; and
-fewer environments play longer parts of an episode in each, so that few updates come between its start and its end."""
+REINFORCE_AT_COURSE = {"iterations": 500, "batch_size": 4096, "envs_per_runner": 16, "lr": 5e-3}
+"""As many steps as PPO plays, but a batch gives one update, so they are cut into more batches; and fewer environments
+play longer parts of an episode in each, so that few updates come between its start and its end."""
 
 
 class ReinforcementConfig(Config):
-    algorithm: Literal["reinforce", "ppo"] = "ppo"
-    """`reinforce`: one policy update a batch, from whole episodes; `ppo`: many, from parts of episodes and a critic."""
+    algorithm: Literal["reinforce", "ppo", "dqn"] = "ppo"
+    """`reinforce`: one policy update a batch, from whole episodes; `ppo`: many, from parts of episodes and a critic;
+    `dqn`: no policy but the value of each action, learnt from single steps that a memory brings up again."""
     weights: Literal["immediate", "reward-to-go", "advantage"] = "advantage"
     """What REINFORCE weighs an action by: its own reward, also all later ones, or their gain on the critic's values."""
     iterations: int = Field(250, ge=1)
@@ -63,11 +61,17 @@ class ReinforcementConfig(Config):
     batch_size: int = Field(8192, ge=1)
     """Environment steps of an iteration, over all environments."""
     minibatch_size: int = Field(512, ge=1)
-    """Steps of one gradient update of PPO; REINFORCE makes one of the whole batch."""
+    """Steps of one gradient update of PPO and DQN; REINFORCE makes one of the whole batch."""
     critic_steps: int = Field(40, ge=1)
     """Gradient steps of REINFORCE's critic on a batch, of which the policy takes one."""
     passes: int = Field(8, ge=1)
-    """PPO's passes over an iteration's steps."""
+    """PPO's passes over an iteration's steps; DQN learns from as many remembered steps for each that is played."""
+    replay: int = Field(200_000, ge=1)
+    """Steps that DQN remembers."""
+    target_steps: int = Field(1000, ge=1)
+    """Steps played until DQN's target network, which says what the next state is worth, is made anew."""
+    exploration: float = Field(0.2, gt=0, le=1)
+    """Share of the training over which DQN's share of random actions falls from 1 to 0.05."""
     num_env_runners: int = Field(2, ge=0)
     """Actors that play, half a CPU each; with 0 the learner's process plays."""
     envs_per_runner: int = Field(32, ge=1)
@@ -75,7 +79,9 @@ class ReinforcementConfig(Config):
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of the actor, and of the critic."""
     lr: float = Field(5e-4, gt=0)
-    """Adam's learning rate."""
+    """Adam's learning rate, at the start."""
+    schedule: Literal["constant", "linear"] = "constant"
+    """Learning rate over the training: constant, or down to 0 on a line."""
     gamma: float = Field(0.999, ge=0, le=1)
     """Discount of a reward one step later."""
     gae_lambda: float = Field(0.98, ge=0, le=1)
@@ -88,19 +94,17 @@ class ReinforcementConfig(Config):
     """Weight of the squared error of PPO's critic, counted in hundreds of points."""
     grad_clip: float = Field(0.5, gt=0)
     """Largest norm of the gradient."""
-    window: int = Field(100, ge=1)
-    """Last episodes, at least, that `val/return` is the mean of."""
 
     @model_validator(mode="after")
     def _fits(self) -> "ReinforcementConfig":
-        if self.algorithm == "ppo" and self.minibatch_size > self.batch_size:
+        if self.algorithm != "reinforce" and self.minibatch_size > self.batch_size:
             raise ValueError(f"minibatch_size {self.minibatch_size} is above batch_size {self.batch_size}")
         return self
 
     @property
     def critic(self) -> bool:
         """Whether there is a network that learns values."""
-        return self.algorithm == "ppo" or self.weights == "advantage"
+        return self.algorithm == "ppo" or (self.algorithm == "reinforce" and self.weights == "advantage")
 
 
 def train(config: ReinforcementConfig, run: Run) -> None:
@@ -109,9 +113,12 @@ def train(config: ReinforcementConfig, run: Run) -> None:
     settings = rllib.settings(config, run.seed, gpu=run.device.type == "cuda")
     with rllib.running(settings, run.folder / "rllib") as algorithm:
         learnt = rllib.Learnt(algorithm)
-        progress: dict[str, Any] = {"env_steps": 0, "ended": []}
+        progress, way = {"env_steps": 0}, "greedy" if config.algorithm == "dqn" else "sampled"
         for epoch in run.epochs(config.iterations, state={"learnt": learnt, "progress": progress}):
-            player = deepcopy(learnt.module.actor)  # what is measured is how this one plays; it is then changed
+            if config.schedule == "linear":
+                set_rate(learnt.optimizer, config.lr * (1 - epoch / config.iterations))
+            if config.algorithm == "dqn":
+                learnt.module.epsilon.fill_(max(0.05, 1 - epoch / (config.exploration * config.iterations)))
             start = time.perf_counter()
             result = algorithm.train()
             seconds = time.perf_counter() - start
@@ -119,36 +126,15 @@ def train(config: ReinforcementConfig, run: Run) -> None:
             played, learner = result["env_runners"], result["learners"]["default_policy"]
             steps = int(played["num_env_steps_sampled"])
             progress["env_steps"] += steps
-            run.log(
-                {
-                    "train/loss": float(learner["total_loss"]),
-                    "train/entropy": float(learner["entropy"]),
-                    "train/env_steps": progress["env_steps"],
-                    "perf/samples_per_s": steps / seconds,
-                }
-            )
-            if epoch == 0:
-                run.keep(player)  # should no episode ever end, there is still an actor to deliver
-            if episodes := int(played.get("num_episodes", 0)):
-                progress["ended"].append([episodes, float(played["episode_return_mean"])])
-                run.log({"train/return": progress["ended"][-1][1]})
-            if progress["ended"]:
-                run.log({"val/return": recent_return(progress["ended"], config.window)})
-                run.best(METRIC, player)
-
-
-def recent_return(ended: list[list[float]], window: int) -> float:
-    """Mean return of the last episodes, `window` at least once there are as many.
-
-    These episodes were played to learn from, with sampled actions: they cost nothing more, and one iteration's alone
-    would be few, and mostly the short ones.
-
-    Args:
-        ended: count and mean return of the episodes that ended in each iteration; older ones than needed are removed.
-    """
-    while sum(count for count, _ in ended[1:]) >= window:
-        ended.pop(0)
-    return sum(count * mean for count, mean in ended) / sum(count for count, _ in ended)
+            run.log({"train/loss": float(learner["total_loss"]), "train/env_steps": progress["env_steps"]})
+            run.log({"perf/samples_per_s": steps / seconds})
+            if "entropy" in learner:
+                run.log({"train/entropy": float(learner["entropy"])})
+            if played.get("num_episodes", 0):
+                run.log({"train/return": float(played["episode_return_mean"])})
+            actor = deepcopy(learnt.module.actor).cpu()
+            run.log({"val/return": float(np.mean(game.returns(game.policy(actor, way), game.VALIDATION_SEEDS)))})
+            run.best(METRIC, actor)
 
 
 def load(folder: Path) -> nn.Module:
@@ -170,20 +156,6 @@ def example(data_dir: Path) -> np.ndarray:
     return np.stack([observation, lander.step(0)[0], lander.step(0)[0]])
 
 
-def policy(actor: nn.Module, way: str) -> game.Policy:
-    """The actor's policy, `greedy` or `sampled`; both repeat themselves."""
-    return game.greedy(actor) if way == "greedy" else game.sampled(actor, seed=0)
-
-
-def better_way(actor: nn.Module) -> str:
-    """Whichever brings more in episodes that count nowhere else.
-
-    Training is about sampled actions; the likeliest ones alone of an undecided policy can be a much worse policy.
-    """
-    mean = {way: np.mean(game.returns(policy(actor, way), CHOICE_SEEDS)) for way in ("greedy", "sampled")}
-    return max(mean, key=lambda way: mean[way])
-
-
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """Play the test episodes and write what was played.
 
@@ -192,14 +164,14 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     episodes played in both ways; `landing.gif` shows the first test episode.
     """
     actor = load(folder)
-    way = better_way(actor)
-    played = game.play_test(policy(actor, way))
+    way = game.better_way(actor)
+    played = game.play_test(game.policy(actor, way))
     out.mkdir(parents=True, exist_ok=True)
     (out / LAB.submission).write_text(json.dumps(played))
     actions = np.empty(len(played), dtype=object)
     actions[:] = played
     np.save(out / "Action_List.npy", actions, allow_pickle=True)
-    further = {each: game.returns(policy(actor, each), EVALUATION_SEEDS) for each in ("greedy", "sampled")}
+    further = {each: game.returns(game.policy(actor, each), game.EVALUATION_SEEDS) for each in ("greedy", "sampled")}
     (out / "evaluation.json").write_text(json.dumps({"played": way, **further}))
     game.film(played[0], out / "landing.gif")
 
@@ -232,14 +204,14 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
         "test/return_20": float(np.mean(further[further["played"]])),
         "test/greedy_20": float(np.mean(further["greedy"])),
         "test/sampled_20": float(np.mean(further["sampled"])),
-        "test/trivial": float(np.mean(game.returns(game.at_random(seed=0), RANDOM_SEEDS))),
+        "test/trivial": float(np.mean(game.returns(game.at_random(seed=0), game.RANDOM_SEEDS))),
     }
 
 
 def space() -> dict[str, dict[str, object]]:
     reinforce, ppo = {"algorithm": "reinforce"}, {"algorithm": "ppo"}
     return {
-        "algorithm": {"type": "choice", "values": ["reinforce", "ppo"]},
+        "algorithm": {"type": "choice", "values": ["reinforce", "ppo", "dqn"]},
         "weights": {"type": "choice", "values": ["immediate", "reward-to-go", "advantage"], "when": reinforce},
         "lr": {"type": "loguniform", "low": 1e-4, "high": 2e-2},
         "gamma": {"type": "uniform", "low": 0.98, "high": 0.999},
@@ -275,10 +247,18 @@ LAB = Lab(
         "medium": {"algorithm": "reinforce", "weights": "reward-to-go", "gamma": 0.99},
         "strong": {"algorithm": "reinforce", "weights": "advantage", "gamma": 0.99, "gae_lambda": 0.95},
         "boss": {"algorithm": "ppo"},
+        "dqn": {"algorithm": "dqn", "gamma": 0.99, "grad_clip": 10.0, "schedule": "linear"},
     },
     sizes={
         "tiny": {"iterations": 3, "batch_size": 1024, "minibatch_size": 256, "passes": 2, "envs_per_runner": 4},
-        "small": {"iterations": 45, "batch_size": 4096},
+        "small": {
+            "iterations": 90,
+            "batch_size": 2048,
+            "minibatch_size": 256,
+            "num_env_runners": 1,
+            "envs_per_runner": 16,
+            "lr": 5e-3,
+        },
         "course": {},
     },
     train=train,
@@ -295,8 +275,11 @@ LAB = Lab(
     bundles=bundles,
     tuned={
         ("boss", "small"): {"lr": 2e-3},
-        **{(preset, size): fields for preset in ("simple", "medium", "strong") for size, fields in UPDATES.items()},
-        ("simple", "course"): {**UPDATES["course"], "hidden": (16, 16)},  # the sample's own
+        ("dqn", "small"): {"lr": 2e-4, "minibatch_size": 128},
+        ("simple", "course"): {**REINFORCE_AT_COURSE, "hidden": (16, 16)},  # the sample's own
+        ("medium", "course"): REINFORCE_AT_COURSE,
+        ("strong", "course"): REINFORCE_AT_COURSE,
+        ("dqn", "course"): {"lr": 2e-4, "minibatch_size": 128},
     },
     seconds={"tiny": 10, "small": 75, "course": 700},
 )

@@ -18,6 +18,16 @@ SEED = 543
 """The course's: the judge seeds its environment with it once, before the first of the test episodes."""
 EPISODES = 5
 """Test episodes of a submission."""
+EVALUATION_SEEDS, CHOICE_SEEDS = range(1000, 1020), range(2000, 2020)
+"""Environment seeds of further test episodes, as five are few, and of those that decide how to play."""
+VALIDATION_SEEDS = range(3000, 3016)
+"""Environment seeds of the episodes that say, after each iteration, how well the actor plays now.
+
+The episodes that it learns from can't: few end in an iteration, each is played by several policies, and the next
+update may have spoilt the last one.
+"""
+RANDOM_SEEDS = range(1000, 1100)
+"""Environment seeds of the random policy's episodes, which are short and differ much."""
 FRAME_EVERY = 5
 """Environment steps (50 a second) between two frames of the film."""
 
@@ -83,6 +93,20 @@ def returns(policy: Policy, seeds: Sequence[int]) -> list[float]:
                 playing.remove(i)
                 games[i].close()
     return totals
+
+
+def policy(actor: nn.Module, way: str) -> Policy:
+    """The actor's policy, `greedy` or `sampled`; both repeat themselves."""
+    return greedy(actor) if way == "greedy" else sampled(actor, seed=0)
+
+
+def better_way(actor: nn.Module) -> str:
+    """Whichever brings more in episodes that count nowhere else.
+
+    Training is about sampled actions; the likeliest ones alone of an undecided policy can be a much worse policy.
+    """
+    mean = {way: np.mean(returns(policy(actor, way), CHOICE_SEEDS)) for way in ("greedy", "sampled")}
+    return max(mean, key=lambda way: mean[way])
 
 
 def test_game(**options: Any) -> tuple[gym.Env, np.ndarray]:

@@ -13,12 +13,14 @@ import ray
 import torch
 from ray.rllib.algorithms import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.dqn import DQNConfig
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from labs.rl.game import ENVIRONMENT
-from labs.rl.module import RETURN_SCALE, Actor, ActorCritic
+from labs.rl.module import RETURN_SCALE, Actor, ActorCritic, QNetwork
+from labs.rl.q_learning import QLearning
 from labs.rl.reinforce import ReinforceConfig
 
 if TYPE_CHECKING:
@@ -27,19 +29,22 @@ if TYPE_CHECKING:
 RUNNER_CPUS = 0.5
 """CPUs of an env runner: it idles while the learner learns, and the other way round."""
 
+FRAGMENT = 8
+"""Steps that DQN plays in each environment before it learns."""
+
 
 def settings(config: "ReinforcementConfig", seed: int, gpu: bool) -> AlgorithmConfig:
     """RLlib's settings for ours; the learner lives in this process, the env runners are actors of their own."""
-    chosen = ppo(config) if config.algorithm == "ppo" else reinforce(config)
+    chosen = {"reinforce": reinforce, "ppo": ppo, "dqn": dqn}[config.algorithm](config)
     chosen.environment(ENVIRONMENT)
     chosen.env_runners(
         num_env_runners=config.num_env_runners,
         num_envs_per_env_runner=config.envs_per_runner,
         num_cpus_per_env_runner=RUNNER_CPUS,
-        rollout_fragment_length="auto",
+        rollout_fragment_length=FRAGMENT if config.algorithm == "dqn" else "auto",
     )
     chosen.learners(num_learners=0, num_gpus_per_learner=int(gpu))
-    module = ActorCritic if config.critic else Actor
+    module = QNetwork if config.algorithm == "dqn" else ActorCritic if config.critic else Actor
     chosen.rl_module(rl_module_spec=RLModuleSpec(module_class=module, model_config={"hidden": list(config.hidden)}))
     chosen.reporting(metrics_num_episodes_for_smoothing=config.batch_size)  # all episodes of an iteration
     chosen.debugging(seed=seed, log_level="ERROR")
@@ -50,16 +55,36 @@ def common(config: "ReinforcementConfig") -> dict[str, Any]:
     """Settings of the training that the algorithms share, by RLlib's names."""
     return {
         "lr": config.lr,
-        "lambda_": config.gae_lambda,
         "gamma": config.gamma,
-        "entropy_coeff": config.entropy,
         "grad_clip": config.grad_clip,
+    }
+
+
+def gradient(config: "ReinforcementConfig") -> dict[str, Any]:
+    """And those that policy gradients share."""
+    return {
+        "lambda_": config.gae_lambda,
+        "entropy_coeff": config.entropy,
         "train_batch_size_per_learner": config.batch_size,
+        **common(config),
     }
 
 
 def reinforce(config: "ReinforcementConfig") -> ReinforceConfig:
-    return ReinforceConfig().training(weights=config.weights, critic_steps=config.critic_steps, **common(config))
+    return ReinforceConfig().training(weights=config.weights, critic_steps=config.critic_steps, **gradient(config))
+
+
+def dqn(config: "ReinforcementConfig") -> DQNConfig:
+    chosen = DQNConfig(algo_class=QLearning).training(
+        train_batch_size_per_learner=config.minibatch_size,
+        training_intensity=config.passes,
+        replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": config.replay},
+        target_network_update_freq=config.target_steps,
+        double_q=True,
+        **common(config),
+    )
+    chosen.reporting(min_sample_timesteps_per_iteration=config.batch_size)
+    return chosen
 
 
 def ppo(config: "ReinforcementConfig") -> PPOConfig:
@@ -72,7 +97,7 @@ def ppo(config: "ReinforcementConfig") -> PPOConfig:
         use_kl_loss=False,
         minibatch_size=config.minibatch_size,
         num_epochs=config.passes,
-        **common(config),
+        **gradient(config),
     )
 
 
@@ -109,7 +134,7 @@ def running(chosen: AlgorithmConfig, folder: Path) -> Iterator[Algorithm]:
 
 
 class Learnt:
-    """What a checkpoint holds of an algorithm: the network and Adam's moments, all plain tensors.
+    """What a checkpoint holds of an algorithm: the network, Adam's moments and DQN's memory, all plain tensors.
 
     RLlib's own checkpoints hold pickles. What the environments were doing is lost in both, and with REINFORCE the parts
     of episodes that had not ended.
@@ -120,14 +145,17 @@ class Learnt:
         (found,) = algorithm.learner_group.foreach_learner(lambda learner: learner)
         learner = found.get()
         self.module: Actor = learner.module[DEFAULT_MODULE_ID]
-        ((_, self._optimizer),) = learner.get_optimizers_for_module(DEFAULT_MODULE_ID)
+        ((_, self.optimizer),) = learner.get_optimizers_for_module(DEFAULT_MODULE_ID)
+        self._parts = {"module": self.module, "optimizer": self.optimizer}
+        if isinstance(algorithm, QLearning):
+            self._parts["memory"] = algorithm.memory
 
     def state_dict(self) -> dict[str, Any]:
-        return {"module": self.module.state_dict(), "optimizer": self._optimizer.state_dict()}
+        return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.module.load_state_dict(state["module"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
         # `sync_weights` doesn't wait, and passes over an env runner that is still busy with the sync of the build.
         weights = {COMPONENT_RL_MODULE: self.module.get_state(inference_only=True)}
         self._algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(weights))

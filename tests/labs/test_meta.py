@@ -423,7 +423,7 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
 @pytest.mark.parametrize("solver", ["anil", "reptile", "prototypes"])
 def test_solvers_outside_the_ladder_train(solver: str, data_dir: Path, tmp_path: Path) -> None:
     """Each moves the weights, and delivers."""
-    LAB.fit(LAB.resolve("strong", "tiny", {"solver": solver, "epochs": 1}), Run(tmp_path, data_dir))
+    LAB.fit(LAB.resolve(solver, "tiny", {"epochs": 1}), Run(tmp_path, data_dir))
     assert LAB.check_submission(tmp_path / "deliver/output.csv") == []
 
 

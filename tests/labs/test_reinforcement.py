@@ -14,7 +14,6 @@ import torch
 import labs
 from labs import events
 from labs.errors import BadInput
-from labs.reinforcement import better_way, policy, recent_return
 from labs.rl import game
 from labs.run import STOP, Interrupted, Run
 
@@ -64,12 +63,12 @@ def test_a_run_finishes_with_a_submission_that_the_judge_takes(finished: Path) -
     assert (finished / "deliver" / "landing.gif").read_bytes().startswith(b"GIF8")
 
 
-def test_the_actor_that_is_kept_is_the_one_that_was_measured(tmp_path: Path) -> None:
-    """The first iteration is played by the untrained actor, so it is kept whatever the update behind it does."""
-    for rate in (1e-4, 1e-1):
-        fit(tmp_path / str(rate), iterations=1, lr=rate)
-    kept = [LAB.load(tmp_path / str(rate)).state_dict() for rate in (1e-4, 1e-1)]
-    assert all(torch.equal(weight, kept[1][name]) for name, weight in kept[0].items())
+@pytest.mark.parametrize("preset", ["boss", "dqn"])
+def test_the_actor_that_is_kept_is_the_one_that_was_measured(tmp_path: Path, preset: str) -> None:
+    best = fit(tmp_path, preset=preset, lr=0.02)["metrics"]["best/value"]
+    way = "greedy" if preset == "dqn" else "sampled"
+    assert np.mean(game.returns(game.policy(LAB.load(tmp_path), way), game.VALIDATION_SEEDS)) == pytest.approx(best)
+    assert best == max(epoch["val/return"] for epoch in curve(tmp_path))
 
 
 def test_the_npy_says_the_same_as_the_json(finished: Path) -> None:
@@ -82,7 +81,7 @@ def test_the_npy_says_the_same_as_the_json(finished: Path) -> None:
 def test_the_delivered_games_are_those_of_the_loaded_actor(finished: Path) -> None:
     played = json.loads((finished / "deliver" / "Action_List.json").read_text())
     actor = LAB.load(finished)
-    assert game.play_test(policy(actor, better_way(actor))) == played
+    assert game.play_test(game.policy(actor, game.better_way(actor))) == played
     totals, fault = game.replay(played)
     assert (len(totals), fault) == (5, "")
     assert LAB.score(finished / "deliver", finished)["test/return"] == np.mean(totals)
@@ -103,8 +102,10 @@ def test_rllib_writes_no_folder_of_results_into_the_home(tmp_path: Path, monkeyp
     assert (tmp_path / "run" / "rllib").is_dir()
 
 
-@pytest.mark.parametrize("preset", ["simple", "medium", "strong"])
-def test_each_rung_below_delivers_what_the_judge_takes_and_repeats_its_curve(tmp_path: Path, preset: str) -> None:
+@pytest.mark.parametrize("preset", ["simple", "medium", "strong", "dqn"])
+def test_each_preset_but_the_boss_delivers_what_the_judge_takes_and_repeats_its_curve(
+    tmp_path: Path, preset: str
+) -> None:
     said = [fit(tmp_path / name, preset=preset, iterations=2, num_env_runners=0) for name in ("one", "other")]
     assert LAB.check_submission(tmp_path / "one/deliver/Action_List.json") == []
     assert said[0]["metrics"]["test/return"] == said[1]["metrics"]["test/return"]
@@ -135,7 +136,7 @@ def test_the_way_to_play_is_chosen_by_what_it_brings(
         return [10.0 if same == confident else 0.0] * len(seeds)
 
     monkeypatch.setattr(game, "returns", returns)
-    assert better_way(torch.nn.Linear(8, 4)) == way
+    assert game.better_way(torch.nn.Linear(8, 4)) == way
 
 
 def test_another_seed_gives_another_curve(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_another_seed_gives_another_curve(tmp_path: Path) -> None:
     assert curve(tmp_path / "0") != curve(tmp_path / "1")
 
 
-@pytest.mark.parametrize("preset", ["simple", "strong", "boss"])
+@pytest.mark.parametrize("preset", ["simple", "strong", "boss", "dqn"])
 def test_a_stopped_run_continues_its_count_of_steps(tmp_path: Path, preset: str) -> None:
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
@@ -159,8 +160,8 @@ def test_a_stopped_run_continues_its_count_of_steps(tmp_path: Path, preset: str)
     assert all(1000 < after - before < 1100 for before, after in pairwise([0, *steps]))
 
 
-@pytest.mark.parametrize("preset", ["strong", "boss"])
-def test_a_checkpoint_brings_back_the_network_and_adam_and_tells_the_env_runners(tmp_path: Path, preset: str) -> None:
+@pytest.mark.parametrize("preset", ["strong", "boss", "dqn"])
+def test_a_checkpoint_brings_back_all_that_was_learnt_and_tells_the_env_runners(tmp_path: Path, preset: str) -> None:
     from labs.rl import rllib
 
     trained = rllib.settings(LAB.resolve(preset, "tiny", {"num_env_runners": 0}), seed=0, gpu=False)
@@ -175,18 +176,14 @@ def test_a_checkpoint_brings_back_the_network_and_adam_and_tells_the_env_runners
         now = learnt.state_dict()
         torch.testing.assert_close(now["optimizer"]["state"], saved["optimizer"]["state"], rtol=0, atol=0)
         torch.testing.assert_close(dict(now["module"]), dict(saved["module"]), rtol=0, atol=0)
+        torch.testing.assert_close(now.get("memory"), saved.get("memory"), rtol=0, atol=0)
+        assert ("memory" in now) == (preset == "dqn")
         actors = algorithm.env_runner_group.foreach_env_runner(
             lambda runner: {name: value.tolist() for name, value in runner.module.actor.state_dict().items()},
             local_env_runner=False,
         )
         expected = {name: saved["module"][f"actor.{name}"].tolist() for name in actors[0]}
         assert actors == [expected, expected]
-
-
-def test_the_recent_return_weighs_iterations_by_their_episodes_and_forgets_old_ones() -> None:
-    ended = [[50, -100.0], [30, 0.0], [90, 10.0], [10, 110.0]]
-    assert recent_return(ended, window=100) == pytest.approx(20.0)
-    assert ended == [[90, 10.0], [10, 110.0]]
 
 
 def test_a_task_of_one_cpu_beside_its_two_env_runners_gives_the_same_curve(finished: Path, tmp_path: Path) -> None:
