@@ -9,7 +9,7 @@ Data
 Metric
     Mean return (sum of an episode's rewards) over the course's five test episodes, higher is better, in points. The
     course's thresholds were shown on the judge's site only; the public yardstick is 200 = solved. A random policy
-    gets about -200.
+    gets about -200. After each iteration the actor plays 16 episodes of its own, `val/return`; the best one is kept.
 Ladder
     simple   REINFORCE as the course's sample has it (but Adam): each action weighed by the reward of its own step
     medium   by its reward-to-go, the discounted sum of its and all later rewards: what an action led to

@@ -83,6 +83,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_spec(tmp_path / "gone.yaml")
 
 
+@pytest.mark.parametrize("file", sorted(COURSE.parent.glob("*.yaml")), ids=lambda file: file.stem)
+def test_each_spec_that_comes_along_fits_the_labs_as_they_are(file: Path) -> None:
+    name, nodes = read_spec(file)
+    assert (name, bool(nodes)) == (file.stem, True)
+
+
 def test_the_course_has_every_lab() -> None:
     import labs
 
