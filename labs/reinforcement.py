@@ -66,7 +66,7 @@ class ReinforcementConfig(Config):
     """Gradient steps of REINFORCE's critic on a batch, of which the policy takes one."""
     passes: int = Field(8, ge=1)
     """PPO's passes over an iteration's steps; DQN learns from as many remembered steps for each that is played."""
-    replay: int = Field(200_000, ge=1)
+    replay: int = Field(200_000, ge=100)
     """Steps that DQN remembers."""
     target_steps: int = Field(1000, ge=1)
     """Steps played until DQN's target network, which says what the next state is worth, is made anew."""
@@ -209,7 +209,7 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
 
 
 def space() -> dict[str, dict[str, object]]:
-    reinforce, ppo = {"algorithm": "reinforce"}, {"algorithm": "ppo"}
+    reinforce, ppo, dqn = ({"algorithm": name} for name in ("reinforce", "ppo", "dqn"))
     return {
         "algorithm": {"type": "choice", "values": ["reinforce", "ppo", "dqn"]},
         "weights": {"type": "choice", "values": ["immediate", "reward-to-go", "advantage"], "when": reinforce},
@@ -223,6 +223,8 @@ def space() -> dict[str, dict[str, object]]:
         "batch_size": {"type": "choice", "values": [1024, 2048, 4096, 8192, 16384]},
         "minibatch_size": {"type": "choice", "values": [256, 512, 1024], "when": ppo},
         "passes": {"type": "randint", "low": 4, "high": 12, "when": ppo},
+        "target_steps": {"type": "randint", "low": 200, "high": 5000, "when": dqn},
+        "exploration": {"type": "uniform", "low": 0.05, "high": 0.5, "when": dqn},
     }
 
 

@@ -4,7 +4,6 @@ RLlib's own replay buffer makes an object of every step that is drawn, some 5,00
 hundreds of thousands; and no checkpoint of plain tensors could hold it.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,8 @@ class Memory:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"count": self._count, **{name: column[: len(self)] for name, column in self._steps.items()}}
+        # Clones, as a file would hold all of the storage that a view is of.
+        return {"count": self._count, **{name: column[: len(self)].clone() for name, column in self._steps.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._count = state["count"]
@@ -78,7 +78,8 @@ class QLearning(DQN):  # type: ignore[misc]
             _return_metrics=True,
         )
         self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
-        self._remember(parts)
+        for part in parts:
+            self.memory.add(part)
         minibatch = self.config.total_train_batch_size
         updates = max(1, round(self.config.training_intensity * sum(len(part) for part in parts) / minibatch))
         steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME))
@@ -88,7 +89,3 @@ class QLearning(DQN):  # type: ignore[misc]
         )
         self.metrics.aggregate(learnt, key=LEARNER_RESULTS)
         self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
-
-    def _remember(self, parts: Sequence[SingleAgentEpisode]) -> None:
-        for part in parts:
-            self.memory.add(part)
