@@ -40,7 +40,6 @@ from torch import nn
 from labs.lab import Config, Lab, Metric
 from labs.rl import game
 from labs.run import Run
-from labs.schedule import set_rate
 from labs.weights import load_weights
 
 METRIC = Metric("return", "max", "points")
@@ -66,7 +65,7 @@ class ReinforcementConfig(Config):
     """Gradient steps of REINFORCE's critic on a batch, of which the policy takes one."""
     passes: int = Field(8, ge=1)
     """PPO's passes over an iteration's steps; DQN learns from as many remembered steps for each that is played."""
-    replay: int = Field(200_000, ge=100)
+    replay: int = Field(200_000, ge=100, le=10_000_000)
     """Steps that DQN remembers."""
     target_steps: int = Field(1000, ge=1)
     """Steps played until DQN's target network, which says what the next state is worth, is made anew."""
@@ -79,9 +78,7 @@ class ReinforcementConfig(Config):
     hidden: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers of the actor, and of the critic."""
     lr: float = Field(5e-4, gt=0)
-    """Adam's learning rate, at the start."""
-    schedule: Literal["constant", "linear"] = "constant"
-    """Learning rate over the training: constant, or down to 0 on a line."""
+    """Adam's learning rate."""
     gamma: float = Field(0.999, ge=0, le=1)
     """Discount of a reward one step later."""
     gae_lambda: float = Field(0.98, ge=0, le=1)
@@ -115,8 +112,6 @@ def train(config: ReinforcementConfig, run: Run) -> None:
         learnt = rllib.Learnt(algorithm)
         progress, way = {"env_steps": 0}, "greedy" if config.algorithm == "dqn" else "sampled"
         for epoch in run.epochs(config.iterations, state={"learnt": learnt, "progress": progress}):
-            if config.schedule == "linear":
-                set_rate(learnt.optimizer, config.lr * (1 - epoch / config.iterations))
             if config.algorithm == "dqn":
                 learnt.module.epsilon.fill_(max(0.05, 1 - epoch / (config.exploration * config.iterations)))
             start = time.perf_counter()
@@ -249,7 +244,7 @@ LAB = Lab(
         "medium": {"algorithm": "reinforce", "weights": "reward-to-go", "gamma": 0.99},
         "strong": {"algorithm": "reinforce", "weights": "advantage", "gamma": 0.99, "gae_lambda": 0.95},
         "boss": {"algorithm": "ppo"},
-        "dqn": {"algorithm": "dqn", "gamma": 0.99, "grad_clip": 10.0, "schedule": "linear"},
+        "dqn": {"algorithm": "dqn", "gamma": 0.99, "grad_clip": 10.0},
     },
     sizes={
         "tiny": {"iterations": 3, "batch_size": 1024, "minibatch_size": 256, "passes": 2, "envs_per_runner": 4},
@@ -283,5 +278,5 @@ LAB = Lab(
         ("strong", "course"): REINFORCE_AT_COURSE,
         ("dqn", "course"): {"lr": 2e-4, "minibatch_size": 128},
     },
-    seconds={"tiny": 10, "small": 75, "course": 700},
+    seconds={"tiny": 10, "small": 90, "course": 700},
 )

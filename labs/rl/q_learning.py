@@ -18,11 +18,10 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV
 
 
 class Memory:
-    """The last `capacity` steps that were played."""
+    """The last `capacity` steps that were played. Draws with torch's own generator, which `Run` seeds each epoch."""
 
-    def __init__(self, capacity: int, seed: int) -> None:
+    def __init__(self, capacity: int) -> None:
         self.capacity, self._count = capacity, 0
-        self._draws = torch.Generator().manual_seed(seed)
         self._steps = {
             Columns.OBS: torch.zeros(capacity, 8),
             Columns.NEXT_OBS: torch.zeros(capacity, 8),
@@ -47,7 +46,7 @@ class Memory:
 
     def draw(self, count: int) -> SampleBatch:
         """So many steps, each as likely as any other, again and again."""
-        at = torch.randint(len(self), (count,), generator=self._draws)
+        at = torch.randint(len(self), (count,))
         return SampleBatch(
             {name: column[at] for name, column in self._steps.items()}
             | {"weights": torch.ones(count), "n_step": torch.ones(count)}
@@ -68,7 +67,7 @@ class QLearning(DQN):  # type: ignore[misc]
 
     def setup(self, config: DQNConfig) -> None:
         super().setup(config)
-        self.memory = Memory(config.replay_buffer_config["capacity"], config.seed)
+        self.memory = Memory(config.replay_buffer_config["capacity"])
 
     def training_step(self) -> None:
         parts, results = synchronous_parallel_sample(

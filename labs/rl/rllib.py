@@ -145,8 +145,8 @@ class Learnt:
         (found,) = algorithm.learner_group.foreach_learner(lambda learner: learner)
         learner = found.get()
         self.module: Actor = learner.module[DEFAULT_MODULE_ID]
-        ((_, self.optimizer),) = learner.get_optimizers_for_module(DEFAULT_MODULE_ID)
-        self._parts = {"module": self.module, "optimizer": self.optimizer}
+        ((_, optimizer),) = learner.get_optimizers_for_module(DEFAULT_MODULE_ID)
+        self._parts = {"module": self.module, "optimizer": optimizer}
         if isinstance(algorithm, QLearning):
             self._parts["memory"] = algorithm.memory
 

@@ -41,7 +41,7 @@ def remembered(memory: Memory) -> set[tuple[float, ...]]:
 
 
 def test_a_memory_draws_the_steps_as_they_were_played() -> None:
-    memory = Memory(100, seed=0)
+    memory = Memory(100)
     memory.add(part(0, 3))
     memory.add(part(3, 2, terminated=True))
     memory.add(part(10, 1, truncated=True))
@@ -56,7 +56,7 @@ def test_a_memory_draws_the_steps_as_they_were_played() -> None:
 
 
 def test_a_full_memory_forgets_the_oldest_steps() -> None:
-    memory = Memory(5, seed=0)
+    memory = Memory(5)
     for first in 0, 4, 8:
         memory.add(part(first, 4))
     assert len(memory) == 5
@@ -64,7 +64,7 @@ def test_a_full_memory_forgets_the_oldest_steps() -> None:
 
 
 def test_a_memory_continues_from_its_state() -> None:
-    memory, other = Memory(5, seed=0), Memory(5, seed=0)
+    memory, other = Memory(5), Memory(5)
     for first in 0, 4:
         memory.add(part(first, 4))
     other.load_state_dict(memory.state_dict())
@@ -100,7 +100,7 @@ def test_a_share_epsilon_of_the_actions_is_any_one(epsilon: float, shares: list[
 def test_the_loss_is_that_of_double_q_learning(ray_session: None, tmp_path: Path) -> None:
     """The network chooses the next action, the target network says what it is worth; no worth after the end."""
     config = LAB.resolve("dqn", "tiny", {"num_env_runners": 0, "gamma": GAMMA, "minibatch_size": 64})
-    memory = Memory(100, seed=0)
+    memory = Memory(100)
     for terminated in True, False:
         memory.add(part(-5, 10, terminated=terminated))
     batch = memory.draw(64)

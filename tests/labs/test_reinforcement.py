@@ -167,7 +167,10 @@ def test_a_checkpoint_brings_back_all_that_was_learnt_and_tells_the_env_runners(
     trained = rllib.settings(LAB.resolve(preset, "tiny", {"num_env_runners": 0}), seed=0, gpu=False)
     with rllib.running(trained, tmp_path) as algorithm:
         algorithm.train()
-        torch.save(rllib.Learnt(algorithm).state_dict(), tmp_path / "state.pt")
+        learnt: Any = rllib.Learnt(algorithm)
+        if preset == "dqn":
+            learnt.module.epsilon.fill_(0.25)
+        torch.save(learnt.state_dict(), tmp_path / "state.pt")
     saved = torch.load(tmp_path / "state.pt", weights_only=True)
     fresh = rllib.settings(LAB.resolve(preset, "tiny"), seed=1, gpu=False)
     with rllib.running(fresh, tmp_path) as algorithm:
@@ -179,10 +182,11 @@ def test_a_checkpoint_brings_back_all_that_was_learnt_and_tells_the_env_runners(
         torch.testing.assert_close(now.get("memory"), saved.get("memory"), rtol=0, atol=0)
         assert ("memory" in now) == (preset == "dqn")
         actors = algorithm.env_runner_group.foreach_env_runner(
-            lambda runner: {name: value.tolist() for name, value in runner.module.actor.state_dict().items()},
+            lambda runner: {name: value.tolist() for name, value in runner.module.state_dict().items()},
             local_env_runner=False,
         )
-        expected = {name: saved["module"][f"actor.{name}"].tolist() for name in actors[0]}
+        expected = {name: saved["module"][name].tolist() for name in actors[0]}
+        assert ("epsilon" in expected) == (preset == "dqn")
         assert actors == [expected, expected]
 
 
