@@ -271,6 +271,7 @@ LAB = Lab(
     placement="rllib",
     bundles=bundles,
     tuned={
+        ("medium", "small"): {"lr": 1e-2},
         ("boss", "small"): {"lr": 2e-3},
         ("dqn", "small"): {"lr": 2e-4, "minibatch_size": 128},
         ("simple", "course"): {**REINFORCE_AT_COURSE, "hidden": (16, 16)},  # the sample's own
