@@ -113,8 +113,8 @@ def adapt(net: nn.Module, weights: Weights, images: Tensor, config: MetaConfig, 
     def loss(moved: Weights) -> Tensor:
         return F.cross_entropy(functional_call(net, {**weights, **moved}, images), labels)
 
+    first_order = config.solver in ("fomaml", "reptile")
     for _ in range(steps):
-        first_order = config.solver in ("fomaml", "reptile")
         at = {name: w.detach() for name, w in moving.items()} if first_order else moving
         slopes = grad(loss)(at)
         moving = {name: w - config.inner_lr * slopes[name] for name, w in moving.items()}

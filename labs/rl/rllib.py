@@ -52,7 +52,7 @@ def settings(config: "ReinforcementConfig", seed: int, gpu: bool) -> AlgorithmCo
 
 
 def common(config: "ReinforcementConfig") -> dict[str, Any]:
-    """Settings of the training that the algorithms share, by RLlib's names."""
+    """Settings of the training that all algorithms share, by RLlib's names."""
     return {
         "lr": config.lr,
         "gamma": config.gamma,
@@ -60,8 +60,8 @@ def common(config: "ReinforcementConfig") -> dict[str, Any]:
     }
 
 
-def gradient(config: "ReinforcementConfig") -> dict[str, Any]:
-    """And those that policy gradients share."""
+def policy_gradient(config: "ReinforcementConfig") -> dict[str, Any]:
+    """Settings of the training that REINFORCE and PPO share, by RLlib's names."""
     return {
         "lambda_": config.gae_lambda,
         "entropy_coeff": config.entropy,
@@ -71,7 +71,9 @@ def gradient(config: "ReinforcementConfig") -> dict[str, Any]:
 
 
 def reinforce(config: "ReinforcementConfig") -> ReinforceConfig:
-    return ReinforceConfig().training(weights=config.weights, critic_steps=config.critic_steps, **gradient(config))
+    return ReinforceConfig().training(
+        weights=config.weights, critic_steps=config.critic_steps, **policy_gradient(config)
+    )
 
 
 def dqn(config: "ReinforcementConfig") -> DQNConfig:
@@ -97,7 +99,7 @@ def ppo(config: "ReinforcementConfig") -> PPOConfig:
         use_kl_loss=False,
         minibatch_size=config.minibatch_size,
         num_epochs=config.passes,
-        **gradient(config),
+        **policy_gradient(config),
     )
 
 
