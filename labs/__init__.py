@@ -6,26 +6,26 @@ seconds to import.
 
 from importlib import import_module
 
-from labs.errors import BadInput, choices
-from labs.lab import Lab
+from labs.core.errors import BadInput, choices
+from labs.core.lab import Lab
 
 MODULES = {
-    "regression": "labs.regression",
-    "classification": "labs.classification",
-    "cnn": "labs.cnn",
-    "self-attention": "labs.self_attention",
-    "transformer": "labs.transformer",
-    "gan": "labs.gan",
-    "bert-pretrain": "labs.pretraining",
-    "bert": "labs.bert",
-    "anomaly": "labs.anomaly",
-    "explain": "labs.explain",
-    "attack": "labs.attack",
-    "adaptation": "labs.adaptation",
-    "rl": "labs.reinforcement",
-    "compression": "labs.compression",
-    "lifelong": "labs.lifelong",
-    "meta": "labs.meta",
+    "regression": "labs.regression.lesson",
+    "classification": "labs.classification.lesson",
+    "cnn": "labs.cnn.lesson",
+    "self-attention": "labs.self_attention.lesson",
+    "transformer": "labs.transformer.lesson",
+    "gan": "labs.gan.lesson",
+    "bert-pretrain": "labs.bert.pretraining",
+    "bert": "labs.bert.lesson",
+    "anomaly": "labs.anomaly.lesson",
+    "explain": "labs.explain.lesson",
+    "attack": "labs.attack.lesson",
+    "adaptation": "labs.adaptation.lesson",
+    "rl": "labs.rl.lesson",
+    "compression": "labs.compression.lesson",
+    "lifelong": "labs.lifelong.lesson",
+    "meta": "labs.meta.lesson",
 }
 """Lab name -> module with its `LAB` record, in the order of the course."""
 

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from cluster.errors import ClusterError
-from labs.errors import BadInput
+from labs.core.errors import BadInput
 from pipelines.commands import jobs, lessons, records, running, tuning
 
 app = typer.Typer(

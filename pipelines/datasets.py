@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from labs.data import shards
-from labs.errors import BadInput
-from labs.lab import Lab
+from labs.core import shards
+from labs.core.errors import BadInput
+from labs.core.lab import Lab
 from pipelines.fingerprint import code_digest
 from pipelines.home import locked
 

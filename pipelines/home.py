@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from labs import events
+from labs.core import events
 
 Status = Literal["WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED", "BLOCKED"]
 """Of a run or a node; MLflow's own words, and WAITING and BLOCKED (by a failed need) for what has not started."""

@@ -8,9 +8,9 @@ import labs
 from cluster import capacity
 from pipelines.fingerprint import fingerprint
 from pipelines.home import attempt, records
-from pipelines.planned import Planned, facts, job_of, resources
+from pipelines.node import Planned, facts, job_of, resources
 from pipelines.spec import Node
-from pipelines.sweep import Sweep
+from pipelines.tuning.sweep import Sweep
 
 
 def plan(

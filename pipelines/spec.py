@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import labs
-from labs.errors import BadInput, choices, sentences
-from labs.lab import Config, Lab
-from pipelines.space import Space, own_space
+from labs.core.errors import BadInput, choices, sentences
+from labs.core.lab import Config, Lab
+from pipelines.tuning.space import Space, own_space
 
 SPECS = Path(__file__).with_name("specs")
 COURSE = SPECS / "course.yaml"

@@ -7,22 +7,22 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pipelines import cli, train
+from pipelines import cli, ray_train
 
 
 def every(seconds: float) -> Callable[[dict[str, Any]], Any]:
     """What a Ray Train worker executes: the program's own loop, after one constant was changed in that process."""
 
     def loop(payload: dict[str, Any]) -> Any:
-        import labs.run
-        from pipelines import train
+        import labs.core.run
+        from pipelines import ray_train
 
-        labs.run.SAVE_EVERY_S = seconds
-        return train.loop(payload)
+        labs.core.run.SAVE_EVERY_S = seconds
+        return ray_train.loop(payload)
 
     return loop
 
 
 if __name__ == "__main__":
-    train.loop = every(float(sys.argv.pop(1)))
+    ray_train.loop = every(float(sys.argv.pop(1)))
     cli.main()

@@ -36,7 +36,7 @@ def test_the_readmes_pipelines_are_valid_specs(tmp_path: Path, block: str) -> No
 
 def test_the_readmes_search_space_is_one_that_the_lab_takes(tmp_path: Path) -> None:
     import labs
-    from pipelines.space import Space, read_space
+    from pipelines.tuning.space import Space, read_space
 
     (block,) = (block for block in BLOCKS if block.startswith("# labs tune regression"))
     (tmp_path / "space.yaml").write_text(block)

@@ -1,1 +1,3 @@
-"""What the reinforcement-learning lab takes from RLlib, and the games it plays outside of it."""
+from labs.rl.lesson import LAB
+
+__all__ = ["LAB"]

@@ -24,7 +24,7 @@ from labs.rl.q_learning import QLearning
 from labs.rl.reinforce import ReinforceConfig
 
 if TYPE_CHECKING:
-    from labs.reinforcement import ReinforcementConfig
+    from labs.rl.lesson import ReinforcementConfig
 
 RUNNER_CPUS = 0.5
 """CPUs of an env runner: it idles while the learner learns, and the other way round."""

@@ -36,7 +36,7 @@ def list_jobs(address: Address = None, as_json: Annotated[bool, typer.Option("--
     from rich.console import Console
 
     from cluster import jobs
-    from pipelines.display import rows_table
+    from pipelines.show.display import rows_table
 
     rows = jobs.list_jobs(address or jobs.default_address())
     if as_json:

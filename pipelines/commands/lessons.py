@@ -25,7 +25,7 @@ def list_labs(as_json: Json = False) -> None:
     rows = [_about(labs.get(name)) for name in labs.names()]
     if as_json:
         return print_json(rows)
-    from pipelines.display import rows_table
+    from pipelines.show.display import rows_table
 
     for row in rows:
         row["judged"] = f"{row['metric']['name']} ({row['metric']['goal']})"
@@ -48,7 +48,7 @@ def show(lab: LabName, as_json: Json = False) -> None:
     document["scale"] = [found.scale(preset, size) for preset in found.presets for size in found.sizes]
     if as_json:
         return print_json(document)
-    from pipelines.display import rows_table, screen
+    from pipelines.show.display import rows_table, screen
 
     screen.print(inspect.getdoc(sys.modules[found.train.__module__]), markup=False)
     fields = [{"field": name, **info} for name, info in document["fields"].items()]
@@ -70,9 +70,9 @@ def data(
 ) -> None:
     """Make embedded data in the course's own format, or check a folder of that format."""
     import labs
-    from labs.errors import BadInput
+    from labs.core.errors import BadInput
     from pipelines import datasets
-    from pipelines.display import say, screen
+    from pipelines.show.display import say, screen
 
     found = labs.get(lab)
     if (make is None) == (check is None):
@@ -97,7 +97,7 @@ def data(
 
 def _writer(lab: Any, source: str | None, size: str) -> Callable[[Path, int], None]:
     """What makes the data of a lab into a folder, from a seed."""
-    from labs.errors import BadInput, choices
+    from labs.core.errors import BadInput, choices
 
     if source is None:
         return lambda folder, seed: lab.data.make(folder, seed, size)
@@ -117,10 +117,10 @@ def deliver(
 ) -> None:
     """Write what the course asks for from a finished run, or check a submission file."""
     import labs
-    from labs.errors import BadInput
-    from pipelines.display import say
+    from labs.core.errors import BadInput
     from pipelines.home import find_home, read_record
-    from pipelines.lookup import find_run
+    from pipelines.show.display import say
+    from pipelines.show.find import find_run
 
     found = labs.get(lab)
     if check is not None:

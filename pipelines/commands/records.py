@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from labs.errors import BadInput
+from labs.core.errors import BadInput
 from pipelines.commands.options import Home, Json, StoreUri, print_json, print_table
 
 FIGURES = (".png", ".svg", ".pdf")
@@ -36,10 +36,10 @@ def compare(
 ) -> None:
     """Compare finished runs: mean and deviation over seeds, the settings that differ, time."""
     import labs
-    from pipelines import compare as tables
-    from pipelines import curves
     from pipelines.home import find_home
-    from pipelines.tracking import Store
+    from pipelines.show import compare as tables
+    from pipelines.show import curves
+    from pipelines.tracking.writer import Store
 
     if lab is not None:
         labs.get(lab)
@@ -62,16 +62,16 @@ def compare(
     if markdown:
         typer.echo(tables.markdown(rows, columns))
         return
-    from pipelines.display import rows_table
+    from pipelines.show.display import rows_table
 
     print_table(rows_table(rows, columns))
 
 
 def sync(store: StoreUri = None, home: Home = None) -> None:
     """Complete the mirror of all runs of the home folder in MLflow."""
-    from pipelines.display import say
     from pipelines.home import find_home, reconcile
-    from pipelines.tracking import Store, StoreUnreachable
+    from pipelines.show.display import say
+    from pipelines.tracking.writer import Store, StoreUnreachable
 
     where = find_home(home)
     reconcile(where)
@@ -90,9 +90,9 @@ def ui(
     """Open MLflow's interface on this machine (loopback only) until Ctrl-C."""
     import subprocess
 
-    from pipelines.display import say
     from pipelines.home import find_home
-    from pipelines.tracking import Store
+    from pipelines.show.display import say
+    from pipelines.tracking.writer import Store
 
     found = Store(find_home(home), store)
     if found.uri.startswith("http"):

@@ -36,7 +36,7 @@ def train(
 ) -> None:
     """Train one lab (and what it needs); the same command again continues, or says that it has finished."""
     import labs
-    from labs.errors import BadInput
+    from labs.core.errors import BadInput
     from pipelines.spec import Node, Resources, default_needs
 
     if workers < 0:
@@ -91,14 +91,14 @@ def pipeline_plan(
     as_json: Json = False,
 ) -> None:
     """Show what a pipeline would do: what is cached, what each node takes, how long it lasts."""
-    from pipelines.execute import cluster_resources
     from pipelines.home import find_home
-    from pipelines.lookup import plan_document
+    from pipelines.pipeline import cluster_resources
+    from pipelines.show.find import plan_document
 
     document = plan_document(find_home(home), _nodes(spec, only)[1], cluster_resources())
     if as_json:
         return print_json(document)
-    from pipelines.display import clock, rows_table, say
+    from pipelines.show.display import clock, rows_table, say
 
     columns = {"name": "node", "cached": "cached", "seconds": "seconds", "resources": "resources"}
     print_table(rows_table(document["nodes"], columns))
@@ -116,14 +116,14 @@ def status(
 ) -> None:
     """Show the newest pipeline of the home folder, or the newest of a name."""
     from pipelines.home import find_home
-    from pipelines.lookup import newest_pipeline
-    from pipelines.tracking import Store
+    from pipelines.show.find import newest_pipeline
+    from pipelines.tracking.writer import Store
 
     where = find_home(home)
     summary = newest_pipeline(where, pipeline, Store(where, store))
     if as_json:
         return print_json(summary)
-    from pipelines.display import screen, summary_table
+    from pipelines.show.display import screen, summary_table
 
     screen.print(summary_table(summary))
 
@@ -131,9 +131,9 @@ def status(
 def _run(
     home: Path | None, store: str | None, name: str, nodes: list[Any], *, spec: str = "", force: bool
 ) -> tuple[dict[str, Any], int]:
-    from pipelines import execute
+    from pipelines import pipeline as execute
     from pipelines.home import find_home
-    from pipelines.tracking import Store
+    from pipelines.tracking.writer import Store
 
     where = find_home(home)
     found = Store(where, store)
@@ -146,7 +146,7 @@ def _run(
 
 def _nodes(spec: Path | None, only: str | None) -> tuple[str, list[Any]]:
     """Name and nodes of a spec; with `only`, that node and what it needs."""
-    from labs.errors import BadInput, choices
+    from labs.core.errors import BadInput, choices
     from pipelines.spec import COURSE, read_spec
 
     name, nodes = read_spec(spec or COURSE)
@@ -166,7 +166,7 @@ def overrides(config: Path | None, assignments: list[str]) -> dict[str, Any]:
     """Config fields of a YAML file, then of `--set field=value`; values are read as YAML."""
     import yaml
 
-    from labs.errors import BadInput
+    from labs.core.errors import BadInput
 
     fields: dict[str, Any] = {}
     if config is not None:

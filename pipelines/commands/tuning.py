@@ -40,9 +40,9 @@ def tune(
 ) -> None:
     """Search a lab's settings; the same command again continues, and more trials extend the sweep."""
     import labs
-    from labs.errors import BadInput
-    from pipelines.space import Space, own_space, read_space
+    from labs.core.errors import BadInput
     from pipelines.spec import Node, Resources, Tuning
+    from pipelines.tuning.space import Space, own_space, read_space
 
     for name, value in (("trials", trials), ("workers", workers)):
         if value < 1:
@@ -77,9 +77,9 @@ def tune(
     tuning = Tuning(searched, search, scheduler, trials, time, None if concurrent == "auto" else int(concurrent))
 
     from pipelines.home import find_home
-    from pipelines.sweep_report import show
-    from pipelines.tracking import Store
-    from pipelines.tune import run_sweep
+    from pipelines.tracking.writer import Store
+    from pipelines.tuning.command import run_sweep
+    from pipelines.tuning.report import show
 
     where = find_home(home)
     with redirect_stdout(sys.stderr):  # as for other commands: standard output is the document's

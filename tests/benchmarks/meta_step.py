@@ -8,9 +8,9 @@ from functools import partial
 import torch
 
 import labs
-from labs.data.tasks import WAYS
-from labs.meta import Learner, objective
-from labs.nn.few_shot import over_tasks
+from labs.meta.few_shot import over_tasks
+from labs.meta.lesson import Learner, objective
+from labs.meta.tasks import WAYS
 from tests.benchmarks.record import Figure, record
 
 STEPS, SETTLED = 12, 2

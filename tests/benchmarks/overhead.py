@@ -24,8 +24,8 @@ import numpy as np
 import psutil
 from rich.console import Console
 
-from labs import events, regression
-from labs.data import shards
+from labs.core import events, shards
+from labs.regression import lesson as regression
 from pipelines import datasets
 from pipelines.home import read_record, records
 from tests.benchmarks.record import Figure, record

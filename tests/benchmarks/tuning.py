@@ -16,7 +16,7 @@ import psutil
 import yaml
 from rich.console import Console
 
-from labs import events
+from labs.core import events
 from pipelines.home import read_record, records
 from tests.benchmarks.overhead import END_S, JOB, Bench, Failed, asked_repeats
 from tests.benchmarks.record import Figure, record

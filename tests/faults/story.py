@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from labs import events
-from pipelines.tracking import Store
+from labs.core import events
+from pipelines.tracking.writer import Store
 
 Start = Callable[..., subprocess.Popen[str]]
 WAIT_S = 240

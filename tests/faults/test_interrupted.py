@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.tracking import Store
+from pipelines.tracking.writer import Store
 from tests.conftest import Said
 from tests.faults.story import TRAIN, Start, each_step_once, epochs_done, finish, wait_for, without_times
 

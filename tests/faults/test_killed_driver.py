@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.tracking import Store
+from pipelines.tracking.writer import Store
 from tests.conftest import Said
 from tests.faults.story import (
     SAVE_EVERY_S,

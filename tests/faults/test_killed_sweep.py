@@ -9,9 +9,9 @@ from typing import Any
 import psutil
 import pytest
 
-from labs import events
+from labs.core import events
 from pipelines.home import read_record
-from pipelines.tracking import Store
+from pipelines.tracking.writer import Store
 from tests.conftest import Said
 from tests.faults.story import Start, finish, wait_for
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from labs import events
-from pipelines import train
+from labs.core import events
+from pipelines import ray_train
 from tests import saving
 from tests.conftest import Said
 from tests.faults.story import (
@@ -60,7 +60,7 @@ def test_a_killed_train_worker_is_started_again_and_the_run_goes_on(
     undisturbed: dict[str, float], home: Path, labs_cli: Cli, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """One worker dies twice, before and after a checkpoint; of two workers one dies, and takes the other with it."""
-    monkeypatch.setattr(train, "loop", saving.every(SAVE_EVERY_S))
+    monkeypatch.setattr(ray_train, "loop", saving.every(SAVE_EVERY_S))
     moments: list[Callable[[], object]] = [lambda: epochs_done(home) >= 3, lambda: saved(home)]
     killer = kill_at(moments[: 3 - workers], "RayTrainWorker", workers)
     said = labs_cli(*TRAIN, "--workers", str(workers))

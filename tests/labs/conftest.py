@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import labs
-from labs.run import Run
+from labs.core.run import Run
 from tests.labs.folders import made, packed
 
 

@@ -15,18 +15,19 @@ from scipy.ndimage import rotate
 from torch import nn
 from torch.nn import functional as F
 
-from labs.adaptation import LAB, STAGES, agreement, guess_labels, predict, rise
-from labs.data import outlines, real_or_drawing, shards
-from labs.data.domains import as_input, drawings, photographs
-from labs.errors import BadInput
-from labs.nn.adaptation import AdversarialNet, ReverseGradient, average_weights
-from labs.nn.pseudo_labels import IGNORE, balance, balanced_agreement, pseudo_labels
-from labs.nn.sketch_views import random_view, second_view, view
-from labs.run import STOP, Interrupted, Run
+from labs.adaptation import data, outlines
+from labs.adaptation.lesson import LAB, STAGES, agreement, guess_labels, predict, rise
+from labs.adaptation.pictures import as_input, drawings, photographs
+from labs.adaptation.pseudo_labels import IGNORE, balance, balanced_agreement, pseudo_labels
+from labs.adaptation.views import random_view, second_view, view
+from labs.core import shards
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.shared.vision.gradient_reversal import AdversarialNet, ReverseGradient, average_weights
 from tests.labs.folders import contents, made
 from tests.labs.workers import train_on
 
-ROOT = real_or_drawing.ROOT
+ROOT = data.ROOT
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +42,16 @@ def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes, another seed others."""
-    assert contents(made(real_or_drawing, tmp_path / "same")) == contents(source)
-    made(real_or_drawing, tmp_path / "other", seed=1)
+    assert contents(made(data, tmp_path / "same")) == contents(source)
+    made(data, tmp_path / "other", seed=1)
     for name in ("train_data/0/0.bmp", "test_data/0/00000.bmp"):
         assert (tmp_path / "other" / ROOT / name).read_bytes() != (source / ROOT / name).read_bytes()
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
     """Drawn data have the course's format, taken from the folder itself or from the one that holds it."""
-    assert real_or_drawing.check(source) == []
-    assert real_or_drawing.check(source / ROOT) == []
+    assert data.check(source) == []
+    assert data.check(source / ROOT) == []
 
 
 def test_the_layout_is_the_courses(source: Path) -> None:
@@ -62,8 +63,8 @@ def test_the_layout_is_the_courses(source: Path) -> None:
         Image.open(source / ROOT / name) for name in ("train_data/3/60.bmp", "test_data/0/00199.bmp")
     )
     assert (photograph.mode, photograph.size, drawing.mode, drawing.size) == ("RGB", (32, 32), "L", (28, 28))
-    assert sorted(real_or_drawing.answers(source)) == sorted(str(label) for label in range(10) for _ in range(20))
-    assert len(outlines.THINGS) == len(real_or_drawing.CLASSES)
+    assert sorted(data.answers(source)) == sorted(str(label) for label in range(10) for _ in range(20))
+    assert len(outlines.THINGS) == len(data.CLASSES)
 
 
 def _empty(folder: Path) -> None:
@@ -117,20 +118,20 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     shutil.copytree(source / ROOT, tmp_path / ROOT)
     spoil, message = FAULTS[fault]
     spoil(tmp_path / ROOT)
-    faults = real_or_drawing.check(tmp_path)
+    faults = data.check(tmp_path)
     assert len(faults) == 1
     assert message in faults[0]
 
 
 def test_other_counts_are_accepted(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer classes, unevenly many pictures and hidden files pack, record by record, and train all the same."""
-    monkeypatch.setattr(real_or_drawing, "RECORD", 7)
+    monkeypatch.setattr(data, "RECORD", 7)
     dropped = shutil.ignore_patterns("[4-9]", "00*[5-9].bmp", "001*.bmp", "1.bmp", "0009*.bmp", "000[1-9]*.bmp")
     shutil.copytree(source / ROOT, tmp_path / "mine", ignore=dropped)
     (tmp_path / "mine/train_data/.DS_Store").write_bytes(b"\0")
     (tmp_path / "packed").mkdir()
-    assert real_or_drawing.check(tmp_path / "mine") == []
-    manifest = real_or_drawing.prepare(tmp_path / "mine", tmp_path / "packed", "folder")
+    assert data.check(tmp_path / "mine") == []
+    manifest = data.prepare(tmp_path / "mine", tmp_path / "packed", "folder")
     assert manifest["facts"] == {"classes": 4}
     assert manifest["splits"] == {"source": 79, "target": 5}
     pictures = shards.ArrowDataset(tmp_path / "packed", "source", ("image", "label"))
@@ -261,7 +262,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
     assert [row[0] for row in rows[1:]] == [str(number) for number in range(200)]
     assert (finished / "deliver/features.png").stat().st_size > 5000
     scores = LAB.score(finished / "deliver", data_dir)
-    truth = real_or_drawing.answers(source)
+    truth = data.answers(source)
     assert scores["test/accuracy"] == pytest.approx(
         np.mean([row[1] == t for row, t in zip(rows[1:], truth, strict=True)])
     )

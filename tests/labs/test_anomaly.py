@@ -14,15 +14,15 @@ from torch.distributions import Normal as Gaussian
 from torch.distributions import kl_divergence as reference_divergence
 from torch.nn import functional as F
 
-from labs import events
-from labs.anomaly import LAB, Detector, area, predict
-from labs.data import faces_hw8, shards
-from labs.errors import BadInput
-from labs.figures.anomaly import edits
-from labs.nn.autoencoder import Autoencoder, Discriminator, kl_divergence, with_smooth_noise
-from labs.nn.places import FLOOR, Usual, energies
-from labs.nn.stand_in import as_input, damaged
-from labs.run import STOP, Interrupted, Run
+from labs.anomaly import data
+from labs.anomaly.autoencoder import Autoencoder, Discriminator, kl_divergence, with_smooth_noise
+from labs.anomaly.figures import edits
+from labs.anomaly.lesson import LAB, Detector, area, predict
+from labs.anomaly.local_score import FLOOR, Usual, energies
+from labs.anomaly.synthetic_anomalies import as_input, damaged
+from labs.core import events, shards
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
 from tests.labs.workers import last_metrics, train_on
 
 
@@ -178,7 +178,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, data_dir: Path) 
     for name in ("latent", "reconstructions", "extremes"):
         assert (finished / f"deliver/{name}.png").stat().st_size > 5000
     scores = LAB.score(finished / "deliver", data_dir)
-    values, kinds = np.array([float(row[1]) for row in rows[1:]]), np.array(faces_hw8.answers(data_dir))
+    values, kinds = np.array([float(row[1]) for row in rows[1:]]), np.array(data.answers(data_dir))
     for kind, chosen in (("", kinds != "normal"), ("-near", kinds == "near"), ("-far", kinds == "far")):
         expected = area(values[chosen], values[kinds == "normal"])
         assert scores[f"test/auc{kind}"] == pytest.approx(expected)
@@ -295,11 +295,11 @@ def test_a_variational_run_with_input_noise_finishes(data_dir: Path, tmp_path: P
 def test_other_counts_are_accepted(source: Path, tmp_path: Path) -> None:
     """A smaller folder of the format trains all the same."""
     (tmp_path / "mine/data").mkdir(parents=True)
-    for name, count in ((faces_hw8.TRAIN, 21), (faces_hw8.TEST, 3)):
+    for name, count in ((data.TRAIN, 21), (data.TEST, 3)):
         np.save(tmp_path / "mine" / name, np.load(source / name)[:count])
-    assert faces_hw8.check(tmp_path / "mine") == []
+    assert data.check(tmp_path / "mine") == []
     (tmp_path / "packed").mkdir()
-    assert faces_hw8.prepare(tmp_path / "mine", tmp_path / "packed", "folder")["splits"] == {"train": 21, "test": 3}
+    assert data.prepare(tmp_path / "mine", tmp_path / "packed", "folder")["splits"] == {"train": 21, "test": 3}
     LAB.fit(LAB.resolve("simple", "tiny"), Run(tmp_path / "run", tmp_path / "packed"))
     assert len(shards.ArrowDataset(tmp_path / "packed", "test", ("image",))) == 3
     assert (tmp_path / "run/result.json").exists()

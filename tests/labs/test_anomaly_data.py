@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from labs.anomaly import LAB
-from labs.data import faces_hw8, shards
-from labs.data.avatars import CHANGES, FAR, NEAR, avatar
+from labs.anomaly import data
+from labs.anomaly.lesson import LAB
+from labs.core import shards
+from labs.shared.vision.avatars import CHANGES, FAR, NEAR, avatar
 from tests.labs.folders import contents, made
 
 __all__ = ["LAB"]  # whose data the fixtures make
@@ -19,19 +20,19 @@ __all__ = ["LAB"]  # whose data the fixtures make
 
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes, another seed others."""
-    assert contents(made(faces_hw8, tmp_path / "same")) == contents(source)
-    other = made(faces_hw8, tmp_path / "other", seed=1)
-    for name in (faces_hw8.TRAIN, faces_hw8.TEST):
+    assert contents(made(data, tmp_path / "same")) == contents(source)
+    other = made(data, tmp_path / "other", seed=1)
+    for name in (data.TRAIN, data.TEST):
         assert (other / name).read_bytes() != (source / name).read_bytes()
 
 
 def test_the_format_is_the_courses(source: Path) -> None:
     """NumPy reads two uint8 arrays, channels last; half of the test faces are anomalies, of every kind."""
-    assert faces_hw8.check(source) == []
-    for name, count in ((faces_hw8.TRAIN, 60), (faces_hw8.TEST, 40)):
+    assert data.check(source) == []
+    for name, count in ((data.TRAIN, 60), (data.TEST, 40)):
         array = np.load(source / name)
         assert (array.shape, array.dtype) == ((count, 64, 64, 3), np.uint8)
-    kinds = Counter(faces_hw8.answers(source))
+    kinds = Counter(data.answers(source))
     assert kinds == {"normal": 20, "near": 5, "far": 3, **dict.fromkeys(CHANGES, 3)}
 
 
@@ -108,8 +109,8 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     """One sentence per fault, with the file, what was found and what was expected."""
     shutil.copytree(source / "data", tmp_path / "data")
     spoil, message = FAULTS[fault]
-    spoil(tmp_path / faces_hw8.TRAIN)
-    faults = faces_hw8.check(tmp_path)
+    spoil(tmp_path / data.TRAIN)
+    faults = data.check(tmp_path)
     assert len(faults) == 1
     assert message in faults[0]
 
@@ -117,15 +118,15 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 def test_an_empty_test_set_is_named(source: Path, tmp_path: Path) -> None:
     """The test set is checked like the training set, but may be smaller."""
     shutil.copytree(source / "data", tmp_path / "data")
-    _save(tmp_path / faces_hw8.TEST, np.zeros((0, 64, 64, 3), np.uint8))
-    assert faces_hw8.check(tmp_path) == ["data/testingset.npy: expected at least 2 pictures, found 0"]
+    _save(tmp_path / data.TEST, np.zeros((0, 64, 64, 3), np.uint8))
+    assert data.check(tmp_path) == ["data/testingset.npy: expected at least 2 pictures, found 0"]
 
 
 def test_packing_keeps_every_picture(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packed in records that don't divide the count, pictures come out in order and as they were."""
-    monkeypatch.setattr(faces_hw8, "RECORD", 7)
-    manifest = faces_hw8.prepare(source, tmp_path, "folder")
+    monkeypatch.setattr(data, "RECORD", 7)
+    manifest = data.prepare(source, tmp_path, "folder")
     assert manifest["splits"] == {"train": 60, "test": 40}
-    for split, name in (("train", faces_hw8.TRAIN), ("test", faces_hw8.TEST)):
+    for split, name in (("train", data.TRAIN), ("test", data.TEST)):
         (images,) = shards.ArrowDataset(tmp_path, split, ("image",)).columns
         assert torch.equal(images.all(), torch.from_numpy(np.load(source / name)))

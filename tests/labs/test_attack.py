@@ -16,14 +16,15 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from labs.attack import EPSILON, LAB, STAND_IN, Family, Networks, RandomView, attack, predict, validate
-from labs.data import attackset, objects, shards
-from labs.data.archives import read_archive
-from labs.errors import BadInput
-from labs.metrics import victims
-from labs.nn.hardening import harden
-from labs.nn.surrogates import FAMILIES, MEAN, Ensemble
-from labs.run import STOP, Interrupted, Run
+from labs.attack import data as attackset
+from labs.attack import generate, victims
+from labs.attack.adversarial_training import harden
+from labs.attack.lesson import EPSILON, LAB, STAND_IN, Family, Networks, RandomView, attack, predict, validate
+from labs.attack.surrogates import FAMILIES, MEAN, Ensemble
+from labs.core import shards
+from labs.core.archives import read_archive
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
@@ -62,7 +63,7 @@ def test_check_accepts_what_make_writes(source: Path, data_dir: Path) -> None:
     """Drawn data have the course's format: 20 pictures of each of ten classes; each class has something to draw it."""
     assert attackset.check(source) == []
     assert shards.manifest(data_dir)["splits"]["attack"] == 200
-    assert [draw.__name__ for draw in objects.DRAWERS] == list(attackset.CLASSES)
+    assert [draw.__name__ for draw in generate.DRAWERS] == list(attackset.CLASSES)
 
 
 def _saved(folder: Path, name: str, image: Image.Image) -> None:

@@ -15,19 +15,18 @@ import torch
 from torch.nn import functional as F
 from transformers import BertConfig, BertForQuestionAnswering
 
-from labs import pretraining
-from labs.bert import LAB, PRETRAINED, evaluate, predict, rate
-from labs.data import corpus, drcd
-from labs.data.drcd import Asked, Question
-from labs.errors import BadInput
-from labs.metrics.answers import character_f1, exact_match, nearest
-from labs.nn import checkpoints
-from labs.nn.answering import answers
-from labs.nn.inside import look_inside
-from labs.nn.reading import Reader, Rules
-from labs.nn.small_bert import MARKS, tokenizer
-from labs.nn.span_search import joint, separate
-from labs.run import STOP, Interrupted, Run
+from labs.bert import corpus, pretraining
+from labs.bert.answers import character_f1, exact_match, nearest
+from labs.bert.lesson import LAB, PRETRAINED, evaluate, predict, rate
+from labs.bert.tiny_bert import MARKS, tokenizer
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.explain.hidden_states import look_inside
+from labs.shared.text import drcd, pretrained
+from labs.shared.text.answering import answers
+from labs.shared.text.drcd import Asked, Question
+from labs.shared.text.span_search import joint, separate
+from labs.shared.text.windows import Reader, Rules
 from tests.labs.folders import made, packed
 from tests.labs.workers import last_metrics, train_on
 
@@ -379,14 +378,14 @@ def test_simple_at_course_size_is_bert_base_chinese() -> None:
 def test_course_size_takes_two_steps(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every preset builds at the course's size and moves twice on two samples."""
     # Each layer of a checkpoint is like the other: two stand for all, or the test would take minutes.
-    shape = checkpoints.shape
+    shape = pretrained.shape
 
     def shallow(name: str) -> Any:
         config = shape(name)
         config.num_hidden_layers = 2
         return config
 
-    monkeypatch.setattr(checkpoints, "shape", shallow)
+    monkeypatch.setattr(pretrained, "shape", shallow)
     config = LAB.resolve(preset, "course", {"members": 1})
     (model,) = LAB.network(config)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)

@@ -11,12 +11,12 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from labs.bert import LAB
-from labs.data import drcd
-from labs.data.drcd import Asked, Question
-from labs.data.passages import RARE, RELATIONS, Teller
-from labs.nn.reading import EveryWindow, Layout, OneWindow, Texts, negative_start, window_start
-from labs.nn.small_bert import MARKS, tokenizer
+from labs.bert.lesson import LAB
+from labs.bert.tiny_bert import MARKS, tokenizer
+from labs.shared.text import drcd
+from labs.shared.text.drcd import Asked, Question
+from labs.shared.text.passages import RARE, RELATIONS, Teller
+from labs.shared.text.windows import EveryWindow, Layout, OneWindow, Texts, negative_start, window_start
 from tests.labs.folders import contents, made
 
 

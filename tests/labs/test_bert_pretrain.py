@@ -12,12 +12,13 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from labs.data import corpus, shards, texts
-from labs.errors import BadInput
-from labs.nn import small_bert
-from labs.nn.small_bert import CLS, MASK, PAD, SEP, SPECIAL, UNK, tokenizer
-from labs.pretraining import IGNORED, LAB, hide, predict
-from labs.run import STOP, Interrupted, Run
+from labs.bert import corpus, tiny_bert
+from labs.bert.pretraining import IGNORED, LAB, hide, predict
+from labs.bert.tiny_bert import CLS, MASK, PAD, SEP, SPECIAL, UNK, tokenizer
+from labs.core import shards
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.shared.text import texts
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
@@ -138,7 +139,7 @@ def test_attention_begins_by_looking_at_equal_tokens() -> None:
     """A fresh model's first layer looks more at a token that is there twice than at others, and passes on what it is:
     the product of value and output has a large trace."""
     torch.manual_seed(0)
-    model = small_bert.blank(small_bert.shape(60, 1, 64, 1, 64, 0.0)).eval()
+    model = tiny_bert.blank(tiny_bert.shape(60, 1, 64, 1, 64, 0.0)).eval()
     tokens = torch.arange(10, 26)[None].clone()
     tokens[0, 9] = tokens[0, 6]
     model.set_attn_implementation("eager")

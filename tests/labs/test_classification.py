@@ -11,13 +11,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labs.classification import LAB, RecurrentNet, predict, split
-from labs.data import phonemes, shards
-from labs.data.frames import PAD, Corpus, Frames, Utterances
-from labs.errors import BadInput
-from labs.nn.bidirectional import Recurrent
-from labs.nn.viterbi import smooth
-from labs.run import STOP, Interrupted, Run
+from labs.classification import data
+from labs.classification.frames import PAD, Corpus, Frames, Utterances
+from labs.classification.lesson import LAB, RecurrentNet, predict, split
+from labs.classification.recurrent import Recurrent
+from labs.classification.viterbi import smooth
+from labs.core import shards
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
 from pipelines.spec import SPECS, read_spec
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
@@ -56,14 +57,14 @@ def write(root: Path, train: list[int], test: list[int]) -> Path:
 
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes, another seed others."""
-    assert contents(made(phonemes, tmp_path / "same")) == contents(source)
-    assert contents(made(phonemes, tmp_path / "other", seed=1)).keys() != contents(source).keys()
+    assert contents(made(data, tmp_path / "same")) == contents(source)
+    assert contents(made(data, tmp_path / "other", seed=1)).keys() != contents(source).keys()
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
     """Spoken data have the course's format, taken from the folder itself or from the one that holds it."""
-    assert phonemes.check(source) == []
-    assert phonemes.check(source / "libriphone") == []
+    assert data.check(source) == []
+    assert data.check(source / "libriphone") == []
 
 
 def test_silence_is_the_most_frequent_class_and_all_are_heard(data_dir: Path) -> None:
@@ -78,9 +79,9 @@ def test_silence_is_the_most_frequent_class_and_all_are_heard(data_dir: Path) ->
 def test_a_class_is_what_is_said_in_the_middle_of_its_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """With pieces of a known length, frames change their class where their middles pass from one to the next."""
     pieces = [(3, np.ones(4000, np.float32)), (7, np.ones(2000, np.float32)), (0, np.ones(4000, np.float32))]
-    monkeypatch.setattr(phonemes, "_pieces", lambda *_: pieces)
-    speaker = phonemes.Speaker(phonemes.espeak.Voice(), rate=20000)  # 0.2 s, 0.1 s and 0.2 s
-    _, labels = phonemes.utterance(phonemes.random.Random(0), speaker)
+    monkeypatch.setattr(data, "_pieces", lambda *_: pieces)
+    speaker = data.Speaker(data.espeak.Voice(), rate=20000)  # 0.2 s, 0.1 s and 0.2 s
+    _, labels = data.utterance(data.random.Random(0), speaker)
     middles = [0.01 * frame + 0.0125 for frame in range(len(labels))]
     assert labels.tolist() == [3 if middle < 0.2 else 7 if middle < 0.3 else 0 for middle in middles]
 
@@ -165,10 +166,10 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_names_the_fault(fault: str, written: Path) -> None:
     """One sentence per fault, with the file, what was found and what was expected."""
-    assert phonemes.check(written.parent) == []
+    assert data.check(written.parent) == []
     spoil, message = FAULTS[fault]
     spoil(written)  # type: ignore[operator]
-    faults = phonemes.check(written.parent)
+    faults = data.check(written.parent)
     assert len(faults) == 1
     assert faults[0].endswith(message)
 
@@ -177,11 +178,11 @@ def test_labels_are_found_in_any_order_and_packing_streams(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Record batches of few frames, and labels in another order than the utterances, pack to the same rows."""
-    monkeypatch.setattr(phonemes, "RECORD", 6)
+    monkeypatch.setattr(data, "RECORD", 6)
     lines = (written / "train_labels.txt").read_text().splitlines()
     (written / "train_labels.txt").write_text("\n".join(lines[::-1]))
     (tmp_path / "packed").mkdir()
-    manifest = phonemes.prepare(written, tmp_path / "packed", "folder")
+    manifest = data.prepare(written, tmp_path / "packed", "folder")
     assert manifest["splits"] == {"train": 21, "train_utterances": 3, "test": 14, "test_utterances": 2}
     corpus = Corpus(tmp_path / "packed", "train", torch.device("cpu"))
     whole = [torch.load(written / f"feat/train/84-121550-{number:04d}.pt", weights_only=True) for number in range(3)]
@@ -204,7 +205,7 @@ def neighbours(features: torch.Tensor, context: int) -> torch.Tensor:
 @pytest.fixture
 def corpus(written: Path, tmp_path: Path) -> Corpus:
     (tmp_path / "packed").mkdir()
-    phonemes.prepare(written, tmp_path / "packed", "folder")
+    data.prepare(written, tmp_path / "packed", "folder")
     return Corpus(tmp_path / "packed", "train", torch.device("cpu"))
 
 
@@ -288,7 +289,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
         rows = list(csv.reader(handle))[1:]
     assert LAB.check_submission(file) == []
     ids = (source / "libriphone/test_split.txt").read_text().split("\n")
-    lines = dict(line.split(" ", 1) for line in (source / phonemes.ANSWERS).read_text().splitlines())
+    lines = dict(line.split(" ", 1) for line in (source / data.ANSWERS).read_text().splitlines())
     truth = [label for utterance in ids for label in lines[utterance].split()]
     assert [row[0] for row in rows] == [str(number) for number in range(len(truth))]
     scores = LAB.score(finished / "deliver", data_dir)

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from labs import checkpoint
-from labs.cnn import LAB, Classifier, CnnConfig, learning_rate, predict
-from labs.data import drawing, food, shards
-from labs.data.folds import Pictures, split
-from labs.errors import BadInput
-from labs.nn.augmentation import augment, erase, mixup
-from labs.nn.cnn import SixLayerNet, SixLayerResidualNet
-from labs.run import STOP, Interrupted, Run
+from labs.cnn.folds import Pictures, split
+from labs.cnn.lesson import LAB, Classifier, CnnConfig, learning_rate, predict
+from labs.cnn.networks import SixLayerNet, SixLayerResidualNet
+from labs.core import checkpoint, shards
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.shared.vision import drawing, food
+from labs.shared.vision.augmentation import augment, erase, mixup
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 

@@ -13,16 +13,17 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
-from labs import checkpoint, cnn
-from labs.compression import LAB, LIMIT, TEACHER, build, distillation, predict, take_teacher
-from labs.data import food, food_hw13, shards
-from labs.errors import BadInput
-from labs.metrics import cost
-from labs.nn.hints import Hint
-from labs.nn.pruning import prune_channels, prune_weights
-from labs.nn.quantization import quantize
-from labs.nn.student import SeparableBlock
-from labs.run import STOP, Interrupted, Run
+from labs.cnn import lesson as cnn
+from labs.compression import data as food_hw13
+from labs.compression.hints import Hint
+from labs.compression.lesson import LAB, LIMIT, TEACHER, build, distillation, predict, take_teacher
+from labs.compression.pruning import prune_channels, prune_weights
+from labs.compression.quantization import quantize
+from labs.compression.student import SeparableBlock
+from labs.core import checkpoint, cost, shards
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.shared.vision import food
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 

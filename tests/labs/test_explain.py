@@ -17,14 +17,16 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from labs import cnn
-from labs.data import food, food_hw9, shards
-from labs.errors import BadInput
-from labs.explain import CLASSIFIER, LAB, METHODS, Explainer, predict
-from labs.metrics import attribution as measures
-from labs.nn import attribution as methods
-from labs.nn import filters
-from labs.run import STOP, Interrupted, Run
+from labs.cnn import lesson as cnn
+from labs.core import shards
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.explain import attribution as methods
+from labs.explain import data as food_hw9
+from labs.explain import filters
+from labs.explain import scores as measures
+from labs.explain.lesson import CLASSIFIER, LAB, METHODS, Explainer, predict
+from labs.shared.vision import food
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from labs import bert
-from labs.data import shards, texts_hw9
-from labs.errors import BadInput
-from labs.explain import LAB, READER
-from labs.figures.readings import cosine, principal, table
-from labs.nn.readings import ANSWER, Reading, Readings, read_texts
-from labs.run import Run
+from labs.bert import lesson as bert
+from labs.core import shards
+from labs.core.errors import BadInput
+from labs.core.run import Run
+from labs.explain import texts as texts_hw9
+from labs.explain.hidden_state_file import ANSWER, Reading, Readings, read_texts
+from labs.explain.lesson import LAB, READER
+from labs.explain.text_figures import cosine, principal, table
 from tests.labs.folders import contents
 
 

@@ -11,17 +11,17 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from labs.data.faces import Draws, Faces
-from labs.errors import BadInput
-from labs.figures.gan import enlarged, gradient_norms
-from labs.gan import LAB, predict, validate
-from labs.nn import adversarial_losses as losses
-from labs.nn.collapse import PATIENCE, watch
-from labs.nn.dcgan import Discriminator, Norm
-from labs.nn.players import NOISE, Networks, build, optimizers, set_rates, settle
-from labs.nn.random_features import RandomFeatures
-from labs.nn.style_generator import Styled, StyleGenerator
-from labs.run import STOP, Interrupted, Run
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.gan import losses
+from labs.gan.collapse import PATIENCE, watch
+from labs.gan.dcgan import Discriminator, Norm
+from labs.gan.figures import enlarged, gradient_norms
+from labs.gan.lesson import LAB, predict, validate
+from labs.gan.optimisation import NOISE, Networks, build, optimizers, set_rates, settle
+from labs.gan.pictures import Draws, Faces
+from labs.gan.random_features import RandomFeatures
+from labs.gan.style_generator import Styled, StyleGenerator
 from tests.labs.workers import last_metrics, train_on
 
 
@@ -272,7 +272,7 @@ def test_collapse_is_said_and_ends_the_training(data_dir: Path, tmp_path: Path) 
 
 def test_validation_prefers_real_pictures(data_dir: Path) -> None:
     """On random features other real faces are nearer to held-out ones than blurred or noisy ones are."""
-    from labs.metrics.frechet import frechet_distance
+    from labs.gan.frechet import frechet_distance
 
     (real,), (others,) = (
         Faces(data_dir, 32, held_out=held)[torch.arange(count)] for held, count in ((True, 12), (False, 100))

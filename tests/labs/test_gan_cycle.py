@@ -10,15 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labs.data import faces_hw6
-from labs.data.faces import Faces
-from labs.errors import BadInput
-from labs.gan import LAB, predict
-from labs.nn import adversarial_losses as losses
-from labs.nn.cycle import others_of, validate
-from labs.nn.players import build
-from labs.nn.translators import Pair, patch_critic
-from labs.run import STOP, Interrupted, Run
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.gan import data, losses
+from labs.gan.cyclegan import others_of, validate
+from labs.gan.lesson import LAB, predict
+from labs.gan.optimisation import build
+from labs.gan.pictures import Faces
+from labs.gan.translators import Pair, patch_critic
 from tests.labs.workers import last_metrics, train_on
 
 
@@ -43,7 +42,7 @@ def test_translations_are_delivered_and_judged(finished: Path) -> None:
     """The archive has the course's thousand pictures, though fewer were translated; both figures and the judge's
     metrics are there."""
     assert LAB.check_submission(finished / "deliver/submission.tgz") == []
-    images = faces_hw6.submitted(finished / "deliver/submission.tgz")
+    images = data.submitted(finished / "deliver/submission.tgz")
     assert (images[0] == images[60]).all()
     assert (finished / "deliver/translations.png").stat().st_size > 3000
     assert [path.name for path in sorted((finished / "figures").iterdir())] == ["samples-0001.png", "samples-0002.png"]
@@ -111,8 +110,8 @@ def test_few_pictures_are_enough(source: Path, tmp_path: Path) -> None:
         (tmp_path / "few" / name).mkdir(parents=True)
         for number in range(50):
             shutil.copy(source / name / f"{number}.jpg", tmp_path / "few" / name)
-    assert faces_hw6.check(tmp_path / "few") == []
-    faces_hw6.prepare(tmp_path / "few", tmp_path, "folder")
+    assert data.check(tmp_path / "few") == []
+    data.prepare(tmp_path / "few", tmp_path, "folder")
     LAB.fit(LAB.resolve("cycle", "tiny", {"epochs": 1}), Run(tmp_path / "run", tmp_path))
     assert (tmp_path / "run" / "deliver" / "translations.png").exists()
 
@@ -120,10 +119,10 @@ def test_few_pictures_are_enough(source: Path, tmp_path: Path) -> None:
 def test_another_style_is_checked_and_packed(source: Path, tmp_path: Path) -> None:
     """Its pictures are held to the same rules, and lie in a split of their own."""
     shutil.copytree(source, tmp_path / "made")
-    manifest = faces_hw6.prepare(tmp_path / "made", tmp_path, "folder")
+    manifest = data.prepare(tmp_path / "made", tmp_path, "folder")
     assert manifest["splits"] == {"train": 120, "other": 60}
     (tmp_path / "made/other/7.jpg").unlink()
-    assert faces_hw6.check(tmp_path / "made") == [
+    assert data.check(tmp_path / "made") == [
         "other/59.jpg: expected 7.jpg instead, as pictures count 0.jpg, 1.jpg, ... without gaps"
     ]
 

@@ -15,12 +15,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from scipy.linalg import sqrtm
 
-from labs.data import faces_hw6, shards
-from labs.data.archives import read_archive
-from labs.errors import BadInput
-from labs.gan import LAB
-from labs.metrics import face_judge
-from labs.metrics.frechet import NEIGHBOURS, frechet_distance, precision_recall
+from labs.core import shards
+from labs.core.archives import read_archive
+from labs.core.errors import BadInput
+from labs.gan import data, judge
+from labs.gan.frechet import NEIGHBOURS, frechet_distance, precision_recall
+from labs.gan.lesson import LAB
 from tests.labs.folders import contents, made
 
 __all__ = ["LAB"]  # whose data the fixtures make
@@ -28,17 +28,17 @@ __all__ = ["LAB"]  # whose data the fixtures make
 
 def test_make_is_deterministic(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same seed writes the same bytes, the judge's weights among them; another seed other pictures."""
-    assert contents(made(faces_hw6, tmp_path / "same")) == contents(source)
-    monkeypatch.setattr(face_judge, "train", lambda *arguments: None)
-    other = made(faces_hw6, tmp_path / "other", seed=1)
+    assert contents(made(data, tmp_path / "same")) == contents(source)
+    monkeypatch.setattr(judge, "train", lambda *arguments: None)
+    other = made(data, tmp_path / "other", seed=1)
     assert (other / "faces/0.jpg").read_bytes() != (source / "faces/0.jpg").read_bytes()
 
 
 def test_the_format_is_the_courses(source: Path) -> None:
     """JPEG pictures count from 0; the factors lie with the answers, a row for each picture."""
-    assert faces_hw6.check(source) == []
+    assert data.check(source) == []
     assert {path.name for path in (source / "faces").iterdir()} == {f"{number}.jpg" for number in range(120)}
-    with (source / faces_hw6.FACTORS).open(newline="") as file:
+    with (source / data.FACTORS).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["id"]) for row in rows] == list(range(120))
     background = [(float(rows[7][f"back_{color}"]) + 1) / 2 * 255 for color in ("red", "green", "blue")]
@@ -51,9 +51,9 @@ def test_the_courses_size_is_taken(source: Path, tmp_path: Path) -> None:
     (tmp_path / "faces").mkdir()
     for number in range(60):
         Image.new("RGB", (96, 96), (number, 0, 255 - number)).save(tmp_path / f"faces/{number}.jpg", quality=95)
-    assert faces_hw6.check(tmp_path) == []
+    assert data.check(tmp_path) == []
     (tmp_path / "out").mkdir()
-    assert faces_hw6.prepare(tmp_path, tmp_path / "out", "folder")["splits"] == {"train": 60}
+    assert data.prepare(tmp_path, tmp_path / "out", "folder")["splits"] == {"train": 60}
     (images,) = shards.ArrowDataset(tmp_path / "out", "train", ("image",)).columns
     assert images.all().shape == (60, 3, 64, 64)
     assert images.all()[:, 0].float().mean((1, 2)).numpy() == pytest.approx(np.arange(60), abs=3)
@@ -61,8 +61,8 @@ def test_the_courses_size_is_taken(source: Path, tmp_path: Path) -> None:
 
 def test_packing_keeps_every_picture(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Packed in records that don't divide the count, pictures come out in order and as Pillow reads them."""
-    monkeypatch.setattr(faces_hw6, "RECORD", 7)
-    faces_hw6.prepare(source, tmp_path, "folder")
+    monkeypatch.setattr(data, "RECORD", 7)
+    data.prepare(source, tmp_path, "folder")
     (images,) = shards.ArrowDataset(tmp_path, "train", ("image",)).columns
     for number in (0, 6, 7, 119):
         picture = np.asarray(Image.open(source / f"faces/{number}.jpg")).transpose(2, 0, 1)
@@ -104,7 +104,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     shutil.copytree(source / "faces", tmp_path / "faces")
     spoil, message = FAULTS[fault]
     spoil(tmp_path / "faces")
-    (said,) = faces_hw6.check(tmp_path)
+    (said,) = data.check(tmp_path)
     assert message in said
 
 
@@ -115,7 +115,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("archive") / "submission.tgz"
     shades = np.arange(1000).reshape(-1, 1, 1, 1) // 4
-    faces_hw6.write_archive(file, np.broadcast_to(shades, (1000, 3, 64, 64)).astype(np.uint8))
+    data.write_archive(file, np.broadcast_to(shades, (1000, 3, 64, 64)).astype(np.uint8))
     return file
 
 
@@ -123,25 +123,25 @@ def test_the_archive_is_the_courses(archive: Path) -> None:
     """`tar` finds exactly 1.jpg to 1000.jpg at the root; they come back in the order of their numbers."""
     with tarfile.open(archive) as tar:
         assert [member.name for member in tar] == [f"{number}.jpg" for number in range(1, 1001)]
-    assert faces_hw6.check_archive(archive) == []
-    means = faces_hw6.submitted(archive).mean((1, 2, 3))
+    assert data.check_archive(archive) == []
+    means = data.submitted(archive).mean((1, 2, 3))
     assert means == pytest.approx(np.arange(1000) // 4, abs=2)
 
 
 def test_quality_falls_until_the_archive_is_small_enough(tmp_path: Path) -> None:
     """Noise, which JPEG can't compress, still makes an archive below 2 MB; one that never fits is an error."""
     noise = np.random.default_rng(0).integers(0, 256, (1000, 3, 64, 64), np.uint8)
-    quality = faces_hw6.write_archive(tmp_path / "noise.tgz", noise)
-    assert quality < faces_hw6.QUALITY
-    assert (tmp_path / "noise.tgz").stat().st_size < faces_hw6.MAX_BYTES
-    assert faces_hw6.check_archive(tmp_path / "noise.tgz") == []
+    quality = data.write_archive(tmp_path / "noise.tgz", noise)
+    assert quality < data.QUALITY
+    assert (tmp_path / "noise.tgz").stat().st_size < data.MAX_BYTES
+    assert data.check_archive(tmp_path / "noise.tgz") == []
 
 
 def test_an_archive_that_never_fits_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sentence has the file, the count and the limit."""
-    monkeypatch.setattr(faces_hw6, "MAX_BYTES", 100)
+    monkeypatch.setattr(data, "MAX_BYTES", 100)
     with pytest.raises(BadInput, match=r"own\.tgz: 20 pictures don't fit into 100 bytes"):
-        faces_hw6.write_archive(tmp_path / "own.tgz", np.zeros((20, 3, 64, 64), np.uint8))
+        data.write_archive(tmp_path / "own.tgz", np.zeros((20, 3, 64, 64), np.uint8))
 
 
 def _jpeg(side: int, mode: str = "RGB") -> bytes:
@@ -172,7 +172,7 @@ SUBMISSIONS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
 @pytest.mark.parametrize("fault", SUBMISSIONS)
 def test_a_bad_submission_is_named(fault: str, archive: Path, tmp_path: Path) -> None:
     """Each fault is one sentence with the file."""
-    files, file = read_archive(archive, faces_hw6.UNPACKED), tmp_path / "own.tgz"
+    files, file = read_archive(archive, data.UNPACKED), tmp_path / "own.tgz"
     spoil, message = SUBMISSIONS[fault]
     spoil(files)
     _archive(file, files)
@@ -182,7 +182,7 @@ def test_a_bad_submission_is_named(fault: str, archive: Path, tmp_path: Path) ->
 
 def test_pictures_in_a_folder_are_named(archive: Path, tmp_path: Path) -> None:
     """The course wants them at the root: `tar` of a folder is refused, a leading `./` is not."""
-    files = read_archive(archive, faces_hw6.UNPACKED)
+    files = read_archive(archive, data.UNPACKED)
     _archive(tmp_path / "own.tgz", {f"./{name}": content for name, content in files.items()})
     assert LAB.check_submission(tmp_path / "own.tgz") == []
     _archive(tmp_path / "own.tgz", {f"faces/{name}": content for name, content in files.items()})
@@ -244,22 +244,22 @@ def test_precision_and_recall_by_brute_force() -> None:
 
 def test_the_judge_prefers_faces(source: Path) -> None:
     """Real faces are nearer than faces from few, than the mean face, and cover more; damaged ones are no faces."""
-    stored = load_file(source / faces_hw6.JUDGE)
+    stored = load_file(source / data.JUDGE)
     faces = np.stack([np.asarray(Image.open(source / f"faces/{n}.jpg")).transpose(2, 0, 1) for n in range(120)])
     mean = faces.mean(0).astype(np.uint8)
-    whole, few = (face_judge.judge(source / faces_hw6.JUDGE, part, mean) for part in (faces, faces[np.arange(120) % 4]))
+    whole, few = (judge.judge(source / data.JUDGE, part, mean) for part in (faces, faces[np.arange(120) % 4]))
     assert whole["test/fid"] < few["test/fid"]
     assert whole["test/fid"] < whole["test/trivial"]
     assert whole["test/recall"] > few["test/recall"]
     assert whole["test/coverage"] >= few["test/coverage"]
-    assert stored["features"].shape == (60, face_judge.FEATURES)
+    assert stored["features"].shape == (60, judge.FEATURES)
 
 
 def test_damaged_faces_are_of_four_kinds() -> None:
     """Each quarter is damaged, and pieces in disorder keep every value."""
     torch.manual_seed(0)
     faces, others = (torch.rand(8, 3, 32, 32) * 2 - 1 for _ in range(2))
-    damaged = face_judge.damaged(faces, others, others.mean(0))
+    damaged = judge.damaged(faces, others, others.mean(0))
     assert damaged.shape == faces.shape
     assert (damaged != faces).flatten(1).any(1).all()
     assert torch.equal(damaged[:2].flatten(1).sort().values, faces[:2].flatten(1).sort().values)
@@ -268,8 +268,8 @@ def test_damaged_faces_are_of_four_kinds() -> None:
 def test_an_archive_that_unpacks_to_far_too_much_is_named(tmp_path: Path) -> None:
     """Zeros shrink a thousandfold: the sizes are looked at before anything is unpacked."""
     file, zeros = tmp_path / "submission.tgz", tmp_path / "1.jpg"
-    zeros.write_bytes(bytes(faces_hw6.UNPACKED + 1))
+    zeros.write_bytes(bytes(data.UNPACKED + 1))
     with tarfile.open(file, "w:gz") as tar:
         tar.add(zeros, "1.jpg")
-    (fault,) = faces_hw6.check_archive(file)
+    (fault,) = data.check_archive(file)
     assert "unpacked it has more than 20000000 bytes" in fault

@@ -15,12 +15,12 @@ import torch.distributed as dist
 from torchvision.datasets import MNIST
 from torchvision.transforms import functional as course_transforms
 
-from labs import events
-from labs.data import digits
-from labs.errors import BadInput
-from labs.lifelong import LAB, MEASURES, Classifier
-from labs.nn.scenarios import rotate
-from labs.run import Interrupted, Run
+from labs.core import events
+from labs.core.errors import BadInput
+from labs.core.run import Interrupted, Run
+from labs.lifelong import data as digits
+from labs.lifelong.lesson import LAB, MEASURES, Classifier
+from labs.lifelong.scenarios import rotate
 from tests.labs.workers import Watched
 
 FILES = [f"{prefix}-{kind}-ubyte" for prefix in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]

@@ -7,11 +7,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from labs.metrics import transfer
-from labs.nn.regularizers import EWC, MAS, SCP, SI, RWalk, weights
-from labs.nn.rehearsal import AGEM, LwF, Memory, Replay, project
-from labs.nn.scenarios import names, tasks, together
-from labs.run import Run
+from labs.core.run import Run
+from labs.lifelong import transfer
+from labs.lifelong.regularizers import EWC, MAS, SCP, SI, RWalk, weights
+from labs.lifelong.rehearsal import AGEM, LwF, Memory, Replay, project
+from labs.lifelong.scenarios import names, tasks, together
 
 
 @pytest.fixture

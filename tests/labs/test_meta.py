@@ -13,14 +13,13 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from labs import events
-from labs.data import omniglot, shards
-from labs.data.tasks import Tasks, moved, split, stored_tasks
-from labs.errors import BadInput
-from labs.figures import meta as figures
-from labs.meta import INDUCTIVE, LAB, Learner, MetaConfig, adapt, answer, objective, predict
-from labs.nn.few_shot import TaskNorm, over_tasks, prototype_logits
-from labs.run import STOP, Interrupted, Run
+from labs.core import events, shards
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.meta import data, figures
+from labs.meta.few_shot import TaskNorm, over_tasks, prototype_logits
+from labs.meta.lesson import INDUCTIVE, LAB, Learner, MetaConfig, adapt, answer, objective, predict
+from labs.meta.tasks import Tasks, moved, split, stored_tasks
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
@@ -40,22 +39,22 @@ def finished(request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: p
 
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes, another seed others."""
-    assert contents(made(omniglot, tmp_path / "same")) == contents(source)
-    made(omniglot, tmp_path / "other", seed=1)
+    assert contents(made(data, tmp_path / "same")) == contents(source)
+    made(data, tmp_path / "other", seed=1)
     picture = "Omniglot/images_background/Alphabet_01/character01/0001_01.png"
     assert (tmp_path / "other" / picture).read_bytes() != (source / picture).read_bytes()
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
     """Drawn data have the course's format, in the stated numbers."""
-    assert omniglot.check(source) == []
-    homes = list((source / omniglot.BACKGROUND).glob("*/character*"))
+    assert data.check(source) == []
+    homes = list((source / data.BACKGROUND).glob("*/character*"))
     assert (len(homes), {len(list(home.iterdir())) for home in homes}) == (32, {6})
 
 
 def test_test_tasks_ask_for_each_class_once(source: Path) -> None:
     """The answers of every test task are the labels 0 to 4 in an order of its own, and no picture is a training one."""
-    with (source / omniglot.ANSWERS).open(newline="") as file:
+    with (source / data.ANSWERS).open(newline="") as file:
         labels = np.array([int(row["class"]) for row in csv.DictReader(file)]).reshape(-1, 5)
     assert len(labels) == len(list((source / "Omniglot-test/query").iterdir()))
     assert (np.sort(labels, 1) == np.arange(5)).all()
@@ -67,7 +66,7 @@ def test_test_tasks_ask_for_each_class_once(source: Path) -> None:
 def test_queries_show_the_characters_that_the_answers_say(source: Path, data_dir: Path) -> None:
     """The support image of a query's class is nearer to it, pixel by pixel, than others are on average."""
     tasks = stored_tasks(data_dir).double()
-    with (source / omniglot.ANSWERS).open(newline="") as file:
+    with (source / data.ANSWERS).open(newline="") as file:
         labels = torch.tensor([int(row["class"]) for row in csv.DictReader(file)]).view(-1, 5)
     distances = torch.cdist(tasks[:, 5:].flatten(2), tasks[:, :5].flatten(2))
     assert distances.gather(2, labels[..., None]).mean() < 0.95 * distances.mean()
@@ -146,7 +145,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
     spoil(folder)
-    faults = omniglot.check(folder)
+    faults = data.check(folder)
     assert len(faults) == 1
     assert message in faults[0]
 
@@ -154,7 +153,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 def test_single_drawings_are_refused(source: Path, tmp_path: Path) -> None:
     """A character needs a second drawing to be asked."""
     shutil.copytree(source, tmp_path / "one", ignore=shutil.ignore_patterns(*(f"*_0{k}.png" for k in range(2, 7))))
-    (fault,) = omniglot.check(tmp_path / "one")
+    (fault,) = data.check(tmp_path / "one")
     assert fault.endswith("character01/: expected at least 2 drawings, found 1")
 
 
@@ -166,8 +165,8 @@ def test_fewer_drawings_and_one_bit_pictures_are_accepted(source: Path, tmp_path
     picture = folder / HOME / "0011_01.png"
     Image.open(picture).convert("1").save(picture)
     (tmp_path / "packed").mkdir()
-    assert omniglot.check(folder) == []
-    assert omniglot.prepare(folder, tmp_path / "packed", "folder")["facts"] == {"alphabets": 4}
+    assert data.check(folder) == []
+    assert data.prepare(folder, tmp_path / "packed", "folder")["facts"] == {"alphabets": 4}
     images = shards.ArrowDataset(tmp_path / "packed", "train", ("image",)).columns[0].all()
     assert images.shape == (32, 5, 28, 28)
     assert images[10, 0].unique().tolist() == [0, 255]
@@ -381,7 +380,7 @@ def test_course_size_takes_two_steps(preset: str, data_dir: Path, tmp_path: Path
 
 def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
     """A valid line for each query by both kinds of guesses, the scores of both, and the report's figures."""
-    with (source / omniglot.ANSWERS).open(newline="") as handle:
+    with (source / data.ANSWERS).open(newline="") as handle:
         truth = [row[1] for row in csv.reader(handle)][1:]
     scores = LAB.score(finished / "deliver", data_dir)
     for name, metric in ((LAB.submission, "test/accuracy"), (INDUCTIVE, "test/accuracy_inductive")):

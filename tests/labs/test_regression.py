@@ -8,10 +8,12 @@ import pytest
 import torch
 
 import labs
-from labs.data import shards, survey, windows
-from labs.errors import BadInput
-from labs.regression import build, choose, split
-from labs.run import STOP, Interrupted, Run
+from labs.core import shards
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.regression import data as survey
+from labs.regression import windows
+from labs.regression.lesson import build, choose, split
 from tests.labs.workers import last_metrics, train_on
 
 LAB = labs.get("regression")

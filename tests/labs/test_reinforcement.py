@@ -12,10 +12,10 @@ import ray
 import torch
 
 import labs
-from labs import events
-from labs.errors import BadInput
+from labs.core import events
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
 from labs.rl import game
-from labs.run import STOP, Interrupted, Run
 
 LAB = labs.get("rl")
 

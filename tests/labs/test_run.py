@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import labs
-from labs import events
-from labs.data import survey
-from labs.errors import BadInput
-from labs.lab import Metric
-from labs.loader import ShardedBatches
-from labs.run import STOP, Interrupted, Run
-from labs.weights import unwrap
+from labs.core import events
+from labs.core.errors import BadInput
+from labs.core.lab import Metric
+from labs.core.loader import ShardedBatches
+from labs.core.run import STOP, Interrupted, Run
+from labs.core.weights import unwrap
+from labs.regression import data as survey
 
 METRIC = Metric("loss", "min")
 
@@ -69,7 +69,7 @@ def test_a_stopped_run_started_again_ends_like_an_undisturbed_one(tmp_path: Path
 def test_a_corrupt_newest_checkpoint_falls_back_to_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labs.run.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("labs.core.run.SAVE_EVERY_S", 0.0)
     weights, _ = undisturbed(tmp_path / "whole")
     folder = tmp_path / "broken"
     train(Run(folder, folder), epochs=4)

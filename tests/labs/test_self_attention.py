@@ -15,16 +15,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labs.data import crops, shards, speakers
-from labs.errors import BadInput
-from labs.figures.self_attention import HEADER as COSTS
-from labs.figures.self_attention import measure
-from labs.nn import attention
-from labs.nn.attention import EncoderLayer, Kind, SelfAttention
-from labs.nn.conformer import Convolution, FrameNorm, Subsampling
-from labs.nn.pooling import AttentivePooling, MeanPooling
-from labs.run import STOP, Interrupted, Run
-from labs.self_attention import LAB, SpeakerNet, am_softmax, evaluate, predict
+from labs.core import shards
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.self_attention import attention, data
+from labs.self_attention.attention import EncoderLayer, Kind, SelfAttention
+from labs.self_attention.conformer import Convolution, FrameNorm, Subsampling
+from labs.self_attention.figures import HEADER as COSTS
+from labs.self_attention.figures import measure
+from labs.self_attention.lesson import LAB, SpeakerNet, am_softmax, evaluate, predict
+from labs.self_attention.pooling import AttentivePooling, MeanPooling
+from labs.shared.speech import crops
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
@@ -43,34 +44,34 @@ def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes, another seed others."""
-    assert contents(made(speakers, tmp_path / "same")) == contents(source)
-    made(speakers, tmp_path / "other", seed=1)
+    assert contents(made(data, tmp_path / "same")) == contents(source)
+    made(data, tmp_path / "other", seed=1)
     assert not set(contents(tmp_path / "other")) & {name for name in contents(source) if name.startswith("uttr-")}
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
     """Synthetic utterances have the course's format, and as many as stated."""
-    counts = speakers.COUNTS["tiny"]
-    assert speakers.check(source) == []
+    counts = data.COUNTS["tiny"]
+    assert data.check(source) == []
     assert len(list(source.glob("uttr-*.pt"))) == counts.train + counts.test
-    assert len(json.loads((source / speakers.MAPPING).read_text())["speaker2id"]) == counts.speakers
+    assert len(json.loads((source / data.MAPPING).read_text())["speaker2id"]) == counts.speakers
 
 
 def test_names_and_order_of_the_test_set_tell_nothing(source: Path) -> None:
     """The test list is sorted by random names, so that no speaker's utterances lie together."""
-    entries = json.loads((source / speakers.TESTDATA).read_text())["utterances"]
+    entries = json.loads((source / data.TESTDATA).read_text())["utterances"]
     names = [entry["feature_path"] for entry in entries]
-    with (source / speakers.ANSWERS).open(newline="") as file:
+    with (source / data.ANSWERS).open(newline="") as file:
         answers = list(csv.reader(file))[1:]
     assert [name for name, _ in answers] == names == sorted(names)
     assert [speaker for _, speaker in answers] != sorted(speaker for _, speaker in answers)
 
 
-@pytest.mark.parametrize("size", speakers.COUNTS)
+@pytest.mark.parametrize("size", data.COUNTS)
 def test_shares_add_up(size: str) -> None:
     """Every speaker has some utterances, and together they are as many as stated."""
-    counts = speakers.COUNTS[size]
-    shares = speakers._shares(random.Random(0), counts.train, counts.speakers, counts.spread)
+    counts = data.COUNTS[size]
+    shares = data._shares(random.Random(0), counts.train, counts.speakers, counts.spread)
     assert sum(shares) == counts.train
     assert (min(shares) >= 80 and max(shares) <= 111) if size == "course" else min(shares) >= 8
 
@@ -83,7 +84,7 @@ def edit(folder: Path, name: str, change: Callable[[Any], None]) -> None:
 
 def first(folder: Path) -> tuple[str, dict[str, Any]]:
     """Name of a speaker and the first of its utterances."""
-    name, entries = next(iter(json.loads((folder / speakers.METADATA).read_text())["speakers"].items()))
+    name, entries = next(iter(json.loads((folder / data.METADATA).read_text())["speakers"].items()))
     return name, entries[0]
 
 
@@ -102,7 +103,7 @@ def _shorten(folder: Path) -> None:
         name, entries = next(iter(metadata["speakers"].items()))
         metadata["speakers"] = {name: entries[:1]}
 
-    edit(folder, speakers.METADATA, keep_one)
+    edit(folder, data.METADATA, keep_one)
 
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -186,7 +187,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
     spoil(folder)
-    faults = speakers.check(folder)
+    faults = data.check(folder)
     assert len(faults) == 1
     assert message in faults[0]
 
@@ -207,12 +208,12 @@ def write_noise(folder: Path, counts: list[int], mels: int, lengths: list[int]) 
     }
     test = [utterance(next(numbers)) for _ in lengths]
     documents = {
-        speakers.MAPPING: {
+        data.MAPPING: {
             "speaker2id": {name: number for number, name in enumerate(names)},
             "id2speaker": {str(number): name for number, name in enumerate(names)},
         },
-        speakers.METADATA: {"n_mels": mels, "speakers": entries},
-        speakers.TESTDATA: {"n_mels": mels, "utterances": test},
+        data.METADATA: {"n_mels": mels, "speakers": entries},
+        data.TESTDATA: {"n_mels": mels, "utterances": test},
     }
     for name, document in documents.items():
         (folder / name).write_text(json.dumps(document))
@@ -224,8 +225,8 @@ def test_other_numbers_of_speakers_and_mels_are_accepted(tmp_path: Path) -> None
     for name in ("source", "packed"):
         (tmp_path / name).mkdir()
     folder = write_noise(tmp_path / "source", [5, 0, 4], 24, [1, 30, 200])
-    assert speakers.check(folder) == []
-    manifest = speakers.prepare(folder, tmp_path / "packed", "folder")
+    assert data.check(folder) == []
+    manifest = data.prepare(folder, tmp_path / "packed", "folder")
     assert manifest["facts"] == {
         "speakers": ["id0", "id1", "id2"],
         "mels": 24,
@@ -238,8 +239,8 @@ def test_other_numbers_of_speakers_and_mels_are_accepted(tmp_path: Path) -> None
 
 def test_packed_frames_are_those_of_the_files(source: Path, data_dir: Path) -> None:
     """Each utterance comes back whole, to half precision, with its label."""
-    mapping = json.loads((source / speakers.MAPPING).read_text())["speaker2id"]
-    listed = json.loads((source / speakers.METADATA).read_text())["speakers"]
+    mapping = json.loads((source / data.MAPPING).read_text())["speaker2id"]
+    listed = json.loads((source / data.METADATA).read_text())["speakers"]
     entries = [(entry, mapping[name]) for name, found in listed.items() for entry in found]
     packed = crops.Utterances(data_dir, "train")
     (labels,) = shards.ArrowDataset(data_dir, "train", ("label",))[torch.arange(len(packed.rows))]
@@ -471,7 +472,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
     file = finished / "deliver/output.csv"
     with file.open(newline="") as handle:
         rows = list(csv.reader(handle))
-    with (source / speakers.ANSWERS).open(newline="") as handle:
+    with (source / data.ANSWERS).open(newline="") as handle:
         truth = list(csv.reader(handle))
     assert LAB.check_submission(file) == []
     assert [row[0] for row in rows] == [row[0] for row in truth]
@@ -486,7 +487,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
 def test_the_delivered_guesses_are_those_of_each_utterance_alone(finished: Path, source: Path) -> None:
     """Padded batches in order of length put each guess where it belongs."""
     model = LAB.load(finished)
-    names = {str(i): name for name, i in json.loads((source / speakers.MAPPING).read_text())["speaker2id"].items()}
+    names = {str(i): name for name, i in json.loads((source / data.MAPPING).read_text())["speaker2id"].items()}
     with (finished / "deliver/output.csv").open(newline="") as handle:
         for name, guess in list(csv.reader(handle))[1:]:
             frames = torch.load(source / name, weights_only=True).half().float()

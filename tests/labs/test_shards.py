@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from labs.data import shards
+from labs.core import shards
 
 
 def batches(value: int = 0) -> Iterator[shards.Batch]:

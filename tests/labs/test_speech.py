@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from labs.data import acoustics, espeak
-from labs.errors import BadInput
+from labs.core.errors import BadInput
+from labs.shared.speech import acoustics, espeak
 
 TEXT = "Please call Stella, and ask her to bring these things."
 

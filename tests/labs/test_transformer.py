@@ -17,17 +17,16 @@ import sacrebleu
 import torch
 from safetensors.torch import load_file
 
-from labs.data import lexicon, ted
-from labs.data.grammar import Grammar
-from labs.data.pieces import BOS, EOS, PAD, TAG, Batches, Sentences
-from labs.errors import BadInput
-from labs.nn import back_translation
-from labs.nn.decoding import beam_search, limits, own_words
-from labs.nn.inference import evaluate, translate
-from labs.nn.learner import smoothed_loss
-from labs.nn.translation import Recurrent, State, Transformer, positions
-from labs.run import STOP, Interrupted, Run
-from labs.transformer import LAB, NORMS, predict, rate
+from labs.core.errors import BadInput
+from labs.core.run import STOP, Interrupted, Run
+from labs.transformer import back_translation, data, lexicon
+from labs.transformer.decoding import beam_search, limits, own_words
+from labs.transformer.grammar import Grammar
+from labs.transformer.inference import evaluate, translate
+from labs.transformer.lesson import LAB, NORMS, predict, rate
+from labs.transformer.networks import Recurrent, State, Transformer, positions
+from labs.transformer.token_batches import BOS, EOS, PAD, TAG, Batches, Sentences
+from labs.transformer.trainer import smoothed_loss
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
@@ -46,30 +45,30 @@ def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes, another seed others."""
-    assert contents(made(ted, tmp_path / "same")) == contents(source)
-    other = contents(made(ted, tmp_path / "other", seed=1))
-    assert all(other[name] != content for name, content in contents(source).items() if name != ted.TEST["zh"])
+    assert contents(made(data, tmp_path / "same")) == contents(source)
+    other = contents(made(data, tmp_path / "other", seed=1))
+    assert all(other[name] != content for name, content in contents(source).items() if name != data.TEST["zh"])
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
     """A grammar's sentences have the course's format, and as many as stated; no test sentence is trained on."""
-    counts = ted.COUNTS["tiny"]
-    assert ted.check(source) == []
-    lines = {name: (source / name).read_text().splitlines() for name in (*ted.RAW.values(), *ted.TEST.values())}
+    counts = data.COUNTS["tiny"]
+    assert data.check(source) == []
+    lines = {name: (source / name).read_text().splitlines() for name in (*data.RAW.values(), *data.TEST.values())}
     assert [len(part) for part in lines.values()] == [counts.train, counts.train, counts.test, counts.test]
-    assert set(lines[ted.TEST["zh"]]) == {"。"}
-    assert not set(lines[ted.TEST["en"]]) & set(lines[ted.RAW["en"]])
-    assert len((source / ted.ANSWERS).read_text().splitlines()) == counts.test
+    assert set(lines[data.TEST["zh"]]) == {"。"}
+    assert not set(lines[data.TEST["en"]]) & set(lines[data.RAW["en"]])
+    assert len((source / data.ANSWERS).read_text().splitlines()) == counts.test
 
 
 def test_the_test_set_is_longer(source: Path) -> None:
     """Its English sentences have more words than those to train on, and none more than 40."""
     words = {
         name: [len(line.split()) for line in (source / name).read_text().splitlines()]
-        for name in (ted.RAW["en"], ted.TEST["en"])
+        for name in (data.RAW["en"], data.TEST["en"])
     }
-    assert np.mean(words[ted.TEST["en"]]) > 1.15 * np.mean(words[ted.RAW["en"]])
-    assert max(words[ted.TEST["en"]]) <= 40
+    assert np.mean(words[data.TEST["en"]]) > 1.15 * np.mean(words[data.RAW["en"]])
+    assert max(words[data.TEST["en"]]) <= 40
 
 
 @pytest.fixture(scope="module")
@@ -133,20 +132,20 @@ def _append(name: str, text: bytes) -> Callable[[Path], Any]:
 
 
 def _one_pair(folder: Path) -> None:
-    for name in ted.RAW.values():
+    for name in data.RAW.values():
         (folder / name).write_text("(a)\nword\n(b)\n")
 
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no file": (lambda d: (d / "raw.zh").unlink(), "raw.zh is missing"),
-    "no mono": (lambda d: (d / ted.MONO).unlink(), "ted_zh_corpus.deduped.gz is missing"),
+    "no mono": (lambda d: (d / data.MONO).unlink(), "ted_zh_corpus.deduped.gz is missing"),
     "encoding": (_append("raw.en", b"\xff\n"), "raw.en: expected UTF-8, found a fault: invalid start byte"),
     "no gzip": (
-        lambda d: (d / ted.MONO).write_text("text"),
+        lambda d: (d / data.MONO).write_text("text"),
         "ted_zh_corpus.deduped.gz: expected a gzip file, found a fault: Not a gzipped file",
     ),
     "cut": (
-        lambda d: (d / ted.MONO).write_bytes((d / ted.MONO).read_bytes()[:-9]),
+        lambda d: (d / data.MONO).write_bytes((d / data.MONO).read_bytes()[:-9]),
         "ted_zh_corpus.deduped.gz: expected a gzip file, found a fault: Compressed file ended",
     ),
     "lines": (_append("raw.en", b"One more.\n"), "raw.zh has 240 lines, expected 241, as raw.en has"),
@@ -155,15 +154,15 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         "test/test.zh has 24 lines, expected 25, as test/test.en has",
     ),
     "no test": (
-        lambda d: [(d / name).write_text("") for name in ted.TEST.values()],
+        lambda d: [(d / name).write_text("") for name in data.TEST.values()],
         "test/test.en has no lines, expected at least 1",
     ),
     "empty mono": (
-        lambda d: (d / ted.MONO).write_bytes(gzip.compress(b"")),
+        lambda d: (d / data.MONO).write_bytes(gzip.compress(b"")),
         "ted_zh_corpus.deduped.gz: no sentence is left after cleaning, expected at least 1",
     ),
     "translations": (
-        lambda d: shutil.copy(d / ted.ANSWERS, d / ted.TEST["zh"]),
+        lambda d: shutil.copy(d / data.ANSWERS, d / data.TEST["zh"]),
         "expected a full stop: translations belong elsewhere",
     ),
     "nothing left": (_one_pair, "raw.en and raw.zh: 1 pairs are left after cleaning, expected at least 2"),
@@ -177,7 +176,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
     spoil(folder)
-    faults = ted.check(folder)
+    faults = data.check(folder)
     assert len(faults) == 1
     assert message in faults[0]
 
@@ -191,7 +190,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 )
 def test_english_is_cleaned(text: str, clean: str) -> None:
     """Parentheses and hyphens go, punctuation stands apart."""
-    assert ted.clean_en(text) == clean
+    assert data.clean_en(text) == clean
 
 
 @pytest.mark.parametrize(
@@ -204,8 +203,8 @@ def test_english_is_cleaned(text: str, clean: str) -> None:
 )
 def test_chinese_is_cleaned(text: str, clean: str) -> None:
     """Full-width forms become half-width; parentheses, spaces, dashes and underscores go, punctuation stands apart."""
-    assert ted.clean_zh(text) == clean
-    assert ted.clean_zh(clean) == clean
+    assert data.clean_zh(text) == clean
+    assert data.clean_zh(clean) == clean
 
 
 @pytest.mark.parametrize(
@@ -215,13 +214,13 @@ def test_chinese_is_cleaned(text: str, clean: str) -> None:
 )  # fmt: skip
 def test_pairs_of_unlike_length_are_dropped(en: str, zh: str, kept: bool) -> None:
     """1 to 1000 words or characters, a ratio of at most 9."""
-    assert ted.keeps(en, zh) is kept
+    assert data.keeps(en, zh) is kept
 
 
 def test_packed_pieces_are_the_cleaned_text(source: Path, data_dir: Path) -> None:
     """Every kept pair and test line comes back from its pieces, in order."""
-    pieces = ted.vocabulary(data_dir)
-    for name, file, clean in (("train_zh", ted.RAW["zh"], ted.clean_zh), ("test_en", ted.TEST["en"], ted.clean_en)):
+    pieces = data.vocabulary(data_dir)
+    for name, file, clean in (("train_zh", data.RAW["zh"], data.clean_zh), ("test_en", data.TEST["en"], data.clean_en)):
         lines = [clean(line).lower() for line in (source / file).read_text().splitlines()]
         assert [pieces.decode(numbers.tolist()) for numbers in Sentences(data_dir, name).pieces] == lines
 
@@ -383,11 +382,11 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
     file = finished / "deliver/prediction.txt"
     lines = file.read_text().splitlines()
     assert LAB.check_submission(file) == []
-    assert len(lines) == ted.COUNTS["tiny"].test
+    assert len(lines) == data.COUNTS["tiny"].test
     for name in ("gradient_norm.png", "positions.png"):
         assert (finished / "deliver" / name).stat().st_size > 5000
-    answers = [ted.clean_zh(line) for line in (source / ted.ANSWERS).read_text().splitlines()]
-    expected = sacrebleu.corpus_bleu([ted.clean_zh(line) for line in lines], [answers], tokenize="zh").score
+    answers = [data.clean_zh(line) for line in (source / data.ANSWERS).read_text().splitlines()]
+    expected = sacrebleu.corpus_bleu([data.clean_zh(line) for line in lines], [answers], tokenize="zh").score
     scores = LAB.score(finished / "deliver", data_dir)
     assert scores["test/bleu"] == pytest.approx(expected)
     assert 0 < scores["test/trivial"] < 10
@@ -395,11 +394,11 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
 
 def test_the_delivered_lines_are_those_of_each_sentence_alone(finished: Path, data_dir: Path) -> None:
     """Batches in order of length put each translation on its own line."""
-    model, pieces = LAB.load(finished), ted.vocabulary(data_dir)
+    model, pieces = LAB.load(finished), data.vocabulary(data_dir)
     lines = (finished / "deliver/prediction.txt").read_text().splitlines()
     for numbers, line in list(zip(Sentences(data_dir, "test_en").pieces, lines, strict=True))[:8]:
         alone = translate(model, [Batches([numbers], None, 1)[torch.tensor([0])]], 2, 1.0)
-        assert ted.text(pieces, [alone[0]]) == [line]
+        assert data.text(pieces, [alone[0]]) == [line]
 
 
 def test_the_best_mean_weights_are_kept(finished: Path, data_dir: Path, tmp_path: Path) -> None:
@@ -413,7 +412,7 @@ def test_the_best_mean_weights_are_kept(finished: Path, data_dir: Path, tmp_path
 
 def test_a_reference_scores_100(source: Path, data_dir: Path, tmp_path: Path) -> None:
     """The answers themselves, full-width forms and all, are a perfect submission."""
-    shutil.copy(source / ted.ANSWERS, tmp_path / "prediction.txt")
+    shutil.copy(source / data.ANSWERS, tmp_path / "prediction.txt")
     assert LAB.score(tmp_path, data_dir)["test/bleu"] == pytest.approx(100)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from labs.data import catalogues, ted
-from labs.errors import BadInput
+from labs.core.errors import BadInput
+from labs.transformer import catalogues, data
 
 Install = Callable[[dict[str, bytes]], None]
 
@@ -76,10 +76,10 @@ def test_the_catalogues_can_be_trained_on(install: Install, tmp_path: Path) -> N
     folders = [tmp_path / name for name in "abc"]
     for folder, seed in zip(folders, (0, 0, 1), strict=True):
         folder.mkdir()
-        ted.SOURCES["catalogues"](folder, seed)
-    assert ted.check(folders[0]) == []
-    test, same, other = ((folder / ted.TEST["en"]).read_text().splitlines() for folder in folders)
-    train = (folders[0] / ted.RAW["en"]).read_text().splitlines()
+        data.SOURCES["catalogues"](folder, seed)
+    assert data.check(folders[0]) == []
+    test, same, other = ((folder / data.TEST["en"]).read_text().splitlines() for folder in folders)
+    train = (folders[0] / data.RAW["en"]).read_text().splitlines()
     assert (len(test), len(train)) == (10, 70)
     assert test == same != other
     assert not set(test) & set(train)

@@ -10,10 +10,10 @@ import torch.distributed as dist
 from torch import nn
 
 import labs
-from labs import events
-from labs.lab import Config
-from labs.run import Run
-from labs.weights import unwrap
+from labs.core import events
+from labs.core.lab import Config
+from labs.core.run import Run
+from labs.core.weights import unwrap
 
 
 class Watched(Run):

@@ -50,8 +50,8 @@ def test_parameters_are_bit_equal_across_ranks_after_training(data_home: Path, t
         import torch
 
         import labs
-        from labs.run import Run
-        from labs.weights import unwrap
+        from labs.core.run import Run
+        from labs.core.weights import unwrap
 
         class Seen(Run):
             def keep(self, model: torch.nn.Module) -> None:

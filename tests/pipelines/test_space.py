@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 import labs
-from labs.errors import BadInput
-from pipelines.space import Space, own_space, read_space
+from labs.core.errors import BadInput
+from pipelines.tuning.space import Space, own_space, read_space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 CHOICE = {"type": "choice", "values": ["sgd", "adamw"]}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from labs.errors import BadInput
+from labs.core.errors import BadInput
 from pipelines.spec import COURSE, read_spec
 
 GOOD = """\

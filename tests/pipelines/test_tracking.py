@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labs import events
+from labs.core import events
 from pipelines.home import read_record, write_record
-from pipelines.tracking import MIRROR, Store, without_password
+from pipelines.tracking.writer import MIRROR, Store, without_password
 from tests.conftest import Said
 
 Cli = Callable[..., Said]

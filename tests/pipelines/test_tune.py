@@ -39,7 +39,7 @@ def sweep(swept: Callable[..., Any]) -> Any:
 
 def runs_of(folder: str) -> list[Any]:
     """The MLflow runs of a sweep's store."""
-    from pipelines.tracking import Store
+    from pipelines.tracking.writer import Store
 
     store = Store(Path(folder).parents[1], None)
     return list(store.client().search_runs([store.experiment]))
@@ -177,8 +177,8 @@ def test_a_lab_that_needs_another_is_tuned_with_its_run(
 def test_a_lab_with_two_goals_gets_the_configs_that_no_other_beats_in_both(
     labs_cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from labs import lifelong
-    from labs.lab import Metric
+    from labs.core.lab import Metric
+    from labs.lifelong import lesson as lifelong
 
     monkeypatch.setattr(lifelong, "LAB", replace(lifelong.LAB, second=Metric("forgetting", "min")))
     said = labs_cli("tune", "lifelong", "--size", "tiny", "--trials", "5", "--scheduler", "none", "--json")

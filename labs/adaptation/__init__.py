@@ -1,0 +1,3 @@
+from labs.adaptation.lesson import LAB
+
+__all__ = ["LAB"]

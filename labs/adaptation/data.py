@@ -1,0 +1,151 @@
+"""Photographs with labels and drawings without: the folder format of homework 11, its checks, and drawn pictures in it.
+
+`real_or_drawing/train_data/<class>/<n>.bmp`, RGB, 32 x 32, n running over all classes; `real_or_drawing/test_data/0/
+00000.bmp` and so on, grey, 28 x 28: a single folder of no meaning. The drawings are evenly spread over the classes.
+"""
+
+import csv
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from labs.adaptation import sketches
+from labs.core import shards
+
+CLASSES = ("horse", "bed", "clock", "apple", "cat", "plane", "television", "dog", "dolphin", "spider")
+ROOT, TRAIN, TEST, ANSWERS = "real_or_drawing", "train_data", "test_data/0", "answers/drawings.csv"
+COUNTS = {"tiny": (200, 200), "small": (1200, 2400), "course": (5000, 100_000)}
+"""Size -> photographs and drawings."""
+RECORD = 1024
+"""Pictures of a record batch: what packing holds in memory."""
+
+
+def make(folder: Path, seed: int, size: str) -> None:
+    """Write painted photographs and line drawings in the course's format; the drawings' classes go to `answers/`.
+
+    Each picture has a random stream of its own, named after seed, domain and number.
+    """
+    from sklearn.datasets import load_sample_images
+
+    backgrounds = [Image.fromarray(image) for image in load_sample_images().images]
+    photographs, drawings = COUNTS[size]
+    for number in range(photographs):
+        label = number * len(CLASSES) // photographs
+        rng = random.Random(f"{seed} photograph {number}")
+        path = folder / ROOT / TRAIN / f"{label}/{number}.bmp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sketches.photo(rng, label, backgrounds).save(path)
+    labels = [number % len(CLASSES) for number in range(drawings)]
+    random.Random(f"{seed} drawings").shuffle(labels)
+    (folder / ROOT / TEST).mkdir(parents=True, exist_ok=True)
+    for number, label in enumerate(labels):
+        rng = random.Random(f"{seed} drawing {number}")
+        sketches.sketch(rng, label).save(folder / ROOT / TEST / f"{number:05d}.bmp")
+    (folder / ANSWERS).parent.mkdir(exist_ok=True)
+    with (folder / ANSWERS).open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "label"), *enumerate(labels)])
+
+
+def check(folder: Path) -> list[str]:
+    """One sentence per fault of a folder in the course's format; empty if it can be trained on.
+
+    Decodes every picture, one at a time.
+    """
+    root = _root(folder)
+    faults = [f"{root / name} is missing" for name in (TRAIN, TEST) if not (root / name).is_dir()]
+    faults = faults or [*_check_classes(root), *_check_names(root)]
+    if faults:
+        return faults
+    for path, side in [*((path, sketches.PHOTO) for path in _photographs(root)),
+                       *((path, sketches.SKETCH) for path in _files(root / TEST))]:  # fmt: skip
+        name = path.relative_to(root)
+        try:
+            with Image.open(path, formats=["BMP"]) as image:
+                image.load()
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
+            reason = "not a BMP file" if isinstance(error, UnidentifiedImageError) else str(error)
+            faults.append(f"{name}: expected a whole BMP picture, found a broken one: {reason}")
+            continue
+        if image.size != (side, side):
+            faults.append(f"{name}: expected {side} x {side} pixels, found {image.width} x {image.height}")
+    return faults
+
+
+def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
+    """Pack the pictures: `source` has `image`, uint8 (32, 32, 3), and `label`, int64; `target` has `image`, (28, 28).
+
+    The fact `classes` is how many there are.
+    """
+    root = _root(folder)
+    classes = len(_files(root / TRAIN))
+    splits = {"source": _source(root), "target": _target(root)}
+    return shards.pack(out, splits, origin=origin, facts={"classes": classes})
+
+
+def answers(folder: Path) -> list[str]:
+    """The drawings' classes, in the order of the submission."""
+    with (folder / ANSWERS).open(newline="") as file:
+        return [row["label"] for row in csv.DictReader(file)]
+
+
+def _root(folder: Path) -> Path:
+    return folder / ROOT if (folder / ROOT).is_dir() else folder
+
+
+def _files(folder: Path) -> list[Path]:
+    """What a folder holds, in the order of numbers; what the operating system hides does not count."""
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(shown, key=lambda path: (len(path.name), path.name))
+
+
+def _photographs(root: Path) -> Iterator[Path]:
+    return (path for classes in _files(root / TRAIN) for path in _files(classes))
+
+
+def _check_classes(root: Path) -> list[str]:
+    for number, path in enumerate(_files(root / TRAIN)):
+        if path.name != str(number):
+            return [f"{TRAIN}/{path.name}: expected {TRAIN}/{number} here, as classes count 0, 1, 2, ... without a gap "
+                    f"(0 to {len(CLASSES) - 1} in the course)"]  # fmt: skip
+        if not _files(path):
+            return [f"{TRAIN}/{path.name} is empty: expected BMP pictures"]
+    return [] if len(_files(root / TRAIN)) > 1 else [f"{TRAIN}: expected a folder for each of at least 2 classes"]
+
+
+def _check_names(root: Path) -> list[str]:
+    if not _files(root / TEST):
+        return [f"{TEST} is empty: expected BMP pictures"]
+    bad = [path.relative_to(root) for path in _photographs(root) if not re.fullmatch(r"\d+\.bmp", path.name)]
+    faults = [f"{name}: the name must be <number>.bmp, for example 17.bmp" for name in bad]
+    for number, path in enumerate(_files(root / TEST)):
+        if path.name != f"{number:05d}.bmp":
+            faults.append(
+                f"{TEST}/{path.name}: expected {number:05d}.bmp here, as drawings count 00000.bmp, 00001.bmp, ..."
+            )
+            break
+    return faults
+
+
+def _source(root: Path) -> Iterator[shards.Batch]:
+    for part in _parts([(path, int(path.parent.name)) for path in _photographs(root)]):
+        images = np.stack([np.asarray(_open(path, "RGB")) for path, _ in part])
+        yield {"image": images, "label": np.array([label for _, label in part], np.int64)}
+
+
+def _target(root: Path) -> Iterator[shards.Batch]:
+    for part in _parts(_files(root / TEST)):
+        yield {"image": np.stack([np.asarray(_open(path, "L")) for path in part])}
+
+
+def _parts(items: list[Any]) -> Iterator[list[Any]]:
+    return (items[first : first + RECORD] for first in range(0, len(items), RECORD))
+
+
+def _open(path: Path, mode: str) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert(mode)

@@ -1,0 +1,3 @@
+from labs.anomaly.lesson import LAB
+
+__all__ = ["LAB"]

@@ -1,0 +1,112 @@
+"""Faces of homework 8: the course's two arrays, their checks, and drawn faces in the same format.
+
+`data/trainingset.npy` holds normal faces only, `data/testingset.npy` normal ones and others: uint8, (N, 64, 64, 3).
+"""
+
+import csv
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from labs.core import shards
+from labs.shared.vision.avatars import CHANGES, FAR, NEAR, NORMAL, SIDE, avatar
+
+TRAIN, TEST = "data/trainingset.npy", "data/testingset.npy"
+ANSWERS = "answers/testingset.csv"
+COUNTS = {"tiny": (60, 40), "small": (2000, 1000), "course": (100_000, 19_636)}
+"""Size -> pictures to train and to test; every second one of the latter is an anomaly."""
+KINDS = ("near",) * 5 + ("far",) * 3 + CHANGES * 3
+"""What the anomalies of the test set are, in turn."""
+FEWEST = {TRAIN: 20, TEST: 2}
+"""A tenth of the training pictures validates; fewer than two can't be told apart."""
+RECORD = 256
+"""Pictures of a record batch: what packing holds in memory."""
+
+
+def make(folder: Path, seed: int, size: str) -> None:
+    """Write drawn faces in the course's format; which test faces are anomalies, and of what kind, goes to `answers/`.
+
+    Each face has a random stream of its own, named after seed, split and number.
+    """
+    train, test = COUNTS[size]
+    kinds = ["normal" if number % 2 else KINDS[number // 2 % len(KINDS)] for number in range(test)]
+    random.Random(f"{seed} order").shuffle(kinds)
+    for name in (TRAIN, ANSWERS):
+        (folder / name).parent.mkdir(exist_ok=True)
+    _write(folder / TRAIN, train, (_face(seed, "train", number, "normal") for number in range(train)))
+    _write(folder / TEST, test, (_face(seed, "test", number, kind) for number, kind in enumerate(kinds)))
+    with (folder / ANSWERS).open("w", newline="") as file:
+        rows = ((number, int(kind != "normal"), kind) for number, kind in enumerate(kinds))
+        csv.writer(file).writerows([("ID", "anomaly", "kind"), *rows])
+
+
+def check(folder: Path) -> list[str]:
+    """One sentence per fault of a folder in the course's format; empty if it can be trained on."""
+    return [fault for name in (TRAIN, TEST) if (fault := _fault(folder / name, name))]
+
+
+def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
+    """Pack both arrays: `train` and `test` have `image`, uint8 (64, 64, 3)."""
+    return shards.pack(out, {"train": _batches(folder / TRAIN), "test": _batches(folder / TEST)}, origin=origin)
+
+
+def answers(folder: Path) -> list[str]:
+    """Kind of each test face, `normal` or an anomaly's, in the order of the submission."""
+    with (folder / ANSWERS).open(newline="") as file:
+        return [row["kind"] for row in csv.DictReader(file)]
+
+
+def _face(seed: int, split: str, number: int, kind: str) -> np.ndarray:
+    rng = random.Random(f"{seed} {split} {number}")
+    style = rng.choice({"near": NEAR, "far": FAR}.get(kind, (NORMAL,)))
+    return avatar(rng, style, kind if kind in CHANGES else "")[0]
+
+
+def _write(path: Path, count: int, faces: Iterator[np.ndarray]) -> None:
+    """Write an array face by face, so that memory stays small."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE, 3)}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for face in faces:
+            file.write(face.tobytes())
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    return shape, fortran, dtype
+
+
+def _fault(path: Path, name: str) -> str | None:
+    if not path.is_file():
+        return f"{path} is missing"
+    with path.open("rb") as file:
+        try:
+            shape, fortran, dtype = _header(file)
+        except ValueError as error:
+            return f"{name}: expected an array in NumPy's format, found something else: {error}"
+        if dtype != np.uint8:
+            return f"{name}: expected values of type uint8, found {dtype}"
+        if len(shape) != 4 or shape[1:] != (SIDE, SIDE, 3) or fortran:
+            order = " in Fortran order" if fortran else ""
+            return f"{name}: expected shape (N, {SIDE}, {SIDE}, 3), channels last, found {shape}{order}"
+        if shape[0] < FEWEST[name]:
+            return f"{name}: expected at least {FEWEST[name]} pictures, found {shape[0]}"
+        size = path.stat().st_size - file.tell()
+    if size != np.prod(shape):
+        return f"{name}: expected {np.prod(shape)} bytes of {shape[0]} pictures, found {size}"
+    return None
+
+
+def _batches(path: Path) -> Iterator[shards.Batch]:
+    """Read from the file, not mapped: a map would count as this process's memory."""
+    with path.open("rb") as file:
+        shape, _, _ = _header(file)
+        for first in range(0, shape[0], RECORD):
+            count = min(RECORD, shape[0] - first)
+            values = np.fromfile(file, np.uint8, count * SIDE * SIDE * 3)
+            yield {"image": values.reshape(count, SIDE, SIDE, 3)}

@@ -1,0 +1,3 @@
+from labs.attack.lesson import LAB
+
+__all__ = ["LAB"]

@@ -1,0 +1,3 @@
+from labs.bert.lesson import LAB
+
+__all__ = ["LAB"]

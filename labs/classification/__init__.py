@@ -1,0 +1,3 @@
+from labs.classification.lesson import LAB
+
+__all__ = ["LAB"]

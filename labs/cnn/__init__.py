@@ -1,0 +1,3 @@
+from labs.cnn.lesson import LAB
+
+__all__ = ["LAB"]

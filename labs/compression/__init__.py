@@ -1,0 +1,3 @@
+from labs.compression.lesson import LAB
+
+__all__ = ["LAB"]

@@ -1,0 +1,1 @@
+"""The contract between a lab and what runs it, and what every lab stands on."""

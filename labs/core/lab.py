@@ -1,0 +1,155 @@
+"""The contract between a lab and whatever runs it."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from labs.core.errors import BadInput, choices, sentences
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from labs.core.run import Run
+
+SIZES = ("tiny", "small", "course")
+"""How much compute: seconds (tests), minutes on embedded data, the course's own scale (GPUs)."""
+
+
+class Config(BaseModel):
+    """Base of every lab's settings: frozen, no unknown field, the sentence under a field is its description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The number that a lab is judged by."""
+
+    name: str
+    """Field's standard name; the run logs it as `val/<name>` and `test/<name>`."""
+    goal: Literal["min", "max"]
+    unit: str = ""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """The course's public leaderboard thresholds by baseline; empty where it published none."""
+
+    def better(self, value: float, than: float | None) -> bool:
+        """Whether `value` beats `than`; anything finite beats None, and what is not beats nothing."""
+        if not math.isfinite(value):
+            return False
+        return than is None or (value < than if self.goal == "min" else value > than)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab. Every module of the course ends with such a record, named `LAB`."""
+
+    name: str
+    number: int
+    """Homework number in the course, 1 to 15."""
+    title: str
+    metric: Metric
+    config: type[Config]
+    presets: Mapping[str, Mapping[str, Any]]
+    """Rung of the ladder -> the config fields that choose its techniques; the first one is the course's sample."""
+    sizes: Mapping[str, Mapping[str, Any]]
+    """Size -> the config fields that choose how much compute."""
+    train: Callable[[Any, "Run"], None]
+    """`train(config, run)`: the explicit loop that every worker executes."""
+    load: Callable[[Path], Any]
+    """`load(folder)`: the trained model of a run's folder, rebuilt from `config.json` and the weights."""
+    predict: Callable[[Any, "np.ndarray"], "np.ndarray"]
+    """`predict(model, inputs)`: a batch of raw inputs to a batch of outputs; what a served model does."""
+    example: Callable[[Path], "np.ndarray"]
+    """`example(data_dir)`: a few raw inputs, for the served model's signature; a loaded model that takes others than
+    the lab's usual ones has an `example` of its own."""
+    deliver: Callable[[Path, Path, Path], None]
+    """`deliver(run_folder, data_dir, out)`: writes what the course asks for (submission file, report figures)."""
+    check_submission: Callable[[Path], list[str]]
+    """`check_submission(file)`: one sentence per fault of a submission file; empty if the judge would take it."""
+    score: Callable[[Path, Path], dict[str, float]]
+    """`score(delivered, data_dir)`: `test/<metric>` and `test/trivial` (a trivial predictor's) on the test set;
+    empty where the test set's answers are not known. Nothing else opens the answers."""
+    submission: str
+    """File name of the submission, for example `pred.csv`."""
+    space: Callable[[], Mapping[str, Mapping[str, Any]]]
+    """Search space: config field -> `{"type": "loguniform", "low": .., "high": ..}` and the like."""
+    network: Callable[[Any], "nn.Module"]
+    """`network(config)`: the network alone, at the course's own data shape; for counting its parameters."""
+    data: ModuleType | None = None
+    """Module with `make`, `check` and `prepare` for the course's data format; None where there is no data set."""
+    tuned: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    """(preset, size) -> fields such as a learning rate that were tuned for just that pair."""
+    placement: Literal["train", "rllib"] = "train"
+    """Ray Train workers, or one process that brings its own RLlib actors."""
+    bundles: Callable[[Any], list[float]] = lambda config: [1.0]
+    """`bundles(config)`: with RLlib, CPUs of the process that learns, then of each actor that it starts."""
+    second: Metric | None = None
+    """A second goal that a sweep weighs against the metric, such as the number of parameters; `val/<name>` as well."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Size -> rough seconds of training on one CPU; the scheduler's guess until a run was timed."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """Role -> default node of `course.yaml` whose run this lab needs (for example `teacher`)."""
+
+    @property
+    def goals(self) -> list[Metric]:
+        """What a sweep improves: the metric, and the second goal where there is one."""
+        return [self.metric, self.second] if self.second else [self.metric]
+
+    def resolve(self, preset: str, size: str, overrides: Mapping[str, Any] | None = None) -> Config:
+        """The config of a preset at a size: defaults, then size, preset, what was tuned for the pair, overrides.
+
+        Raises:
+            BadInput: unknown preset, size or field, wrong type or range; the message names it and the choices.
+        """
+        if preset not in self.presets:
+            raise BadInput(f"unknown preset {preset!r} of lab {self.name}: {choices(self.presets, preset)}")
+        if size not in self.sizes:
+            raise BadInput(f"unknown size {size!r}: {choices(self.sizes, size)}")
+        fields = {**self.sizes[size], **self.presets[preset], **self.tuned.get((preset, size), {}), **(overrides or {})}
+        try:
+            return self.config.model_validate(fields)
+        except ValidationError as error:
+            raise BadInput(f"lab {self.name}: " + "; ".join(sentences(error, self.config.model_fields))) from None
+
+    def scale(self, preset: str, size: str) -> dict[str, Any]:
+        """Parameters of a preset at a size, and megabytes of weights, gradients and Adam's state in fp32."""
+        import torch
+
+        with torch.device("meta"):
+            network = self.network(self.resolve(preset, size))
+        parameters = sum(p.numel() for p in network.parameters())
+        return {"preset": preset, "size": size, "parameters": parameters, "megabytes": round(parameters * 16 / 1e6, 2)}
+
+    def read_config(self, folder: Path) -> Any:
+        """The config that a run's folder was trained with."""
+        return self.config.model_validate(json.loads((folder / "config.json").read_text()))
+
+    def fit(self, config: Config, run: "Run", *, judged: bool = True) -> None:
+        """Train, then on rank 0 write the deliverables and score them on the test set: what every placement calls.
+
+        With `judged=False`, for a trial of a sweep, the test set stays untouched.
+        """
+        if run.finished:
+            return
+        run.write_config(config)
+        self.train(config, run)
+        if run.rank == 0:
+            run.write_weights()
+            if judged and not run.has_weights:
+                raise BadInput(f"lab {self.name}: val/{self.metric.name} was never a finite number, so there is no "
+                               "model; a smaller learning rate may help")  # fmt: skip
+            # The others do not wait: a long delivery would outlast the process group's limit.
+            run.finish(self.judge(run.folder, run.data_dir) if judged else {})
+
+    def judge(self, folder: Path, data_dir: Path) -> dict[str, float]:
+        """Write the deliverables of a trained run's folder and score them on the test set."""
+        delivered = folder / "deliver"
+        self.deliver(folder, data_dir, delivered)
+        return self.score(delivered, data_dir)

@@ -1,0 +1,3 @@
+from labs.explain.lesson import LAB
+
+__all__ = ["LAB"]

@@ -1,1 +1,0 @@
-"""Plots that labs share, or that are too long for a lesson."""

@@ -1,0 +1,3 @@
+from labs.gan.lesson import LAB
+
+__all__ = ["LAB"]

@@ -1,0 +1,3 @@
+from labs.lifelong.lesson import LAB
+
+__all__ = ["LAB"]

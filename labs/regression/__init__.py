@@ -1,0 +1,3 @@
+from labs.regression.lesson import LAB
+
+__all__ = ["LAB"]

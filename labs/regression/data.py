@@ -1,0 +1,211 @@
+"""COVID-19 survey tables: the CSV format of homework 1, its checks, and a generated table of the same shape.
+
+A row holds one state's survey on consecutive days: an id, one column for each state (one-hot), then for each day the
+same block of columns, which ends with the share of positive tests in percent. The test file lacks the last one.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labs.core import shards
+
+TRAIN, TEST, ANSWERS = "covid.train.csv", "covid.test.csv", "answers/covid.test.csv"
+TARGET = "tested_positive"
+STATES = (
+    "AL AK AZ AR CA CO CT FL GA ID IL IN IA KS KY LA MD MA MI MN MS MO NE NV NJ NM NY NC OH OK OR RI SC TX UT VA WA"
+).split()
+ILLNESS = ["cli", "ili", "hh_cmnty_cli", "nohh_cmnty_cli"]
+BEHAVIOUR = [
+    "wearing_mask",
+    "travel_outside_state",
+    "work_outside_home",
+    "shop",
+    "restaurant",
+    "spent_time",
+    "large_event",
+    "public_transit",
+]
+MENTAL = ["anxious", "depressed", "worried_finances"]
+BLOCK = [*ILLNESS, *BEHAVIOUR, *MENTAL, TARGET]
+DAYS = 5
+ROWS = {"tiny": (6, 300, 120), "small": (37, 2699, 1078), "course": (37, 2699, 1078)}
+"""Size -> states, rows of the training and of the test table; the course's own counts are small enough for any
+machine."""
+SURVEY_NOISE = 0.4
+"""Standard deviation, in percent, of what the survey finds around a state's true share of positive tests: no method
+gets below its square."""
+
+
+def make(folder: Path, seed: int, size: str) -> None:
+    """Write generated tables in the course's format; the test targets go to `answers/`.
+
+    Each state has an epidemic wave (a smooth curve and an autoregressive part). Illness columns see it through
+    noise, bent and scaled by state; behaviour drives tomorrow's growth through an interaction; the mental columns
+    hardly know it. A state's test days are one stretch that no training window touches.
+    """
+    rng = np.random.default_rng([seed, 1])
+    states, train_rows, test_rows = ROWS[size]
+    per_state = [-(-rows // states) for rows in (train_rows, test_rows)]
+    train, test = [], []
+    for one_hot in np.eye(states):
+        days = sum(per_state) + 3 * (DAYS - 1)
+        windows = _windows(_state_days(rng, days), one_hot)
+        first = int(rng.integers(0, per_state[0] + 1))
+        last = first + per_state[1]
+        test += windows[first + DAYS - 1 : last + DAYS - 1]
+        train += windows[:first] + windows[last + 2 * (DAYS - 1) :]
+    order = rng.permutation(len(train))[:train_rows]
+    _write(folder / TRAIN, [train[i] for i in order], with_target=True)
+    rows = [test[i] for i in rng.permutation(len(test))[:test_rows]]
+    _write(folder / TEST, rows, with_target=False)
+    (folder / "answers").mkdir(exist_ok=True)
+    _write(folder / ANSWERS, rows, with_target=True)
+
+
+def check(folder: Path) -> list[str]:
+    """One sentence per fault of a folder in the course's format; empty if it can be trained on."""
+    faults = [f"{folder / name} is missing" for name in (TRAIN, TEST) if not (folder / name).exists()]
+    if faults:
+        return faults
+    headers = {name: _header(folder / name) for name in (TRAIN, TEST)}
+    faults = _check_header(TRAIN, headers[TRAIN])
+    if not faults and headers[TEST] != headers[TRAIN][:-1]:
+        faults = [f"{TEST}: its header must be that of {TRAIN} without the last column"]
+    if faults:
+        return faults
+    for name in (TRAIN, TEST):
+        faults += _check_rows(folder / name, len(headers[name]), layout(headers[TRAIN])["states"])
+    return faults
+
+
+def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
+    """Pack both tables: `inputs` (all columns but the target), `target`, and `id` as the submission wants it."""
+    facts = layout(_header(folder / TRAIN))
+    return shards.pack(out, {"train": _batches(folder / TRAIN), "test": _batches(folder / TEST)},
+                       origin=origin, facts=facts)  # fmt: skip
+
+
+def layout(header: list[str]) -> dict[str, Any]:
+    """Number of states, days and columns of a day's block, found from the header alone: editions differ.
+
+    The one-hot columns are those before the first name that comes back later (pandas' suffixes .1, .2 count as
+    coming back).
+    """
+    names = _without_suffix(header)[1:]
+    seen: dict[str, int] = {}
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+    states = next((i for i, name in enumerate(names) if seen[name] > 1), len(names))
+    days = seen.get(names[states], 1) if states < len(names) else 1
+    return {"states": states, "days": days, "block": (len(names) - states) // days, "columns": header[:-1]}
+
+
+def _without_suffix(header: list[str]) -> list[str]:
+    return [re.sub(r"\.\d+$", "", name) for name in header]
+
+
+def _state_days(rng: np.random.Generator, days: int) -> np.ndarray:
+    """One state's survey, (days, 16), in percent."""
+    time = np.arange(days) / 30
+    phase, height = rng.uniform(0, 6, 2), rng.uniform(0.3, 0.8, 2)
+    wave = rng.normal(-1.65, 0.4) + sum(
+        h * np.sin(f * time + p) for h, f, p in zip(height, (1.1, 2.3), phase, strict=True)
+    )
+    habits = 0.7 * rng.normal(0, 1, 8) + np.cumsum(rng.normal(0, 0.05, (days, 8)), 0) + rng.normal(0, 0.8, (days, 8))
+    # Restaurants spread the virus where few wear masks, and hinder it where many do: no straight line sees that.
+    mixing = np.tanh(habits[:, 4]) * np.tanh(-habits[:, 0]) + 0.2 * np.tanh(habits[:, 6])
+    shock = np.zeros(days)
+    for day in range(1, days):
+        shock[day] = 0.9 * shock[day - 1] + 0.18 * mixing[day - 1] + rng.normal(0, 0.015)
+    share = 100 / (1 + np.exp(-(wave + shock)))
+    sick = share / 10
+    bent = np.stack([sick**0.7, 1.1 * sick**0.7, 12 * np.log1p(0.55 * sick), 9 * np.log1p(0.55 * sick)], 1)
+    noise = rng.normal(0, 1, (days, 4)) * np.array([0.09, 0.1, 0.5, 0.45])
+    illness = bent * rng.normal(1, 0.08, 4) + noise
+    behaviour = 50 + 12 * habits + rng.normal(0, 1.5, (days, 8))
+    mental = 20 + 3 * rng.normal(0, 1, 3) + 0.05 * share[:, None] + rng.normal(0, 1, (days, 3))
+    positive = share + rng.normal(0, SURVEY_NOISE, days)
+    return np.concatenate([illness, behaviour, mental, positive[:, None]], 1).clip(0, 100)
+
+
+def _windows(days: np.ndarray, one_hot: np.ndarray) -> list[np.ndarray]:
+    return [np.concatenate([one_hot, days[i : i + DAYS].ravel()]) for i in range(len(days) - DAYS + 1)]
+
+
+def _write(path: Path, rows: list[np.ndarray], *, with_target: bool) -> None:
+    states = len(rows[0]) - DAYS * len(BLOCK)
+    header = ["id", *STATES[:states], *(BLOCK * DAYS)]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header if with_target else header[:-1])
+        for number, row in enumerate(rows):
+            values = row if with_target else row[:-1]
+            writer.writerow([number, *(f"{value:.7g}" for value in values)])
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def _check_header(name: str, header: list[str]) -> list[str]:
+    if not header or header[0] != "id":
+        return [f"{name}: the first column must be 'id', found {header[0] if header else 'an empty file'!r}"]
+    found = layout(header)
+    if found["days"] < 2 or found["block"] * found["days"] + found["states"] + 1 != len(header):
+        return [f"{name}: after id and the states, the same columns must repeat for each day; {len(header)} don't fit"]
+    names, block = _without_suffix(header)[found["states"] + 1 :], found["block"]
+    for number, column in enumerate(names):
+        if column != names[number % block]:
+            return [
+                f"{name}: day {1 + number // block} has column {column!r} where day 1 has {names[number % block]!r}"
+            ]
+    if not header[-1].startswith(TARGET):
+        return [f"{name}: the last column must be {TARGET!r}, found {header[-1]!r}"]
+    return []
+
+
+def _check_rows(path: Path, columns: int, states: int) -> list[str]:
+    with path.open(newline="") as file:
+        rows = csv.reader(file)
+        next(rows)
+        number = 0
+        for number, row in enumerate(rows, 2):
+            if len(row) != columns:
+                return [f"{path.name} line {number}: {len(row)} columns, expected {columns}"]
+            bad = next((cell for cell in row if not is_finite(cell)), None)
+            if bad is not None:
+                return [f"{path.name} line {number}: {bad!r} is not a finite number"]
+            values = np.array(row, dtype=np.float64)
+            if values[1 : 1 + states].sum() != 1 or not np.isin(values[1 : 1 + states], (0, 1)).all():
+                return [f"{path.name} line {number}: exactly one state column must be 1 and the others 0"]
+    return [] if number else [f"{path.name} has no rows"]
+
+
+def is_finite(cell: str) -> bool:
+    """Whether a cell of a table holds a finite number."""
+    try:
+        return bool(np.isfinite(float(cell)))
+    except ValueError:
+        return False
+
+
+def _batches(path: Path) -> Iterator[shards.Batch]:
+    with path.open(newline="") as file:
+        rows = csv.reader(file)
+        has_target = len(next(rows)) == len(_header(path.with_name(TRAIN)))
+        while True:
+            values = np.array(list(islice(rows, 1000)), dtype=np.float64)
+            if not len(values):
+                return
+            inputs = values[:, :-1] if has_target else values
+            batch: dict[str, np.ndarray] = {"inputs": inputs.astype(np.float32), "id": values[:, 0].astype(np.int64)}
+            if has_target:
+                batch["target"] = values[:, -1].astype(np.float32)
+            yield batch

@@ -1,0 +1,3 @@
+from labs.self_attention.lesson import LAB
+
+__all__ = ["LAB"]

@@ -1,0 +1,1 @@
+"""Text: passages, tokens, spans that answer questions."""

@@ -1,0 +1,1 @@
+"""Pictures: drawing, augmentation, residual blocks."""

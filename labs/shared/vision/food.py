@@ -1,0 +1,207 @@
+"""Food-11 pictures: the folder format of homework 3, its checks, and drawn pictures in the same format.
+
+`training/<class>_<n>.jpg` and `validation/<class>_<n>.jpg` carry the class in their names; `test/0001.jpg` and so on
+carry none. Files are taken in string order, as the course's code does.
+"""
+
+import csv
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from labs.core import shards
+from labs.shared.vision import drawing
+
+CLASSES = (
+    "Bread",
+    "Dairy product",
+    "Dessert",
+    "Egg",
+    "Fried food",
+    "Meat",
+    "Noodles/Pasta",
+    "Rice",
+    "Seafood",
+    "Soup",
+    "Vegetable/Fruit",
+)
+SPLITS = {"train": "training", "validation": "validation", "test": "test"}
+"""Split of the packed data -> folder of the course's format."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What two homeworks name differently about the same pictures."""
+
+    test: str
+    """Folder of the test pictures."""
+    first: int
+    """Number that the test pictures count from."""
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """Split of the packed data -> folder."""
+        return {**SPLITS, "test": self.test}
+
+
+CNN = Layout("test", 1)
+ANSWERS, MASKS = "answers/food11.test.csv", "answers/masks"
+COUNTS = {"tiny": (110, 44, 44), "small": (1500, 500, 500), "course": (9866, 3430, 3347)}
+"""Size -> pictures to train, to validate and to test."""
+SHARES = {
+    "train": (994, 429, 1500, 986, 848, 1325, 440, 280, 855, 1500, 709),
+    "validation": (362, 144, 500, 327, 326, 449, 147, 96, 347, 500, 232),
+    "test": (362, 144, 500, 327, 326, 449, 147, 96, 347, 500, 232),
+}
+"""Pictures of each class in the course's data, whose proportions the drawn data keep; the test set's are unknown."""
+RECORD = 256
+"""Pictures of a record batch: what packing holds in memory."""
+
+
+def make(folder: Path, seed: int, size: str, layout: Layout = CNN) -> None:
+    """Write drawn pictures in the course's format; the test set's classes and dish masks go to `answers/`.
+
+    Each picture has a random stream of its own, named after seed, split and number.
+    """
+    answers: list[tuple[str, int]] = []
+    (folder / MASKS).mkdir(parents=True, exist_ok=True)
+    for (split, name), count in zip(layout.splits.items(), COUNTS[size], strict=True):
+        (folder / name).mkdir(exist_ok=True)
+        seen = [0] * len(CLASSES)
+        for number, (label, image, mask, quality) in enumerate(_scenes(seed, split, count)):
+            stem = f"{number + layout.first:04d}" if split == "test" else f"{label}_{seen[label]}"
+            image.save(folder / name / f"{stem}.jpg", quality=quality)
+            seen[label] += 1
+            if split == "test":
+                mask.save(folder / MASKS / f"{stem}.png")
+                answers.append((stem, label))
+    with (folder / ANSWERS).open("w", newline="") as file:
+        csv.writer(file).writerows([("Id", "Category"), *answers])
+
+
+def _scenes(seed: int, split: str, count: int) -> Iterator[tuple[int, Image.Image, Image.Image, int]]:
+    """The drawn pictures of a split of so many: class, picture, mask of the dish, JPEG quality."""
+    from sklearn.datasets import load_sample_images
+
+    photos = [Image.fromarray(photo) for photo in load_sample_images().images]
+    labels = _labels(SHARES[split], count)
+    random.Random(f"{seed} {split}").shuffle(labels)
+    for number, label in enumerate(labels, 1):
+        rng = random.Random(f"{seed} {split} {number}")
+        image, mask = drawing.scene(rng, label, photos)
+        yield label, image, mask, rng.randint(60, 95)
+
+
+def check(folder: Path, layout: Layout = CNN) -> list[str]:
+    """One sentence per fault of a folder in the course's format; empty if it can be trained on.
+
+    Decodes every picture, one at a time.
+    """
+    faults = [f"{folder / name}/ is missing" for name in layout.splits.values() if not (folder / name).is_dir()]
+    if faults:
+        return faults
+    for name in layout.splits.values():
+        faults += _check_names(folder / name, layout)
+    if faults:
+        return faults
+    faults = _check_classes(folder)
+    for name in layout.splits.values():
+        for path in _files(folder / name):
+            try:
+                square(path, 64)
+            except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
+                reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
+                faults.append(f"{name}/{path.name}: expected a whole JPEG picture, found a broken one: {reason}")
+    return faults
+
+
+def prepare(folder: Path, out: Path, origin: Any, layout: Layout = CNN) -> dict[str, Any]:
+    """Pack the pictures, each decoded once: `image`, uint8 (3, side, side), and but for the test set `label`, int64.
+
+    The facts hold `classes` (names), `side` in pixels and `test_ids` in the order of the test rows.
+    """
+    side = stored_size(origin)
+    count = 1 + max(_label(path) for path in _files(folder / SPLITS["train"]))
+    facts = {
+        "classes": list(CLASSES) if count == len(CLASSES) else [f"class {label}" for label in range(count)],
+        "side": side,
+        "test_ids": [path.stem for path in _files(folder / layout.test)],
+    }
+    splits = {split: _batches(folder / name, side) for split, name in layout.splits.items()}
+    return shards.pack(out, splits, origin=origin, facts=facts)
+
+
+def stored_size(origin: str) -> int:
+    """Side in pixels of a packed picture: drawn ones are hardly larger than 64; real ones leave room to crop."""
+    return 64 if origin == "generated" else 160
+
+
+def _labels(shares: tuple[int, ...], count: int) -> list[int]:
+    """`count` labels in the proportions of `shares`, by largest remainders."""
+    exact = np.array(shares) * count / sum(shares)
+    whole = np.floor(exact).astype(int)
+    whole[np.argsort(whole - exact, kind="stable")[: count - whole.sum()]] += 1
+    return [label for label, number in enumerate(whole) for _ in range(number)]
+
+
+def _files(folder: Path) -> list[Path]:
+    """Pictures in string order; what the operating system hides does not count."""
+    return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
+
+
+def _label(path: Path) -> int:
+    return int(path.name.split("_")[0])
+
+
+def _check_names(folder: Path, layout: Layout) -> list[str]:
+    files = _files(folder)
+    if not files:
+        return [f"{folder.name}/ is empty: expected JPEG pictures"]
+    if folder.name != layout.test:
+        bad = [path.name for path in files if not re.fullmatch(r"\d+_\d+\.jpg", path.name)]
+        return [f"{folder.name}/{name}: the name must be <class>_<number>.jpg, for example 3_17.jpg" for name in bad]
+    for number, path in enumerate(files, layout.first):
+        if path.name != f"{number:04d}.jpg":
+            return [f"{layout.test}/{path.name}: expected {number:04d}.jpg here, as test pictures count "
+                    f"{layout.first:04d}.jpg, {layout.first + 1:04d}.jpg, ..."]  # fmt: skip
+    return []
+
+
+def _check_classes(folder: Path) -> list[str]:
+    known: set[int] = set()
+    training = {_label(path): path.name for path in _files(folder / SPLITS["train"])}
+    for number, label in enumerate(sorted(training)):
+        if label != number:
+            return [f"training/{training[label]}: found class {label}, but no picture of class {number}; classes must "
+                    f"count 0, 1, 2, ... without a gap (0 to {len(CLASSES) - 1} in the course)"]  # fmt: skip
+        known.add(label)
+    foreign = [path.name for path in _files(folder / SPLITS["validation"]) if _label(path) not in known]
+    return [f"validation/{name}: found class {name.split('_')[0]}, but training has only classes 0 to {len(known) - 1}"
+            for name in foreign]  # fmt: skip
+
+
+def _batches(folder: Path, side: int) -> Iterator[shards.Batch]:
+    files = _files(folder)
+    for first in range(0, len(files), RECORD):
+        part = files[first : first + RECORD]
+        batch = {"image": np.stack([square(path, side) for path in part])}
+        if folder.name in (SPLITS["train"], SPLITS["validation"]):
+            batch["label"] = np.array([_label(path) for path in part], np.int64)
+        yield batch
+
+
+def square(path: Path, side: int) -> np.ndarray:
+    """The middle square of a picture, shrunk or enlarged: uint8 (3, side, side). Pillow's errors for a broken file."""
+    with Image.open(path, formats=["JPEG"]) as image:
+        # A JPEG decodes at a half, a quarter or an eighth of its size in a fraction of the time.
+        image.draft("RGB", (2 * side, 2 * side))
+        whole = image.convert("RGB")
+    x, y, edge = (whole.width - min(whole.size)) // 2, (whole.height - min(whole.size)) // 2, min(whole.size)
+    cut = whole.resize((side, side), Image.Resampling.BILINEAR, (x, y, x + edge, y + edge))
+    return np.asarray(cut).transpose(2, 0, 1)

@@ -1,0 +1,3 @@
+from labs.transformer.lesson import LAB
+
+__all__ = ["LAB"]

@@ -1,0 +1,192 @@
+"""What a person sees: a live line for each node, and tables. Everything is read from the folders' records."""
+
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+import labs
+from labs.core import events
+from pipelines.home import read_record, result
+
+screen = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+"""Progress and messages; standard output stays free for `--json`."""
+STYLES = {"FINISHED": "green", "RUNNING": "cyan", "FAILED": "red", "KILLED": "yellow", "BLOCKED": "red"}
+LINE_EVERY_S = 30.0
+
+
+def say(message: str, style: str = "") -> None:
+    """One line to the person at the screen; a pipe gets it unbroken."""
+    screen.print(message, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+class Progress:
+    """Shows a pipeline's folder while entered: a live table on a terminal, else a line where something changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.live = Live(console=screen, refresh_per_second=4, transient=True) if screen.is_terminal else None
+        self.said: dict[str, tuple[str, float]] = {}
+        self.last = 0.0
+
+    def __enter__(self) -> "Progress":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def tick(self) -> None:
+        """Read the folder and show it, at most four times a second."""
+        if time.monotonic() - self.last < 0.25:
+            return
+        self.last = time.monotonic()
+        nodes = read_record(self.folder)["nodes"]
+        if self.live:
+            self.live.update(_live_table(nodes))
+            return
+        for name, node in nodes.items():
+            status, since = self.said.get(name, ("WAITING", 0.0))
+            if node["status"] != status or (status == "RUNNING" and self.last - since > LINE_EVERY_S):
+                self.said[name] = (node["status"], self.last)
+                print(_line(name, node), file=sys.stderr, flush=True)
+
+
+def _live_table(nodes: dict[str, dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("node", "state", "progress", "metric", "samples/s", "time left"):
+        table.add_column(column, justify="left" if column in ("node", "state") else "right")
+    for name, node in nodes.items():
+        now = state_of(node)
+        table.add_row(name, _coloured(node["status"]), now["progress"], now["metric"], now["speed"], now["left"])
+    return table
+
+
+def _line(name: str, node: dict[str, Any]) -> str:
+    now = state_of(node)
+    parts = [now["progress"], now["metric"], node["error"]]
+    status = f"{node['status']} (reused)" if node["reused"] else node["status"]
+    return "  ".join([time.strftime("%H:%M:%S"), f"{name}: {status}", *(part for part in parts if part)])
+
+
+def state_of(node: dict[str, Any]) -> dict[str, str]:
+    """Epochs or, of a sweep, trials done, metric, samples/s and time left of a node, from the last event of its run."""
+    now = {"progress": "", "metric": "", "speed": "", "left": ""}
+    trained = [event for event in events.read(Path(node["folder"])) if "of" in event]
+    if not trained:
+        return now
+    last = trained[-1]
+    metric = labs.get(node["lab"]).metric.name
+    now["progress"] = f"{node.get('unit', 'epoch')} {last['step']}/{last['of']}"
+    if f"val/{metric}" in last["metrics"]:
+        now["metric"] = f"val/{metric} {last['metrics'][f'val/{metric}']:.4g}"
+    if "perf/samples_per_s" in last["metrics"]:
+        now["speed"] = f"{last['metrics']['perf/samples_per_s']:,.0f}"
+    # A sweep's events, one for each trial that ended, have no seconds of their own.
+    seconds = [event["metrics"]["time/epoch_s"] for event in trained if "time/epoch_s" in event["metrics"]]
+    seconds = seconds or [after["time"] - before["time"] for before, after in pairwise(trained)]
+    if node["status"] == "RUNNING" and seconds:
+        now["left"] = clock(mean(seconds) * (last["of"] - last["step"]))
+    return now
+
+
+def summary_table(summary: dict[str, Any]) -> Table:
+    """The table at the end of a pipeline: score on test data, a trivial predictor's beside it, time, MLflow run."""
+    title = f"pipeline {summary['pipeline']}: {summary['status']} in {clock(summary['seconds'])}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("node", "preset", "seed", "status", "metric", "test", "trivial", "time", "MLflow run"):
+        table.add_column(column, justify="right" if column in ("test", "trivial", "time") else "left", no_wrap=True)
+    for node in summary["nodes"]:
+        status = _coloured(node["status"]) + (" reused" if node["reused"] else "")
+        table.add_row(
+            node["name"],
+            node["preset"],
+            str(node["seed"]),
+            status,
+            node["metric"],
+            number(node["value"]),
+            number(node["trivial"]),
+            clock(node["seconds"]),
+            (node["run_id"] or "-")[:8],
+        )
+    return table
+
+
+def rows_table(rows: list[dict[str, Any]], columns: dict[str, str], title: str = "") -> Table:
+    """A plain table of `rows`: key -> heading for each column; numbers to the right."""
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, pad_edge=False)
+    for key, heading in columns.items():
+        numeric = any(isinstance(row.get(key), (int, float)) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(cell(row.get(key)) for key in columns))
+    return table
+
+
+def number(value: float | None) -> str:
+    """Four digits; a dash for what is not known."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as `41s`, `3m05s` or `2h07m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def summarise(folder: Path, run_ids: dict[str, str | None]) -> dict[str, Any]:
+    """A pipeline's folder as the document that `--json` prints.
+
+    Args:
+        folder: the pipeline's folder.
+        run_ids: run folder -> id of its MLflow run, and the same for the pipeline's own folder.
+    """
+    record = read_record(folder)
+    nodes = []
+    for name, node in record["nodes"].items():
+        lab = labs.get(node["lab"])
+        run = Path(node["folder"])
+        found = result(run).get("metrics", {})
+        seconds = read_record(run)["seconds"] if (run / "record.json").exists() else 0.0
+        nodes.append(
+            {
+                **{key: node[key] for key in ("lab", "preset", "size", "seed", "status", "reused", "error")},
+                "name": name,
+                "metric": f"test/{lab.metric.name}",
+                "goal": lab.metric.goal,
+                "value": found.get(f"test/{lab.metric.name}"),
+                "trivial": found.get("test/trivial"),
+                "seconds": seconds,
+                "run_id": run_ids.get(node["folder"]),
+                "folder": node["folder"],
+            }
+        )
+    shown = {key: record[key] for key in ("status", "seconds")}
+    return {"pipeline": record["name"], "run_id": run_ids.get(str(folder)), **shown, "nodes": nodes}
+
+
+def _coloured(status: str) -> str:
+    style = STYLES.get(status)
+    return f"[{style}]{status}[/{style}]" if style else status
+
+
+def cell(value: Any) -> str:
+    """A value as a table shows it."""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number(item) if isinstance(item, float) else item}" for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item) for item in value)
+    return "-" if value is None else str(value)

@@ -1,0 +1,88 @@
+"""Finds what a user names: a run by id, folder or name, a pipeline by name, a plan for a spec."""
+
+from pathlib import Path
+from typing import Any
+
+import labs
+from cluster import capacity
+from cluster.errors import ClusterError
+from labs.core.errors import BadInput
+from pipelines import datasets
+from pipelines.home import reconcile, records, result
+from pipelines.node import resources
+from pipelines.plan import makespan, plan
+from pipelines.show.display import summarise
+from pipelines.spec import Node
+from pipelines.tracking import writer
+
+
+def find_run(home: Path, lab: str, name: str) -> Path:
+    """Folder of a finished run of a lab.
+
+    Args:
+        home: the home folder.
+        lab: the lab's name.
+        name: the run's folder, its folder's name, or its MLflow run id in any store, or the beginning of one.
+
+    Raises:
+        BadInput: no such run, several, or one that has not finished.
+    """
+    if (Path(name) / "record.json").exists():
+        found = [Path(name)]
+    else:
+        every = [*records(home, "trials"), *records(home, "runs")]
+        of_lab = [folder for folder, record in every if record["lab"] == lab]
+        found = [folder for folder in of_lab if _is_called(folder, name)]
+        if not found:
+            known = ", ".join(folder.name for folder in of_lab[-5:]) or "none"
+            raise BadInput(f"no run {name!r} of lab {lab} in {home}: the newest ones are {known}")
+    if len(found) > 1:
+        raise BadInput(f"{name!r} fits {len(found)} runs: {', '.join(folder.name for folder in found)}")
+    if not result(found[0]):
+        raise BadInput(f"run {found[0].name} has not finished; its command continues it")
+    return found[0]
+
+
+def newest_pipeline(home: Path, name: str | None, store: writer.Store) -> dict[str, Any]:
+    """Summary of the newest pipeline, or of the newest one of a name; `BadInput` where there is none."""
+    reconcile(home)
+    every = list(records(home, "pipelines"))
+    found = [(folder, record) for folder, record in every if name in (None, record["name"])]
+    if not found:
+        known = sorted({record["name"] for _, record in every})
+        raise BadInput(f"no pipeline{f' {name!r}' if name else ''} in {home}: it has {', '.join(known) or 'none'}")
+    folder, record = max(found, key=lambda pair: pair[1].get("started", pair[1]["created"]))
+    folders = [str(folder), *(node["folder"] for node in record["nodes"].values())]
+    return summarise(folder, {path: writer.run_id(Path(path), store) for path in folders})
+
+
+def plan_document(home: Path, nodes: list[Node], cluster: capacity.Resources) -> dict[str, Any]:
+    """What `labs pipeline plan --json` prints; nothing is made or started.
+
+    A node whose data are not made yet counts as not cached.
+    """
+    faults, rows = [], []
+    for node in nodes:
+        try:
+            resources(node, cluster)
+        except ClusterError as error:
+            faults.append(str(error))
+    if faults:
+        return {"nodes": [], "makespan_s": 0.0, "bound_s": 0.0, "fits": False, "faults": faults}
+    data: dict[str, Path] = {}
+    for node in nodes:
+        lab = labs.get(node.lab)
+        data[node.name] = datasets.location(home, lab, node.size, node.data)
+    planned = plan(home, nodes, cluster, data)
+    for name, p in planned.items():
+        needed = {"cpus": p.needed.cpus, "gpus": p.needed.gpus}
+        cached = p.finished
+        rows.append({"name": name, "cached": cached, "seconds": 0.0 if cached else p.seconds, "resources": needed})
+    length, bound = makespan(planned, cluster)
+    return {"nodes": rows, "makespan_s": length, "bound_s": bound, "fits": True, "faults": []}
+
+
+def _is_called(folder: Path, name: str) -> bool:
+    if folder.name.startswith(name):
+        return True
+    return any(run_id.startswith(name) for run_id in writer.run_ids(folder))

@@ -1,0 +1,1 @@
+"""MLflow: its one writer, what is written, and the served model."""

@@ -1,0 +1,143 @@
+"""What of a run's folder, its code and its environment goes into the store."""
+
+import getpass
+import json
+import platform
+import subprocess
+import warnings
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labs.core import events
+from pipelines.fingerprint import ROOT
+from pipelines.home import result
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
+
+SERVED = ("torch", "torchvision", "numpy", "pydantic", "pyarrow", "safetensors", "filelock", "scikit-learn", "ray",
+          "transformers", "tokenizers")  # fmt: skip
+"""Distributions that a served model may import."""
+
+
+def final_events(folder: Path) -> list[dict[str, Any]]:
+    """The events that no resumed run can take back: up to the newest checkpoint, or all once the run has ended."""
+    written = events.read(folder)
+    if result(folder) or (folder / "trials").exists():  # a sweep's events are of trials that have ended
+        return written
+    saved = max((int(path.name.split("-")[1]) for path in (folder / "checkpoints").glob("step-*")), default=0)
+    return [event for event in written if event["step"] <= saved]
+
+
+def dataset(record: dict[str, Any]) -> "DatasetInput":
+    """The run's data as MLflow records it: where from, digest, counts."""
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    data = record["data"]
+    source = CodeDatasetSource({"mlflow.source.type": data["origin"], "mlflow.source.name": data["source"]})
+    entity = Dataset(
+        name=f"{record['lab']} ({data['origin']})",
+        digest=data["digest"][:36],
+        source_type=source._get_source_type(),
+        source=source.to_json(),
+        profile=json.dumps(data["splits"]),
+    )
+    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
+
+
+@cache
+def code_version() -> dict[str, str]:
+    """Tags with the commit, whether the tree differs from it, and the versions that matter."""
+    tags = {
+        "labs.version": metadata.version("ml-labs") if _installed("ml-labs") else "source",
+        "labs.python": platform.python_version(),
+        **{f"labs.{name}": metadata.version(name) for name in ("torch", "ray", "mlflow")},
+        "mlflow.source.name": "labs",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": getpass.getuser(),
+    }
+    commit = _git("rev-parse", "HEAD")
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+        tags["labs.git.dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no")))
+    return tags
+
+
+def write_environment(folder: Path) -> None:
+    """`environment.txt`: every installed distribution with its version, as pip would pin it."""
+    pins = sorted({f"{dist.metadata['Name']}=={dist.version}" for dist in metadata.distributions()}, key=str.lower)
+    events.write_text(folder / "environment.txt", "\n".join([f"# Python {platform.python_version()}", *pins, ""]))
+
+
+def artifacts(folder: Path) -> list[Path]:
+    """The files of a run or a pipeline that are worth keeping in the store."""
+    single = ["config.json", "record.json", "result.json", "environment.txt", "spec.yaml", "best.yaml", "error.txt"]
+    below = [path for name in ("figures", "deliver", "files") for path in sorted((folder / name).rglob("*"))]
+    return [path for path in [*(folder / name for name in single), *below] if path.is_file()]
+
+
+def artifact_folder(folder: Path, file: Path) -> str | None:
+    """Folder in the store of one of the run's files; None for the top."""
+    parent = file.relative_to(folder).parent.as_posix()
+    return None if parent == "." else parent
+
+
+def log_model(folder: Path, run_id: str) -> None:
+    """Log the trained model to its run: code and safetensors, with signature, loadable without pickle."""
+    import mlflow
+    from mlflow.models import infer_signature
+
+    import labs
+
+    record = json.loads((folder / "record.json").read_text())
+    lab = labs.get(record["lab"])
+    model = lab.load(folder)
+    inputs = getattr(model, "example", lab.example)(Path(record["data"]["packed"]))
+    outputs = lab.predict(model, inputs)
+    served = folder / "served"
+    served.mkdir(exist_ok=True)
+    for name in ("config.json", "shape.json", "weights.safetensors", "record.json"):
+        if (folder / name).exists():
+            (served / name).write_bytes((folder / name).read_bytes())
+    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+        # An input example would be run through the model once more, just for the warning's sake.
+        warnings.filterwarnings("ignore", ".*An input example was not provided")
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(Path(__file__).with_name("model.py")),
+            artifacts={"run": str(served)},
+            code_paths=[str(ROOT / "labs")],
+            signature=infer_signature(inputs, outputs),
+            pip_requirements=[f"{name}=={metadata.version(name)}" for name in SERVED],
+        )
+
+
+def register(client: "MlflowClient", name: str, alias: str, run_id: str) -> None:
+    """Register the run's model, once, and let `alias` point to it."""
+    (output,) = client.get_run(run_id).outputs.model_outputs
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    known = client.search_model_versions(f"run_id = '{run_id}'")
+    source = f"models:/{output.model_id}"
+    version = known[0] if known else client.create_model_version(name, source, run_id, model_id=output.model_id)
+    client.set_registered_model_alias(name, alias, version.version)
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,1 @@
+"""Sweeps: the search space, trials on disk, Ray Tune, reports."""
