@@ -23,7 +23,7 @@ def fingerprint(facts: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
     parts = {
         **facts,
         "upstream": dict(upstream),
-        "code": code_digest(labs.MODULES[facts["lab"]]),
+        "code": code_digest(labs.heading(facts["lab"]).module),
         "torch": metadata.version("torch").split("+")[0],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -10,8 +10,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import labs
+from labs.core.config import Config
 from labs.core.errors import BadInput, choices, sentences
-from labs.core.lab import Config, Lab
+from labs.core.lab import Lab
 from pipelines.tuning.space import Space, own_space
 
 SPECS = Path(__file__).with_name("specs")

@@ -39,18 +39,20 @@ from pydantic import Field, ValidationInfo, field_validator
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
+from labs import COURSE
 from labs.adaptation import data
 from labs.adaptation.figures import feature_maps
 from labs.adaptation.pictures import Pictures, as_input, drawings, photographs, spread
 from labs.adaptation.pseudo_labels import IGNORE, balance, balanced_agreement, pseudo_labels
 from labs.adaptation.views import random_view, second_view
 from labs.core import shards, submission
-from labs.core.lab import Config, Lab, Metric
+from labs.core.config import Config
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights, unwrap
 from labs.shared.vision.gradient_reversal import Ensemble, average_weights
 
-METRIC = Metric("accuracy", "max", "", {"simple": 0.44616, "medium": 0.64576, "strong": 0.75840, "boss": 0.80640})
+METRIC = COURSE["adaptation"].metric
 HEADER = ("id", "label")
 VALIDATED, MAPPED = 500, 250
 """Drawings that validate; pictures of each domain in the report's figure."""
@@ -255,10 +257,7 @@ def space() -> dict[str, dict[str, object]]:
 
 
 LAB = Lab(
-    name="adaptation",
-    number=11,
-    title="Domain adaptation",
-    metric=METRIC,
+    heading=COURSE["adaptation"],
     config=AdaptationConfig,
     presets={
         "simple": {},

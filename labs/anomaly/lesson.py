@@ -44,18 +44,20 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import nn
 from torch.nn import functional as F
 
+from labs import COURSE
 from labs.anomaly import data
 from labs.anomaly.autoencoder import SIDE, Autoencoder, Discriminator, kl_divergence, with_smooth_noise
 from labs.anomaly.figures import report
 from labs.anomaly.local_score import Usual, energies
 from labs.anomaly.synthetic_anomalies import Normal, as_input, damaged
 from labs.core import shards, submission
-from labs.core.lab import Config, Lab, Metric
+from labs.core.config import Config
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_weights, unwrap
 from labs.shared.vision.avatars import CHANGES
 
-METRIC = Metric("auc", "max", "", {"simple": 0.52970, "medium": 0.72895, "strong": 0.77196, "boss": 0.79506})
+METRIC = COURSE["anomaly"].metric
 HEADER = ("ID", "score")
 HELD_OUT = 500
 """Normal faces that validate, at most a tenth of all."""
@@ -266,10 +268,7 @@ MEDIUM = {"encoders": ("conv",), "decoder": "conv", "latent": 128}
 STRONG = {**MEDIUM, "encoders": ("fcn", "conv", "resnet"), "noise": 1.0}
 BOSS = {**STRONG, "noise": 0.7, "adversarial": 0.0001, "score": "local"}
 LAB = Lab(
-    name="anomaly",
-    number=8,
-    title="Anomaly detection",
-    metric=METRIC,
+    heading=COURSE["anomaly"],
     config=AnomalyConfig,
     presets={"simple": {}, "medium": MEDIUM, "strong": STRONG, "boss": BOSS},
     sizes={

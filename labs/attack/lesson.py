@@ -38,17 +38,19 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from labs import COURSE
 from labs.attack import data, victims
 from labs.attack.adversarial_training import harden
 from labs.attack.figures import steps_of_defence
 from labs.attack.surrogates import MEAN, SIDE, Ensemble
 from labs.core import shards
-from labs.core.lab import Config, Lab, Metric
+from labs.core.config import Config
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.schedule import warmup_cosine
 from labs.core.weights import load_weights
 
-METRIC = Metric("accuracy", "min", "", {"simple": 0.70, "medium": 0.50, "strong": 0.30, "boss": 0.15})
+METRIC = COURSE["attack"].metric
 EPSILON = 8
 """Largest change of a pixel's channel, of 255; more is an error of submission."""
 STAND_IN, STAND_IN_RATE = "separable", 1e-2
@@ -268,10 +270,7 @@ def space() -> dict[str, dict[str, object]]:
 
 
 LAB = Lab(
-    name="attack",
-    number=10,
-    title="Black-box adversarial attack",
-    metric=METRIC,
+    heading=COURSE["attack"],
     config=AttackConfig,
     presets={
         "simple": {},

@@ -37,11 +37,13 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from labs import COURSE
 from labs.bert import figures, pretraining
 from labs.bert.answers import character_f1, check_answers, exact_match, nearest, plain
 from labs.core import submission
+from labs.core.config import Config
 from labs.core.errors import BadInput
-from labs.core.lab import Config, Lab, Metric
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.schedule import set_rate
 from labs.core.weights import load_shape, load_weights, unwrap
@@ -52,7 +54,7 @@ from labs.shared.text.drcd import Asked, Question
 from labs.shared.text.pretrained import Marks
 from labs.shared.text.windows import EveryWindow, OneWindow, Placement, Reader, Rules, Search, Texts, model_inputs
 
-METRIC = Metric("exact_match", "max", "", {"simple": 0.45139, "medium": 0.65792, "strong": 0.78136, "boss": 0.84388})
+METRIC = COURSE["bert"].metric
 PRETRAINED = "pretrained"
 """Role of the run that is needed."""
 HEADER = ("ID", "Answer")
@@ -254,10 +256,7 @@ def space() -> dict[str, dict[str, object]]:
 RISE_AND_FALL = {"schedule": "linear"}
 PREPROCESSING = {"placement": "anywhere", "negatives": 0.3}
 LAB = Lab(
-    name="bert",
-    number=7,
-    title="Extractive question answering in Chinese",
-    metric=METRIC,
+    heading=COURSE["bert"],
     config=BertConfig,
     presets={
         "simple": {},

@@ -33,12 +33,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from labs import COURSE
 from labs.bert import corpus, tiny_bert
 from labs.bert.corpus import cut
 from labs.bert.tiny_bert import MARKS, MASK, PAD, SPECIAL, tokenizer
 from labs.core import shards
+from labs.core.config import Config
 from labs.core.curves import draw
-from labs.core.lab import Config, Lab, Metric
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_shape, load_weights, unwrap
@@ -49,7 +51,7 @@ from labs.shared.text.windows import Layout, model_inputs
 if TYPE_CHECKING:
     from transformers import BertTokenizer, RoFormerForMaskedLM
 
-METRIC = Metric("accuracy", "max")
+METRIC = COURSE["bert-pretrain"].metric
 IGNORED = -100
 """Label of a token that is not to be guessed."""
 COURSE_CHARACTERS = 6000
@@ -280,10 +282,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "course": {},
 }  # fmt: skip
 LAB = Lab(
-    name="bert-pretrain",
-    number=7,
-    title="A small BERT, pre-trained on text alone",
-    metric=METRIC,
+    heading=COURSE["bert-pretrain"],
     config=PretrainingConfig,
     presets={"spans": {"masking": "spans", "share": 0.2}, "characters": {}},
     sizes=SIZES,

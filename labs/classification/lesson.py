@@ -30,18 +30,20 @@ from pydantic import Field, field_validator
 from torch import nn
 from torch.nn import functional as F
 
+from labs import COURSE
 from labs.classification import data
 from labs.classification.figures import accuracy_curve
 from labs.classification.frames import PAD, Corpus, Frames, Utterances, window
 from labs.classification.recurrent import Recurrent
 from labs.classification.viterbi import smooth
 from labs.core import shards, submission
-from labs.core.lab import Config, Lab, Metric
+from labs.core.config import Config
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_weights
 
-METRIC = Metric("accuracy", "max", "", {"simple": 0.45797, "medium": 0.69747, "strong": 0.75028, "boss": 0.82324})
+METRIC = COURSE["classification"].metric
 HEADER = ("Id", "Class")
 RISE_AND_FALL = {"schedule": "cosine", "lr": 1e-3}
 
@@ -263,10 +265,7 @@ def space() -> dict[str, dict[str, object]]:
 
 
 LAB = Lab(
-    name="classification",
-    number=2,
-    title="Phoneme classification",
-    metric=METRIC,
+    heading=COURSE["classification"],
     config=ClassificationConfig,
     presets={
         "simple": {},

@@ -33,11 +33,13 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
+from labs import COURSE
 from labs.cnn.figures import augmentation
 from labs.cnn.folds import Pictures, split
 from labs.cnn.networks import PlainNet, SixLayerNet, SixLayerResidualNet
 from labs.core import shards, submission
-from labs.core.lab import Config, Lab, Metric
+from labs.core.config import Config
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_shape, load_weights
@@ -45,7 +47,7 @@ from labs.shared.vision import food
 from labs.shared.vision.augmentation import augment, erase, mixup
 from labs.shared.vision.residual import ResidualNet
 
-METRIC = Metric("accuracy", "max", "", {"simple": 0.50099, "medium": 0.73207, "strong": 0.81872, "boss": 0.88446})
+METRIC = COURSE["cnn"].metric
 HEADER = ("Id", "Category")
 
 
@@ -259,10 +261,7 @@ STRONG = {
 }
 SHORT = {"batch_size": 32, "lr": 5e-3, "augment": 0.3}
 LAB = Lab(
-    name="cnn",
-    number=3,
-    title="Food classification",
-    metric=METRIC,
+    heading=COURSE["cnn"],
     config=CnnConfig,
     presets={
         "simple": {},

@@ -33,21 +33,24 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from labs import COURSE
 from labs.cnn import lesson as cnn
 from labs.compression import data
 from labs.compression.figures import write_report
 from labs.compression.hints import Hint
 from labs.compression.student import PlainStudent, SeparableNet, Student
 from labs.core import shards, submission
+from labs.core.config import Config
 from labs.core.cost import parameters
 from labs.core.errors import BadInput
-from labs.core.lab import Config, Lab, Metric
+from labs.core.heading import Metric
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import SHAPE, WEIGHTS, load_shape, load_weights, unwrap
 from labs.shared.vision.augmentation import augment
 
-METRIC = Metric("accuracy", "max", "", {"simple": 0.44820, "medium": 0.64840, "strong": 0.82370, "boss": 0.85159})
+METRIC = COURSE["compression"].metric
 LIMIT = 100_000
 """Parameters that the course allows, at every size."""
 TEACHER = "teacher"
@@ -243,10 +246,7 @@ DISTILLED = {"alpha": 0.9, "temperature": 4.0}
 SEPARABLE = {"network": "separable", "width": 24, "augment": 1.0}
 RISE_AND_FALL = {"optimizer": "adamw", "schedule": "cosine", "lr": 4e-3, "weight_decay": 0.02}
 LAB = Lab(
-    name="compression",
-    number=13,
-    title="Network compression",
-    metric=METRIC,
+    heading=COURSE["compression"],
     config=CompressionConfig,
     presets={
         "simple": {},

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class BadInput(ValueError):
@@ -18,7 +20,7 @@ def choices(valid: Iterable[str], found: str = "") -> str:
     return f"{hint}valid choices are {', '.join(valid)}"
 
 
-def sentences(error: ValidationError, fields: Iterable[str] = ()) -> list[str]:
+def sentences(error: "ValidationError", fields: Iterable[str] = ()) -> list[str]:
     """One sentence for each thing that pydantic found wrong, naming the dotted field, the value and what is right.
 
     Args:

@@ -1,16 +1,17 @@
 """The contract between a lab and whatever runs it."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from labs.core.errors import BadInput, choices, sentences
+from labs.core.config import Config
+from labs.core.errors import BadInput, sentences
+from labs.core.heading import Heading, Metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,43 +19,13 @@ if TYPE_CHECKING:
 
     from labs.core.run import Run
 
-SIZES = ("tiny", "small", "course")
-"""How much compute: seconds (tests), minutes on embedded data, the course's own scale (GPUs)."""
-
-
-class Config(BaseModel):
-    """Base of every lab's settings: frozen, no unknown field, the sentence under a field is its description."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """The number that a lab is judged by."""
-
-    name: str
-    """Field's standard name; the run logs it as `val/<name>` and `test/<name>`."""
-    goal: Literal["min", "max"]
-    unit: str = ""
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    """The course's public leaderboard thresholds by baseline; empty where it published none."""
-
-    def better(self, value: float, than: float | None) -> bool:
-        """Whether `value` beats `than`; anything finite beats None, and what is not beats nothing."""
-        if not math.isfinite(value):
-            return False
-        return than is None or (value < than if self.goal == "min" else value > than)
-
 
 @dataclass(frozen=True)
 class Lab:
     """One lab. Every module of the course ends with such a record, named `LAB`."""
 
-    name: str
-    number: int
-    """Homework number in the course, 1 to 15."""
-    title: str
-    metric: Metric
+    heading: Heading
+    """Name, number, title, metric: the lab's line in `labs.COURSE`."""
     config: type[Config]
     presets: Mapping[str, Mapping[str, Any]]
     """Rung of the ladder -> the config fields that choose its techniques; the first one is the course's sample."""
@@ -98,6 +69,16 @@ class Lab:
     """Role -> default node of `course.yaml` whose run this lab needs (for example `teacher`)."""
 
     @property
+    def name(self) -> str:
+        """The lab's name on the command line."""
+        return self.heading.name
+
+    @property
+    def metric(self) -> Metric:
+        """What the lab is judged by."""
+        return self.heading.metric
+
+    @property
     def goals(self) -> list[Metric]:
         """What a sweep improves: the metric, and the second goal where there is one."""
         return [self.metric, self.second] if self.second else [self.metric]
@@ -108,10 +89,7 @@ class Lab:
         Raises:
             BadInput: unknown preset, size or field, wrong type or range; the message names it and the choices.
         """
-        if preset not in self.presets:
-            raise BadInput(f"unknown preset {preset!r} of lab {self.name}: {choices(self.presets, preset)}")
-        if size not in self.sizes:
-            raise BadInput(f"unknown size {size!r}: {choices(self.sizes, size)}")
+        self.heading.choose(preset, size)
         fields = {**self.sizes[size], **self.presets[preset], **self.tuned.get((preset, size), {}), **(overrides or {})}
         try:
             return self.config.model_validate(fields)

@@ -24,7 +24,8 @@ from labs.core.weights import SHAPE, WEIGHTS, unwrap
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from labs.core.lab import Config, Metric
+    from labs.core.config import Config
+    from labs.core.heading import Metric
 
 M = TypeVar("M", bound=nn.Module)
 SAVE_EVERY_S = 10.0

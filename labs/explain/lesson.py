@@ -43,11 +43,13 @@ from pydantic import Field, ValidationError
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from labs import COURSE
 from labs.bert import lesson as bert
 from labs.cnn import lesson as cnn
 from labs.core import shards
+from labs.core.config import Config
 from labs.core.errors import BadInput, sentences
-from labs.core.lab import Config, Lab, Metric
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights
 from labs.explain import attribution as methods
@@ -56,7 +58,7 @@ from labs.explain import scores as measures
 from labs.explain.figures import title, write_sheets, write_table
 from labs.explain.text_figures import write_readings
 
-METRIC = Metric("pointing", "max")
+METRIC = COURSE["explain"].metric
 METHODS = ("saliency", "smoothgrad", "integrated-gradients", "lime", "gradcam")
 CLASSIFIER, READER = "classifier", "reader"
 """Roles of the runs that are needed."""
@@ -285,10 +287,7 @@ def space() -> dict[str, dict[str, object]]:
 
 SMALL = {"sigma": 0.1, "copies": 25, "nothing": "mean", "superpixels": 20, "samples": 100}
 LAB = Lab(
-    name="explain",
-    number=9,
-    title="Explainable AI",
-    metric=METRIC,
+    heading=COURSE["explain"],
     config=ExplainConfig,
     presets={method: {"method": method} for method in METHODS},
     sizes={

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from labs.core.lab import Config
+from labs.core.config import Config
 
 SCORES = ("pointing", "mass_accuracy", "deletion", "insertion", "sanity")
 Scores = dict[str, Any]

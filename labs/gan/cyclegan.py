@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs.core.errors import BadInput
-from labs.core.lab import Metric
+from labs.core.heading import Metric
 from labs.core.run import Run
 from labs.core.weights import unwrap
 from labs.gan import data

@@ -38,9 +38,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from labs import COURSE
 from labs.core import shards
+from labs.core.config import Config
 from labs.core.errors import BadInput
-from labs.core.lab import Config, Lab, Metric
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_weights, unwrap
 from labs.gan import cyclegan, data
@@ -64,7 +66,7 @@ from labs.gan.optimisation import (
 from labs.gan.pictures import Draws, Faces
 from labs.gan.random_features import compare
 
-METRIC = Metric("fid", "min", "", {"simple": 30000, "medium": 12000, "strong": 10000, "boss": 9000})
+METRIC = COURSE["gan"].metric
 LAZY = 4
 """R1 is taken at every fourth step, four times as strong: it changes slowly."""
 SHOWN, COMPARED = 64, 40
@@ -271,10 +273,7 @@ STYLE = {"generator": "style", "critic_steps": 2, "lr": 1e-3, "lr_critic": 1e-3,
 CYCLE = {"generator": "translator", "loss": "squares", "cycle": 2.0, "lr": 1e-3, "lr_critic": 2e-4, "fall": 0.5}
 
 LAB = Lab(
-    name="gan",
-    number=6,
-    title="Generative adversarial networks",
-    metric=METRIC,
+    heading=COURSE["gan"],
     config=GanConfig,
     presets={
         "simple": {},

@@ -40,8 +40,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
+from labs import COURSE
 from labs.core import shards
-from labs.core.lab import Config, Lab, Metric
+from labs.core.config import Config
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_weights
 from labs.lifelong import data as digits
@@ -51,7 +53,7 @@ from labs.lifelong.regularizers import EWC, MAS, SCP, SI, Guard, RWalk
 from labs.lifelong.rehearsal import AGEM, LwF, Memory, Replay
 from labs.lifelong.scenarios import names, split, tasks, together
 
-METRIC = Metric("accuracy", "max")
+METRIC = COURSE["lifelong"].metric
 ANGLES = [0.0, 20.0, 40.0, 60.0, 80.0]
 """The course's tasks, in degrees, counter-clockwise."""
 HEADER = "task,angle,accuracy"
@@ -253,10 +255,7 @@ def space() -> dict[str, dict[str, object]]:
 
 
 LAB = Lab(
-    name="lifelong",
-    number=14,
-    title="Rotated digits in sequence",
-    metric=METRIC,
+    heading=COURSE["lifelong"],
     config=LifelongConfig,
     # The sample's lambdas: twice as much for ewc and mas, whose importances it counts about twice, and 2 for scp, whose
     # it squares too late; rwalk's are scaled here, so that size small's lambda serves.

@@ -37,8 +37,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 from torch.nn import functional as F
 
+from labs import COURSE
 from labs.core import submission
-from labs.core.lab import Config, Lab, Metric
+from labs.core.config import Config
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_weights, unwrap
@@ -47,7 +49,7 @@ from labs.meta.data import WAYS
 from labs.meta.few_shot import ConvNet, over_tasks, prototype_logits
 from labs.meta.tasks import Tasks, split, stored_tasks
 
-METRIC = Metric("accuracy", "max", "", {"simple": 0.6, "medium": 0.7, "strong": 0.9, "boss": 0.95})
+METRIC = COURSE["meta"].metric
 HEADER, INDUCTIVE = ("id", "class"), "output_inductive.csv"
 Weights = dict[str, Tensor]  # a network's parameters by name
 
@@ -260,10 +262,7 @@ def space() -> dict[str, dict[str, object]]:
 
 
 LAB = Lab(
-    name="meta",
-    number=15,
-    title="Learning to learn characters",
-    metric=METRIC,
+    heading=COURSE["meta"],
     config=MetaConfig,
     presets={
         "simple": {"solver": "transfer", "epochs": 5},

@@ -30,16 +30,18 @@ from sklearn.feature_selection import f_regression
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from labs import COURSE
 from labs.core import shards, submission
+from labs.core.config import Config
 from labs.core.errors import BadInput
-from labs.core.lab import Config, Lab, Metric
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights
 from labs.regression import data as survey
 from labs.regression import windows
 from labs.regression.networks import Regressor
 
-METRIC = Metric("mse", "min", "squared %", {"simple": 2.28371, "medium": 1.49430, "strong": 1.05728, "boss": 0.86161})
+METRIC = COURSE["regression"].metric
 HEADER = ("id", survey.TARGET)
 
 
@@ -269,10 +271,7 @@ STRONG = {
     "lr": 1e-3,
 }
 LAB = Lab(
-    name="regression",
-    number=1,
-    title="COVID-19 positive rate",
-    metric=METRIC,
+    heading=COURSE["regression"],
     config=RegressionConfig,
     presets={
         "simple": {},

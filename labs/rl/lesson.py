@@ -37,12 +37,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from labs.core.lab import Config, Lab, Metric
+from labs import COURSE
+from labs.core.config import Config
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_weights
 from labs.rl import game
 
-METRIC = Metric("return", "max", "points")
+METRIC = COURSE["rl"].metric
 
 REINFORCE_AT_COURSE = {"iterations": 500, "batch_size": 4096, "envs_per_runner": 16, "lr": 5e-3}
 """As many steps as PPO plays, but a batch gives one update, so they are cut into more batches; and fewer environments
@@ -234,10 +236,7 @@ def bundles(config: ReinforcementConfig) -> list[float]:
 
 
 LAB = Lab(
-    name="rl",
-    number=12,
-    title="LunarLander",
-    metric=METRIC,
+    heading=COURSE["rl"],
     config=ReinforcementConfig,
     presets={
         "simple": {"algorithm": "reinforce", "weights": "immediate"},

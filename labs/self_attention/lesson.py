@@ -32,8 +32,10 @@ from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
+from labs import COURSE
 from labs.core import shards, submission
-from labs.core.lab import Config, Lab, Metric
+from labs.core.config import Config
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_shape, load_weights
@@ -43,7 +45,7 @@ from labs.self_attention.conformer import ConformerBlock, Subsampling
 from labs.self_attention.pooling import AttentivePooling, Cosines, MeanPooling
 from labs.shared.speech.crops import Buckets, Crops, split
 
-METRIC = Metric("accuracy", "max", "", {"simple": 0.60824, "medium": 0.70375, "strong": 0.77750, "boss": 0.86500})
+METRIC = COURSE["self-attention"].metric
 HEADER = ("Id", "Category")
 CONFORMER = {"encoder": "conformer", "subsampling": True, "heads": 4}
 
@@ -263,10 +265,7 @@ def space() -> dict[str, dict[str, object]]:
 
 
 LAB = Lab(
-    name="self-attention",
-    number=4,
-    title="Speaker identification",
-    metric=METRIC,
+    heading=COURSE["self-attention"],
     config=SelfAttentionConfig,
     presets={
         "simple": {},

@@ -34,9 +34,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from labs import COURSE
 from labs.core import shards
+from labs.core.config import Config
 from labs.core.events import write_text
-from labs.core.lab import Config, Lab, Metric
+from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.schedule import set_rate
 from labs.core.weights import load_shape, load_weights
@@ -50,7 +52,7 @@ from labs.transformer.networks import Network, Recurrent, Transformer
 from labs.transformer.token_batches import PAD, Batches, Pairs, Sentences
 from labs.transformer.trainer import Learner, smoothed_loss
 
-METRIC = Metric("bleu", "max", "", {"simple": 14.58, "medium": 18.04, "strong": 25.20, "boss": 29.13})
+METRIC = COURSE["transformer"].metric
 MOST_BYTES = 700_000
 """Largest submission that the judge takes."""
 BEAM, LENGTH_PENALTY = 5, 1.0
@@ -263,10 +265,7 @@ SIZES: dict[str, dict[str, object]] = {
 }  # fmt: skip
 STRONG = {"architecture": "transformer", "schedule": "inverse-sqrt", "dropout": 0.1}
 LAB = Lab(
-    name="transformer",
-    number=5,
-    title="Translation from English to Traditional Chinese",
-    metric=METRIC,
+    heading=COURSE["transformer"],
     config=TransformerConfig,
     presets={
         "simple": {},

@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 import labs
 from labs.core import events
 from labs.core.errors import BadInput
-from labs.core.lab import Metric
+from labs.core.heading import Metric
 from labs.core.loader import ShardedBatches
 from labs.core.run import STOP, Interrupted, Run
 from labs.core.weights import unwrap
@@ -101,7 +101,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("labs.checkpoint.save_file", no_space)
+        patch.setattr("labs.core.checkpoint.save_file", no_space)
         with pytest.raises(OSError, match="No space left"):
             train(Run(folder, folder))
     model = train(Run(folder, folder))

@@ -11,7 +11,7 @@ from torch import nn
 
 import labs
 from labs.core import events
-from labs.core.lab import Config
+from labs.core.config import Config
 from labs.core.run import Run
 from labs.core.weights import unwrap
 

@@ -177,7 +177,7 @@ def test_a_lab_that_needs_another_is_tuned_with_its_run(
 def test_a_lab_with_two_goals_gets_the_configs_that_no_other_beats_in_both(
     labs_cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from labs.core.lab import Metric
+    from labs.core.heading import Metric
     from labs.lifelong import lesson as lifelong
 
     monkeypatch.setattr(lifelong, "LAB", replace(lifelong.LAB, second=Metric("forgetting", "min")))
@@ -209,7 +209,7 @@ def test_a_tune_node_gets_what_the_node_needs(labs_cli: Cli, tmp_path: Path) -> 
 def test_a_tune_node_is_tuned_first_and_then_trained_with_its_best_config(
     labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.display.LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("pipelines.show.display.LINE_EVERY_S", 0.0)
     node = {"lab": "regression", "preset": "strong", "size": "tiny", "tune": {"trials": 3}, "seeds": [1]}
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump({"name": "tuned", "nodes": {"table": node}}))

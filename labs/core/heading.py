@@ -1,0 +1,57 @@
+"""What is known of a lab without importing it: the metric that judges it, and its line in the table of contents."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from labs.core.errors import BadInput, choices
+
+SIZES = ("tiny", "small", "course")
+"""How much compute: seconds (tests), minutes on embedded data, the course's own scale (GPUs)."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The number that a lab is judged by."""
+
+    name: str
+    """The field's standard name; the run logs it as `val/<name>` and `test/<name>`."""
+    goal: Literal["min", "max"]
+    unit: str = ""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """The course's public leaderboard thresholds by baseline; empty where it published none."""
+
+    def better(self, value: float, than: float | None) -> bool:
+        """Whether `value` beats `than`; a finite value beats None, and a value that is not finite beats nothing."""
+        if not math.isfinite(value):
+            return False
+        return than is None or (value < than if self.goal == "min" else value > than)
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A lab's line in the table of contents, `labs.COURSE`."""
+
+    name: str
+    """As on the command line."""
+    number: int
+    """Homework number in the course, 1 to 15."""
+    title: str
+    metric: Metric
+    presets: tuple[str, ...]
+    """The ladder's rungs; the first one is the default."""
+    module: str
+    """Module whose `LAB` is the lab's record."""
+
+    def choose(self, preset: str | None, size: str) -> str:
+        """The preset of this name, by default the first one.
+
+        Raises:
+            BadInput: unknown preset or size; the message names the valid ones.
+        """
+        if preset is not None and preset not in self.presets:
+            raise BadInput(f"unknown preset {preset!r} of lab {self.name}: {choices(self.presets, preset)}")
+        if size not in SIZES:
+            raise BadInput(f"unknown size {size!r}: {choices(SIZES, size)}")
+        return preset or self.presets[0]
