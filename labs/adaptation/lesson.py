@@ -12,14 +12,14 @@ Metric
     No drawing has a label, so nothing here can be validated in earnest, and accuracy on photographs is no guide: it
     saturates while the drawings still gain. `val/accuracy` is what can be had without labels: the share of drawings
     that get the same class upright as mirrored, turned and shrunk, no class counting more often than the balance
-    allows. It is 0.1 for guesses that don't look at the picture and 1 for perfect ones, but blind to classes confused
+    allows. It is 0.1 for predictions that ignore the picture and 1 for perfect ones, but blind to classes confused
     consistently, so that it can rank settings wrongly. It picks no epoch: the last epoch's weights are kept.
 
     On the embedded drawings the same network, were it taught with labels of 3,600 other drawings, would reach 0.99.
 Ladder
     simple   photographs only, as Canny edges: the sample without its adversary (weight 0.1, in steps of its own).
     medium   domain-adversarial training: a domain classifier behind a reversed gradient, its weight rising slowly.
-    strong   the surest guesses on drawings become labels, equally many of each class, more and more of them.
+    strong   the surest predictions on drawings become labels, equally many of each class, more and more of them.
     boss     a mean teacher gives those labels: several networks with averaged weights guess together, while they
              learn from stronger changes, and for longer.
 Papers
@@ -132,7 +132,7 @@ def train(config: AdaptationConfig, run: Run) -> None:
                 images, known = torch.cat([inputs, sketches]), torch.cat([labels, guessed[numbers]])
             images = random_view(images, config.turn, config.augment)
             logits, domains = model(images, config.adversarial * rise(done, config.gamma))
-            # Drawings without a label count as zero: the surer the guesses, the more the drawings weigh.
+            # Drawings without a label count as zero: the surer the predictions, the more the drawings weigh.
             losses = F.cross_entropy(logits.mT, known.expand(config.members, -1), ignore_index=IGNORE, reduction="none")
             loss = losses.sum() / (config.members * len(labels))
             if config.adversarial:
@@ -173,14 +173,14 @@ def guess_labels(model: Ensemble, target: Pictures, done: float, config: Adaptat
 
 
 def agreement(model: Ensemble, target: Pictures, classes: int, run: Run) -> float:
-    """`balanced_agreement` of the guesses on two views of some drawings."""
+    """`balanced_agreement` of the predictions on two views of some drawings."""
     some = spread(target, VALIDATED)
-    guesses: list[list[int]] = []
+    predictions: list[list[int]] = []
     with run.evaluation(model) as net:
         for images, _ in run.loader(Pictures(target.images[some], some), 512):
             pairs = torch.stack([net.classify(seen).argmax(1) for seen in (images, second_view(images))], 1)
-            guesses += pairs.tolist()
-    first, second = torch.tensor(run.gather(guesses)).T
+            predictions += pairs.tolist()
+    first, second = torch.tensor(run.gather(predictions)).T
     return balanced_agreement(first, second, classes)
 
 
@@ -220,8 +220,8 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     images = drawings(data_dir).images
     parts = torch.arange(len(images)).split(512)
-    guesses = np.concatenate([predict(model, images[part].numpy()).argmax(1) for part in parts])
-    submission.write(out / LAB.submission, HEADER, enumerate(guesses))
+    predictions = np.concatenate([predict(model, images[part].numpy()).argmax(1) for part in parts])
+    submission.write(out / LAB.submission, HEADER, enumerate(predictions))
     stages = {stage: load_file(folder / f"features/{stage}.safetensors") for stage in STAGES}
     figure = feature_maps({stage: {k: v.numpy() for k, v in kept.items()} for stage, kept in stages.items()})
     figure.savefig(out / "features.png", dpi=100, bbox_inches="tight")

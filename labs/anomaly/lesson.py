@@ -7,7 +7,7 @@ Data
     normal faces. Drawn data have other styles of faces (near), pictures that are no faces (far), and faces with
     mirrored, swapped, covered or miscoloured parts (subtle); `test/auc-<kind>` is against all normal faces.
 Metric
-    Area under the ROC curve, higher is better, 0.5 for guesses. Course's public thresholds (a student's copy): simple
+    Area under the ROC curve, higher is better, 0.5 for chance. Course's public thresholds (a student's copy): simple
     0.52970, medium 0.72895, strong 0.77196, boss 0.79506.
 
     No anomaly has a label, so `val/auc` is a stand-in: held-out normal faces against the same, damaged. It picks no
@@ -244,7 +244,7 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
     """`test/auc` over all anomalies and of each kind, always against all normal faces."""
     if not (data_dir / data.ANSWERS).exists():
         return {}
-    scores = np.array([float(guess) for guess in submission.guesses(delivered / LAB.submission)])
+    scores = np.array([float(guess) for guess in submission.predictions(delivered / LAB.submission)])
     kinds = np.array(["subtle" if kind in CHANGES else kind for kind in data.answers(data_dir)])
     normal = scores[kinds == "normal"]
     by_kind = {f"test/auc-{kind}": area(scores[kinds == kind], normal) for kind in ("near", "far", "subtle")}

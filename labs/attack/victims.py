@@ -122,8 +122,8 @@ def means(rows: list[Judged]) -> dict[str, float]:
 def accuracy(network: torch.nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
     """Share of the pictures, (N, 3, 32, 32), that a network classifies rightly."""
     with torch.no_grad():
-        guesses = network(torch.from_numpy(images).float()).argmax(1).numpy()
-    return float((guesses == labels).mean())
+        predictions = network(torch.from_numpy(images).float()).argmax(1).numpy()
+    return float((predictions == labels).mean())
 
 
 def jpeg(images: np.ndarray, quality: int = QUALITY) -> np.ndarray:

@@ -221,7 +221,7 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
     if known is None:
         return {}
     right, asked = known
-    said, trivial = submission.guesses(delivered / LAB.submission), [nearest(*texts) for texts in asked]
+    said, trivial = submission.predictions(delivered / LAB.submission), [nearest(*texts) for texts in asked]
     return {
         "test/exact_match": exact_match(said, right),
         "test/f1": character_f1(said, right),

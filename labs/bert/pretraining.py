@@ -7,7 +7,7 @@ Data
     `labs.bert.corpus`: texts whose first sentence says once more what the rest tells. Model and tokenizer see a text as
     they will see a question and its paragraph: [CLS] first sentence [SEP] rest [SEP].
 Metric
-    Accuracy of the guesses, higher is better, a share of the hidden characters. No thresholds: the course downloads
+    Accuracy of the predictions, higher is better, a share of the hidden characters. No thresholds: the course downloads
     its models.
 Presets
     spans        spans of characters are hidden, so that a name or a year has to be looked up where the text says it
@@ -185,8 +185,8 @@ def evaluate(model: nn.Module, gaps: Gaps, run: Run) -> float:
     hits, count = torch.zeros(2, device=run.device)
     with run.evaluation(model) as net:
         for *inputs, labels in run.loader(gaps, 256):
-            guesses = net(**model_inputs(net, *inputs)).logits.argmax(2)
-            hits += (guesses == labels).sum()
+            predictions = net(**model_inputs(net, *inputs)).logits.argmax(2)
+            hits += (predictions == labels).sum()
             count += (labels != IGNORED).sum()
     return run.mean(hits, count)
 

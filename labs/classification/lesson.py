@@ -13,7 +13,7 @@ Ladder
     medium   the frames around it as well, more and wider layers.
     strong   a wider context; batch normalisation, dropout, a rising and falling rate.
     boss     sequence labelling: a recurrent network reads the whole utterance in both directions.
-    Any of them may smooth its guesses: a Viterbi path that pays for each change of class.
+    Any of them may smooth its predictions: a Viterbi path that pays for each change of class.
 Papers
     Graves & Schmidhuber, Framewise Phoneme Classification with Bidirectional LSTM (Neural Networks 18, 2005); Cho et
     al., GRU (arXiv:1406.1078); Ioffe & Szegedy, Batch Normalization (arXiv:1502.03167); Srivastava et al., Dropout
@@ -221,13 +221,13 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     corpus = Corpus(data_dir, "test", next(model.parameters()).device)
     everything = torch.arange(len(corpus.lengths))
     utterances = Utterances(corpus, everything, model.config.context)
-    guesses: list[int] = []
+    predictions: list[int] = []
     with torch.no_grad():
         for part in everything.split(16):
             inputs, lengths, _ = utterances[part]
             for classes, length in zip(model.classify(inputs, lengths), lengths, strict=True):
-                guesses += classes[:length].tolist()
-    submission.write(out / LAB.submission, HEADER, enumerate(guesses))
+                predictions += classes[:length].tolist()
+    submission.write(out / LAB.submission, HEADER, enumerate(predictions))
     curve = accuracy_curve(folder, sum(p.numel() for p in model.parameters()))
     curve.savefig(out / "accuracy.png", dpi=100, bbox_inches="tight")
 

@@ -1,4 +1,4 @@
-"""Smoothing of a sequence of guesses: the best path through a chain that charges for every change of class."""
+"""Smoothing of a sequence of predictions: the best path through a chain that charges for every change of class."""
 
 import torch
 

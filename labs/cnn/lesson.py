@@ -215,8 +215,8 @@ def submit(classify: Callable[[np.ndarray], np.ndarray], data_dir: Path, file: P
     pictures = shards.ArrowDataset(data_dir, "test", ("image",))
     ids = shards.manifest(data_dir)["facts"]["test_ids"]
     parts = torch.arange(len(pictures)).split(256)
-    guesses = np.concatenate([classify(pictures[part][0].numpy()).argmax(1) for part in parts])
-    submission.write(file, HEADER, zip(ids, guesses, strict=True))
+    predictions = np.concatenate([classify(pictures[part][0].numpy()).argmax(1) for part in parts])
+    submission.write(file, HEADER, zip(ids, predictions, strict=True))
 
 
 def check_submission(file: Path) -> list[str]:
@@ -230,7 +230,7 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
         return {}
     labels = shards.ArrowDataset(data_dir, "train", ("label",)).columns[0].all()
     most = str(labels.mode().values.item())
-    return submission.accuracy(delivered / LAB.submission, submission.guesses(answers), most)
+    return submission.accuracy(delivered / LAB.submission, submission.predictions(answers), most)
 
 
 def space() -> dict[str, dict[str, object]]:

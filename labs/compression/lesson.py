@@ -11,7 +11,7 @@ Metric
 Ladder
     simple   the course's sample: four convolutions with batch normalisation, cross-entropy, pictures mirrored at
              random. Its teacher is only pruned and measured, for the report.
-    medium   knowledge distillation: the student also learns the teacher's softened guesses; trained for longer.
+    medium   knowledge distillation: the student also learns the teacher's softened predictions; trained for longer.
     strong   depthwise-separable convolutions, so that the same budget of parameters goes wider and deeper; random
              crops, turns and colours, which the teacher labels as well; AdamW with a rising and falling rate.
     boss     feature distillation: a translation of the student's last feature map shall also give the teacher's. At
@@ -69,7 +69,7 @@ class CompressionConfig(Config):
     augment: float = Field(0.0, ge=0, le=2)
     """Strength of the random changes to training pictures: 0 for mirroring only, 1 for the usual ones."""
     alpha: float = Field(0.0, ge=0, le=1)
-    """Share of the loss that follows the teacher's guesses; the rest follows the labels."""
+    """Share of the loss that follows the teacher's predictions; the rest follows the labels."""
     temperature: float = Field(1.0, gt=0)
     """What the logits of both are divided by before they are compared; no effect with `alpha=0`."""
     hint: float = Field(0.0, ge=0)
@@ -111,14 +111,16 @@ def build(config: CompressionConfig, classes: int) -> Student:
 
 
 def distillation(
-    logits: torch.Tensor, guesses: torch.Tensor, labels: torch.Tensor, alpha: float, t: float
+    logits: torch.Tensor, predictions: torch.Tensor, labels: torch.Tensor, alpha: float, t: float
 ) -> torch.Tensor:
     """alpha t^2 KL(teacher || student) at temperature t, a mean over the batch, + (1 - alpha) cross-entropy.
 
     Student's and teacher's logits (B, classes), labels (B,). The gradients of the first part fall with t^2; the factor
     keeps the parts' balance whatever the temperature.
     """
-    soft = F.kl_div((logits / t).log_softmax(1), (guesses / t).log_softmax(1), reduction="batchmean", log_target=True)
+    soft = F.kl_div(
+        (logits / t).log_softmax(1), (predictions / t).log_softmax(1), reduction="batchmean", log_target=True
+    )
     return alpha * t**2 * soft + (1 - alpha) * F.cross_entropy(logits, labels)
 
 

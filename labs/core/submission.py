@@ -12,15 +12,15 @@ def write(file: Path, header: tuple[str, str], rows: Iterable[tuple[object, obje
         csv.writer(handle).writerows([header, *rows])
 
 
-def guesses(file: Path) -> list[str]:
+def predictions(file: Path) -> list[str]:
     """The last column of a table, without its header: what was guessed, or the answers."""
     with file.open(newline="", encoding="utf-8") as handle:
         return [row[-1] for row in csv.reader(handle)][1:]
 
 
 def accuracy(file: Path, truth: Sequence[str], most_frequent: str) -> dict[str, float]:
-    """`test/accuracy` of a table's guesses, and `test/trivial`: that of guessing the most frequent class throughout."""
-    hits = [guess == answer for guess, answer in zip(guesses(file), truth, strict=True)]
+    """`test/accuracy` of a table's predictions, and `test/trivial`: that of always guessing the most frequent one."""
+    hits = [guess == answer for guess, answer in zip(predictions(file), truth, strict=True)]
     trivial = sum(answer == most_frequent for answer in truth)
     return {"test/accuracy": sum(hits) / len(truth), "test/trivial": trivial / len(truth)}
 

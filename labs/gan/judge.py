@@ -144,8 +144,8 @@ def _fit(network: Network, faces: torch.Tensor, epochs: int, loss_of: Any) -> No
 
 
 def _reading_loss(outputs: torch.Tensor, hair: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    logits, guesses = outputs.split([len(HAIRS), len(NUMBERS)], 1)
-    return F.cross_entropy(logits, hair) + 5 * F.mse_loss(guesses, numbers)
+    logits, predictions = outputs.split([len(HAIRS), len(NUMBERS)], 1)
+    return F.cross_entropy(logits, hair) + 5 * F.mse_loss(predictions, numbers)
 
 
 def _telling_loss(network: Network, faces: torch.Tensor, others: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:

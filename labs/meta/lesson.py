@@ -217,12 +217,12 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `output.csv` (`id,class`, queries counted over all tasks), the same by inductive guesses as
+    """Write `output.csv` (`id,class`, queries counted over all tasks), the same by inductive predictions as
     `output_inductive.csv`, and for the report `training_tasks.png` and `inner_steps.png`."""
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     config = model.config
-    guesses = respond(model, stored_tasks(data_dir), config.test_steps).argmax(-1)
-    for name, mode in zip((LAB.submission, INDUCTIVE), guesses.unbind(1), strict=True):
+    predictions = respond(model, stored_tasks(data_dir), config.test_steps).argmax(-1)
+    for name, mode in zip((LAB.submission, INDUCTIVE), predictions.unbind(1), strict=True):
         submission.write(out / name, HEADER, enumerate(mode.flatten().tolist()))
     over_tasks_seen = figures.over_tasks(folder, config.steps * config.meta_batch, config.tasks)
     tasks = Tasks(split(data_dir)[1], 0, config.val_tasks).all()
@@ -240,7 +240,7 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
     answers = data_dir / data.ANSWERS
     if not answers.exists():
         return {}
-    truth = submission.guesses(answers)
+    truth = submission.predictions(answers)
     inductive = submission.accuracy(delivered / INDUCTIVE, truth, "0")["test/accuracy"]
     return {**submission.accuracy(delivered / LAB.submission, truth, "0"), "test/accuracy_inductive": inductive}
 

@@ -235,8 +235,8 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
     answers = data_dir / survey.ANSWERS
     if not answers.exists():
         return {}
-    truth = np.array(submission.guesses(answers), dtype=np.float64)
-    guess = np.array(submission.guesses(delivered / LAB.submission), dtype=np.float64)
+    truth = np.array(submission.predictions(answers), dtype=np.float64)
+    guess = np.array(submission.predictions(delivered / LAB.submission), dtype=np.float64)
     mean = shards.ArrowDataset(data_dir, "train", ("target",)).columns[0].all().mean().item()
     return {"test/mse": float(((guess - truth) ** 2).mean()), "test/trivial": float(((mean - truth) ** 2).mean())}
 

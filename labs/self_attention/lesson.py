@@ -203,12 +203,12 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     report's question on a Transformer variant, `attention_cost.csv` and `.png`: what each variant costs."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, utterances, facts = load(folder).to(device), Buckets(data_dir, "test"), shards.manifest(data_dir)["facts"]
-    guesses = torch.empty(len(utterances.rows), dtype=torch.int64)
+    predictions = torch.empty(len(utterances.rows), dtype=torch.int64)
     with torch.no_grad():
         for number in range(len(utterances)):
             frames, lengths, which = utterances[torch.tensor([number])]
-            guesses[which] = model(frames.to(device), lengths.to(device)).argmax(1).cpu()
-    names = [facts["speakers"][guess] for guess in guesses.tolist()]
+            predictions[which] = model(frames.to(device), lengths.to(device)).argmax(1).cpu()
+    names = [facts["speakers"][guess] for guess in predictions.tolist()]
     submission.write(out / LAB.submission, HEADER, zip(facts["test_ids"], names, strict=True))
     config = LAB.read_config(folder)
     figures.write_costs(out, config.d_model, config.heads, config.window, device)
@@ -236,7 +236,7 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
         return {}
     labels = shards.ArrowDataset(data_dir, "train", ("label",)).columns[0].all()
     most = shards.manifest(data_dir)["facts"]["speakers"][int(labels.mode().values)]
-    return submission.accuracy(delivered / LAB.submission, submission.guesses(answers), most)
+    return submission.accuracy(delivered / LAB.submission, submission.predictions(answers), most)
 
 
 def space() -> dict[str, dict[str, object]]:

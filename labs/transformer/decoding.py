@@ -78,7 +78,7 @@ def own_words(model: nn.Module, source: torch.Tensor, inputs: torch.Tensor, shar
     """Scheduled sampling in two passes (Mihaylova and Martins, arXiv:1906.07651): the inputs (B, T), with a share of
     those behind the first replaced by what the model itself would say there."""
     with torch.no_grad():
-        guesses = model(source, inputs).argmax(2)
+        predictions = model(source, inputs).argmax(2)
     swap = (torch.rand(inputs.shape, device=inputs.device) < share) & (inputs != PAD)
     swap[:, 0] = False
-    return torch.where(swap, guesses.roll(1, 1), inputs)
+    return torch.where(swap, predictions.roll(1, 1), inputs)

@@ -97,7 +97,7 @@ class TransformerConfig(Config):
     average: int = Field(5, ge=1)
     """Last epochs whose weights are averaged for validation and at the end."""
     sampling: float = Field(0.0, ge=0, le=1)
-    """Share of the decoder's inputs that are its own guesses at the end of the training, rising from 0."""
+    """Share of the decoder's inputs that are its own predictions at the end of the training, rising from 0."""
     synthetic: float = Field(0.0, ge=0)
     """Pairs made by back-translation for each real one, as far as there is Chinese alone; 0 makes none."""
     reverse_epochs: int = Field(15, ge=1)

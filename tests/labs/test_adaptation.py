@@ -199,7 +199,7 @@ def test_pseudo_labels_are_the_surest_and_never_too_many(share: float) -> None:
 
 
 def test_agreement_can_be_had_only_with_balance() -> None:
-    """1 for the same balanced guesses, a class's share for one class throughout, and nothing where guesses differ."""
+    """1 for the same balanced predictions, a class's share for one class throughout, and 0 where predictions differ."""
     balanced = torch.arange(40) % 4
     assert balanced_agreement(balanced, balanced, 4) == 1
     assert balanced_agreement(torch.zeros(40).long(), torch.zeros(40).long(), 4) == 0.25
@@ -275,7 +275,7 @@ def test_without_answers_nothing_is_scored(finished: Path, tmp_path: Path) -> No
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, a run gives an undisturbed one's weights, guesses and
+    """Stopped after the first epoch and started again, a run gives an undisturbed one's weights, predictions and
     features of all three stages."""
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
@@ -357,7 +357,7 @@ def _judge(rank: int, workers: int, data_dir: Path, folder: Path) -> None:
 
 
 def test_two_workers_judge_as_one(data_dir: Path, tmp_path: Path) -> None:
-    """Each guesses for its share of the drawings; all have the same labels and agreement, exactly one worker's."""
+    """Each predictions for its share of the drawings; all have the same labels and agreement, exactly one worker's."""
     _judge(0, 1, data_dir, tmp_path)
     torch.multiprocessing.spawn(_judge, (2, data_dir, tmp_path), nprocs=2)
     (labels, value), *others = (

@@ -304,7 +304,7 @@ def test_without_answers_nothing_is_scored(finished: Path, tmp_path: Path) -> No
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, a run gives the weights and guesses of an undisturbed one."""
+    """Stopped after the first epoch and started again, a run has the weights and predictions of an undisturbed one."""
     config = LAB.resolve(finished.name, "tiny")
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):

@@ -164,7 +164,7 @@ def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> N
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, a run gives the weights and guesses of an undisturbed one."""
+    """Stopped after the first epoch and started again, a run has the weights and predictions of an undisturbed one."""
     config = LAB.resolve(finished.name, "tiny")
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
@@ -264,15 +264,15 @@ def test_an_ensemble_guesses_with_its_members_mean(data_dir: Path) -> None:
 
 def test_views_count_for_their_weight(data_dir: Path) -> None:
     """The guess lies between the plain picture's and the views' mean, as far as the weight says."""
-    images, guesses = torch.from_numpy(LAB.example(data_dir)), []
+    images, predictions = torch.from_numpy(LAB.example(data_dir)), []
     for weight in (0.0, 1.0, 0.3):
         torch.manual_seed(0)
         config = CnnConfig(width=8, image_size=32, augment=1.0, views=3, view_weight=weight)
         model = Classifier(config, 11).eval()
-        guesses.append(model.probabilities(images))
-    torch.testing.assert_close(guesses[0], model(images).softmax(1))
-    torch.testing.assert_close(guesses[2], 0.7 * guesses[0] + 0.3 * guesses[1])
-    assert not torch.allclose(guesses[0], guesses[1])
+        predictions.append(model.probabilities(images))
+    torch.testing.assert_close(predictions[0], model(images).softmax(1))
+    torch.testing.assert_close(predictions[2], 0.7 * predictions[0] + 0.3 * predictions[1])
+    assert not torch.allclose(predictions[0], predictions[1])
 
 
 def test_validation_of_several_workers_is_exact(data_dir: Path, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_the_report_needs_only_the_runs_own_folder(finished: Path, data_dir: Pat
 def test_an_interrupted_run_ends_with_the_same_numbers(
     finished: Path, data_dir: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    """Stopped after the first epoch and started again, a run gives the weights and guesses of an undisturbed one."""
+    """Stopped after the first epoch and started again, a run has the weights and predictions of an undisturbed one."""
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
         fit(tmp_path, data_dir, teacher)

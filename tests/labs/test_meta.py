@@ -379,7 +379,7 @@ def test_course_size_takes_two_steps(preset: str, data_dir: Path, tmp_path: Path
 
 
 def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
-    """A valid line for each query by both kinds of guesses, the scores of both, and the report's figures."""
+    """A valid line for each query by both kinds of predictions, the scores of both, and the report's figures."""
     with (source / data.ANSWERS).open(newline="") as handle:
         truth = [row[1] for row in csv.reader(handle)][1:]
     scores = LAB.score(finished / "deliver", data_dir)
@@ -395,7 +395,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, a run gives the weights and guesses of an undisturbed one."""
+    """Stopped after the first epoch and started again, a run has the weights and predictions of an undisturbed one."""
     config = LAB.resolve(finished.name, "tiny")
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):

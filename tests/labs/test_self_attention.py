@@ -506,7 +506,7 @@ def test_the_best_weights_are_kept(data_dir: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, a run gives the weights and guesses of an undisturbed one."""
+    """Stopped after the first epoch and started again, a run has the weights and predictions of an undisturbed one."""
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
         LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
