@@ -44,7 +44,7 @@ class Job(BaseModel):
     """How often the workers are started again after one was lost."""
     bundles: list[float]
     """With RLlib, CPUs of the hosting process, then of each actor that it starts."""
-    judged: bool = True
+    test: bool = True
     """Whether the test set is opened at the end; a sweep opens it for its best trial only."""
 
 
@@ -77,7 +77,7 @@ def work(job: Job, **run_options: Any) -> Outcome:
     try:
         # A killed driver's worker may live on for seconds: its lock keeps two from writing to one folder.
         with lock, Watch(job.folder, sample=run.rank == 0):
-            lab.fit(config, run, judged=job.judged)
+            lab.fit(config, run, test=job.test)
     except Interrupted:
         return "KILLED"
     except Exception as error:  # whatever the lab raises is the user's to read, with its traceback

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from labs.core import shards
+from labs.core.loader import BatchDataset
 
 SIDE = 32
 """Pixels of a side that the network sees."""
 
 
-class Pictures(Dataset[tuple[torch.Tensor, ...]]):
+class Pictures(BatchDataset):
     """Pictures (N, H, W), uint8, in memory or mapped, each with a number: its class, or where it stands."""
 
     def __init__(self, images: torch.Tensor | shards.Column, numbers: torch.Tensor) -> None:

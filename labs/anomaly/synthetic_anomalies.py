@@ -1,12 +1,12 @@
 """Labelled stand-ins for anomalies: normal pictures, damaged in ways that need no other data."""
 
 import torch
-from torch.utils.data import Dataset
 
 from labs.core import shards
+from labs.core.loader import BatchDataset
 
 
-class Normal(Dataset[tuple[torch.Tensor, ...]]):
+class Normal(BatchDataset):
     """Some rows of packed pictures as the network sees them: (B, 3, H, W) float, -1 to 1."""
 
     def __init__(self, images: shards.Column, rows: torch.Tensor) -> None:

@@ -31,7 +31,6 @@ from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from labs import COURSE
 from labs.bert import corpus, tiny_bert
@@ -41,6 +40,7 @@ from labs.core import shards
 from labs.core.config import Config
 from labs.core.curves import draw
 from labs.core.lab import Lab
+from labs.core.loader import BatchDataset
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_shape, load_weights, unwrap
@@ -126,7 +126,7 @@ def hide(
     return shown, torch.where(chosen, tokens, IGNORED)
 
 
-class Gaps(Dataset[tuple[torch.Tensor, ...]]):
+class Gaps(BatchDataset):
     """Texts with gaps that a seed draws: tokens, kinds, what is real, and labels, (B, T) each."""
 
     def __init__(

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import torch
-from torch.utils.data import Dataset
 
 from labs.core import shards
+from labs.core.loader import BatchDataset
 
 PAD = -100
 """Label of the places after an utterance's end; `cross_entropy` passes over it."""
@@ -32,7 +32,7 @@ def window(frame: torch.Tensor, first: torch.Tensor, last: torch.Tensor, context
     return around.clamp(first[..., None], last[..., None])
 
 
-class Utterances(Dataset[tuple[torch.Tensor, ...]]):
+class Utterances(BatchDataset):
     """Whole utterances: inputs (B, T, context * 39), lengths (B,), labels (B, T) with PAD after an utterance's end."""
 
     def __init__(self, corpus: Corpus, chosen: torch.Tensor, context: int) -> None:

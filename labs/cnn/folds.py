@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import torch
-from torch.utils.data import Dataset
 
 from labs.core import shards
+from labs.core.loader import BatchDataset
 
 Rows = torch.Tensor
 """Numbers of pictures: the training ones first, after them those to validate."""
 
 
-class Pictures(Dataset[tuple[torch.Tensor, ...]]):
+class Pictures(BatchDataset):
     """Some of the labelled pictures, as a batch (B,) or, with a picture for each member, (B, members).
 
     Args:

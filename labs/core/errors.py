@@ -1,4 +1,4 @@
-"""What a user can do wrong, as one clear sentence each."""
+"""Errors of the user, each described in one clear sentence."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -27,16 +27,16 @@ def sentences(error: "ValidationError", fields: Iterable[str] = ()) -> list[str]
         error: what pydantic raised.
         fields: the valid field names, listed for an unknown one.
     """
-    said = []
+    found = []
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            said.append(f"unknown field {where!r}: {choices(fields, where)}")
+            found.append(f"unknown field {where!r}: {choices(fields, where)}")
         elif fault["type"] == "missing":
-            said.append(f"field {where!r} is missing")
+            found.append(f"field {where!r} is missing")
         elif fault["type"] == "value_error":
-            said.append(f"field {where!r}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"]))
+            found.append(f"field {where!r}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"]))
         else:
             message = fault["msg"][0].lower() + fault["msg"][1:]
-            said.append(f"field {where!r} is {fault['input']!r}: {message}")
-    return said
+            found.append(f"field {where!r} is {fault['input']!r}: {message}")
+    return found

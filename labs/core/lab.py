@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from labs.core.config import Config
 from labs.core.errors import BadInput, sentences
-from labs.core.heading import Heading, Metric
+from labs.core.heading import SIZES, Heading, Metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,53 +20,65 @@ if TYPE_CHECKING:
     from labs.core.run import Run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lab:
-    """One lab. Every module of the course ends with such a record, named `LAB`."""
+    """One lab. Every lesson ends with such a record, named `LAB`.
+
+    Five fields are required: `heading`, `config`, `presets`, `train` and `network`. The others have defaults that fit a
+    lab with a plain network and no submission; `labs/README.md` adds a lab with them.
+    """
 
     heading: Heading
     """Name, number, title, metric: the lab's line in `labs.COURSE`."""
     config: type[Config]
     presets: Mapping[str, Mapping[str, Any]]
     """Rung of the ladder -> the config fields that choose its techniques; the first one is the course's sample."""
-    sizes: Mapping[str, Mapping[str, Any]]
-    """Size -> the config fields that choose how much compute."""
     train: Callable[[Any, "Run"], None]
     """`train(config, run)`: the explicit loop that every worker executes."""
-    load: Callable[[Path], Any]
-    """`load(folder)`: the trained model of a run's folder, rebuilt from `config.json` and the weights."""
-    predict: Callable[[Any, "np.ndarray"], "np.ndarray"]
-    """`predict(model, inputs)`: a batch of raw inputs to a batch of outputs; what a served model does."""
-    example: Callable[[Path], "np.ndarray"]
-    """`example(data_dir)`: a few raw inputs, for the served model's signature; a loaded model that takes others than
-    the lab's usual ones has an `example` of its own."""
-    deliver: Callable[[Path, Path, Path], None]
-    """`deliver(run_folder, data_dir, out)`: writes what the course asks for (submission file, report figures)."""
-    check_submission: Callable[[Path], list[str]]
-    """`check_submission(file)`: one sentence per fault of a submission file; empty if the judge would take it."""
-    score: Callable[[Path, Path], dict[str, float]]
-    """`score(delivered, data_dir)`: `test/<metric>` and `test/trivial` (a trivial predictor's) on the test set;
-    empty where the test set's answers are not known. Nothing else opens the answers."""
-    submission: str
-    """File name of the submission, for example `pred.csv`."""
-    space: Callable[[], Mapping[str, Mapping[str, Any]]]
-    """Search space: config field -> `{"type": "loguniform", "low": .., "high": ..}` and the like."""
     network: Callable[[Any], "nn.Module"]
-    """`network(config)`: the network alone, at the course's own data shape; for counting its parameters."""
+    """`network(config)`: the network alone, at the course's own data shape; its parameters are counted, and the default
+    `load` builds the model with it."""
+    sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {size: {} for size in SIZES})
+    """Size -> the config fields that choose how much compute."""
     data: ModuleType | None = None
     """Module with `make`, `check` and `prepare` for the course's data format; None where there is no data set."""
+    load: Callable[[Path], Any] = None  # type: ignore[assignment]
+    """`load(folder)`: the trained model of a run's folder, rebuilt from `config.json` and the weights; by default
+    `network(config)` with the weights."""
+    predict: Callable[[Any, "np.ndarray"], "np.ndarray"] = None  # type: ignore[assignment]
+    """`predict(model, inputs)`: a batch of raw inputs to a batch of outputs, as a served model does; by default the
+    model's own output for float32 inputs."""
+    example: Callable[[Path], "np.ndarray"] = None  # type: ignore[assignment]
+    """`example(data_dir)`: a few raw inputs, for the served model's signature; by default the first column of the first
+    two samples of the first split. A loaded model that takes other inputs has an `example` of its own."""
+    deliver: Callable[[Path, Path, Path], None] = lambda folder, data_dir, out: None
+    """`deliver(run_folder, data_dir, out)`: writes what the course asks for (submission file, report figures)."""
+    score: Callable[[Path, Path], dict[str, float]] = lambda delivered, data_dir: {}
+    """`score(delivered, data_dir)`: `test/<metric>` and `test/trivial` (a trivial predictor's) on the test set;
+    empty where the test set's answers are not known. Nothing else opens the answers."""
+    submission: str = ""
+    """File name of the submission, for example `pred.csv`; empty where the lab has none."""
+    check_submission: Callable[[Path], list[str]] = lambda file: []
+    """`check_submission(file)`: one sentence per fault of a submission file; empty if the course would accept it."""
+    space: Callable[[], Mapping[str, Mapping[str, Any]]] = lambda: {}
+    """Search space: config field -> `{"type": "loguniform", "low": .., "high": ..}` and the like."""
     tuned: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     """(preset, size) -> fields such as a learning rate that were tuned for just that pair."""
     placement: Literal["train", "rllib"] = "train"
-    """Ray Train workers, or one process that brings its own RLlib actors."""
+    """Ray Train workers, or one process that starts RLlib's actors."""
     bundles: Callable[[Any], list[float]] = lambda config: [1.0]
     """`bundles(config)`: with RLlib, CPUs of the process that learns, then of each actor that it starts."""
     second: Metric | None = None
-    """A second goal that a sweep weighs against the metric, such as the number of parameters; `val/<name>` as well."""
+    """A second objective of a sweep beside the metric, such as the number of parameters; `val/<name>` as well."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Size -> rough seconds of training on one CPU; the scheduler's guess until a run was timed."""
+    """Size -> rough seconds of training on one CPU; the scheduler's estimate until a run has been timed."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """Role -> default node of `course.yaml` whose run this lab needs (for example `teacher`)."""
+
+    def __post_init__(self) -> None:
+        for name, default in (("load", self._load), ("predict", _predict), ("example", _example)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
 
     @property
     def name(self) -> str:
@@ -75,16 +87,16 @@ class Lab:
 
     @property
     def metric(self) -> Metric:
-        """What the lab is judged by."""
+        """The number that the lab's runs are compared by."""
         return self.heading.metric
 
     @property
     def goals(self) -> list[Metric]:
-        """What a sweep improves: the metric, and the second goal where there is one."""
+        """The objectives of a sweep: the metric, and the second one where there is one."""
         return [self.metric, self.second] if self.second else [self.metric]
 
     def resolve(self, preset: str, size: str, overrides: Mapping[str, Any] | None = None) -> Config:
-        """The config of a preset at a size: defaults, then size, preset, what was tuned for the pair, overrides.
+        """The config of a preset at a size: defaults, then size, preset, the fields tuned for the pair, overrides.
 
         Raises:
             BadInput: unknown preset, size or field, wrong type or range; the message names it and the choices.
@@ -109,25 +121,49 @@ class Lab:
         """The config that a run's folder was trained with."""
         return self.config.model_validate(json.loads((folder / "config.json").read_text()))
 
-    def fit(self, config: Config, run: "Run", *, judged: bool = True) -> None:
+    def fit(self, config: Config, run: "Run", *, test: bool = True) -> None:
         """Train, then on rank 0 write the deliverables and score them on the test set: what every placement calls.
 
-        With `judged=False`, for a trial of a sweep, the test set stays untouched.
+        With `test=False`, for a trial of a sweep, the test set stays untouched.
         """
-        if run.finished:
+        if run.is_finished():
             return
         run.write_config(config)
         self.train(config, run)
         if run.rank == 0:
             run.write_weights()
-            if judged and not run.has_weights:
+            if test and not run.has_weights:
                 raise BadInput(f"lab {self.name}: val/{self.metric.name} was never a finite number, so there is no "
                                "model; a smaller learning rate may help")  # fmt: skip
-            # The others do not wait: a long delivery would outlast the process group's limit.
-            run.finish(self.judge(run.folder, run.data_dir) if judged else {})
+            # The other ranks do not wait: a long delivery would exceed the process group's time limit.
+            run.finish(self.deliver_and_score(run.folder, run.data_dir) if test else {})
 
-    def judge(self, folder: Path, data_dir: Path) -> dict[str, float]:
+    def deliver_and_score(self, folder: Path, data_dir: Path) -> dict[str, float]:
         """Write the deliverables of a trained run's folder and score them on the test set."""
         delivered = folder / "deliver"
         self.deliver(folder, data_dir, delivered)
         return self.score(delivered, data_dir)
+
+    def _load(self, folder: Path) -> Any:
+        from labs.core.weights import load_weights
+
+        return load_weights(folder, self.network(self.read_config(folder)))
+
+
+def _predict(model: Any, inputs: "np.ndarray") -> "np.ndarray":
+    import numpy as np
+    import torch
+
+    with torch.no_grad():
+        outputs: np.ndarray = model(torch.from_numpy(np.asarray(inputs, np.float32))).numpy()
+    return outputs
+
+
+def _example(data_dir: Path) -> "np.ndarray":
+    import torch
+
+    from labs.core import shards
+
+    split, columns = next(iter(shards.manifest(data_dir)["schema"].items()))
+    inputs: np.ndarray = shards.ArrowDataset(data_dir, split, (next(iter(columns)),))[torch.arange(2)][0].numpy()
+    return inputs

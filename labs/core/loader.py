@@ -5,19 +5,32 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, TensorDataset, default_collate
 
 from labs.core.errors import BadInput
 
 
-class ShardedBatches(Sampler[torch.Tensor]):
-    """Index tensors of one worker's share of each global batch.
+class BatchDataset(Dataset[tuple[torch.Tensor, ...]]):
+    """A map-style data set that is indexed with a tensor of sample numbers, (B,), and gives one tensor a column.
 
-    Training: every worker draws the same permutation from (seed, epoch) and takes an equal, contiguous share of each
+    A whole batch at once costs one indexing operation; torch's usual way, sample by sample, costs one for each.
+    """
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        raise NotImplementedError
+
+
+class ShardedBatches(Sampler[torch.Tensor]):
+    """Index tensors of one worker's part of each global batch.
+
+    Training: every worker draws the same permutation from (seed, epoch) and takes an equal, contiguous part of each
     global batch, so that averaging gradients over workers equals one worker on the whole batch. The last batch may be
-    smaller; what remains of it after an equal share for each worker (fewer samples than workers) is left out in that
-    epoch. Validation: worker r takes samples r, r + N, r + 2N, ...: none is padded, cut or seen twice;
-    there the size of a batch is only a bound on memory and need not be a multiple of the number of workers.
+    smaller; the samples that remain of it after an equal part for each worker (fewer than there are workers) are left
+    out in that epoch. Validation: worker r takes samples r, r + N, r + 2N, ...: none is padded, cut or seen twice;
+    there the size of a batch only bounds the memory and need not be a multiple of the number of workers.
     """
 
     def __init__(self, length: int, batch_size: int, *, rank: int, world_size: int, train: bool) -> None:
@@ -25,33 +38,40 @@ class ShardedBatches(Sampler[torch.Tensor]):
             raise BadInput(f"batch size {batch_size} can't be split evenly between {world_size} workers")
         if train and length < world_size:
             raise BadInput(f"{length} training samples are too few for {world_size} workers")
-        self.length, self.share = length, max(1, batch_size // world_size)
+        self.length, self.local_size = length, max(1, batch_size // world_size)
         self.rank, self.world_size, self.train = rank, world_size, train
         self.order_seed = 0
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         if not self.train:
             own = torch.arange(self.length)[self.rank :: self.world_size]
-            yield from (batch for batch in own.split(self.share) if len(batch))
+            yield from (batch for batch in own.split(self.local_size) if len(batch))
             return
         order = torch.randperm(self.length, generator=torch.Generator().manual_seed(self.order_seed))
-        for batch in order.split(self.share * self.world_size):
-            share = len(batch) // self.world_size
-            if share:
-                yield batch[self.rank * share : (self.rank + 1) * share]
+        for batch in order.split(self.local_size * self.world_size):
+            local_size = len(batch) // self.world_size
+            if local_size:
+                yield batch[self.rank * local_size : (self.rank + 1) * local_size]
 
     def __len__(self) -> int:
         if not self.train:
-            return -(-len(range(self.rank, self.length, self.world_size)) // self.share)
-        full, rest = divmod(self.length, self.share * self.world_size)
+            return -(-len(range(self.rank, self.length, self.world_size)) // self.local_size)
+        full, rest = divmod(self.length, self.local_size * self.world_size)
         return full + (rest >= self.world_size)
 
 
 class Loader:
     """One worker's batches on its device; iterating counts the samples and the seconds of training.
 
-    Data are memory-mapped or in memory, so a batch is an index away: torch's DataLoader, even without processes of its
-    own, would add a third to a small network's step.
+    Data are memory-mapped or in memory, so that reading a batch is one indexing operation. torch's DataLoader, even
+    without worker processes, would add a third to a small network's step.
+
+    Args:
+        dataset: any map-style data set; see `Run.loader`.
+        batches: the sample numbers of each batch.
+        device: where the batches go.
+        order_seed: called at the start of each pass; seeds the order of the samples.
+        count: called at the end of each pass with the samples of all workers and the seconds.
     """
 
     def __init__(
@@ -60,10 +80,10 @@ class Loader:
         batches: ShardedBatches,
         device: torch.device,
         order_seed: Callable[[], int],
-        meter: Callable[[int, float], None] | None,
+        count: Callable[[int, float], None] | None,
     ) -> None:
         self.dataset, self.batches, self.device = dataset, batches, device
-        self.order_seed, self.meter = order_seed, meter
+        self.order_seed, self.count = order_seed, count
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -72,11 +92,23 @@ class Loader:
         self.batches.order_seed = self.order_seed()
         samples, start = 0, time.perf_counter()
         for indices in self.batches:
-            batch = self.dataset[indices]
+            batch = self._read(indices)
             samples += len(indices)
             yield batch if self.device.type == "cpu" else tuple(self._move(part) for part in batch)
-        if self.meter is not None:
-            self.meter(samples * self.batches.world_size, time.perf_counter() - start)
+        if self.count is not None:
+            self.count(samples * self.batches.world_size, time.perf_counter() - start)
+
+    def _read(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The batch of these sample numbers: at once where the data set can, else put together from its samples."""
+        if isinstance(self.dataset, TensorDataset | BatchDataset):
+            return self.dataset[indices]
+        batch = default_collate([self.dataset[index] for index in indices.tolist()])
+        if isinstance(batch, torch.Tensor):
+            return (batch,)
+        if isinstance(batch, list | tuple) and all(isinstance(part, torch.Tensor) for part in batch):
+            return tuple(batch)
+        name = type(self.dataset).__name__
+        raise TypeError(f"{name}[{int(indices[0])}] must be a tensor, a number or a tuple of these, not {batch!r:.60}")
 
     def _move(self, part: torch.Tensor) -> torch.Tensor:
         return part if part.is_cuda else part.pin_memory().to(self.device, non_blocking=True)

@@ -1,35 +1,31 @@
-"""`Run`: what a training loop is given that is not the lesson. Torch only: no Ray, no MLflow."""
+"""`Run`: everything a training loop is given that is not the lesson. Torch only: no Ray, no MLflow."""
 
 import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.utils._pytree import tree_map
 from torch.utils.data import Dataset
 
 from labs.core import checkpoint, events
+from labs.core.config import Config
+from labs.core.distributed import Worker
+from labs.core.heading import Metric
 from labs.core.loader import Loader, ShardedBatches
 from labs.core.weights import SHAPE, WEIGHTS, unwrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from labs.core.config import Config
-    from labs.core.heading import Metric
-
-M = TypeVar("M", bound=nn.Module)
 SAVE_EVERY_S = 10.0
-"""Seconds between two checkpoints; what a killed run has to do again at most, plus one epoch."""
+"""Seconds between two checkpoints: a killed run repeats at most these and one epoch."""
 STOP = "stop"
 """A file of this name in a run's folder asks the run to save and end after the current epoch."""
 
@@ -41,21 +37,20 @@ class Interrupted(Exception):
 OnSave = Callable[[int, dict[str, float], Path], None]
 
 
-class Run:
+class Run(Worker):
     """One worker's view of one training run.
 
-    The process group, if any, must exist before: rank and world size come from it. The run's folder, shared by all
-    workers, holds the truth about the run: `config.json`, `events.jsonl`, `checkpoints/`, `weights.safetensors`,
-    `figures/`, `deliver/` and at the end `result.json`.
+    The run's folder, shared by all workers, is the truth about the run: `config.json`, `events.jsonl`, `checkpoints/`,
+    `weights.safetensors`, `figures/`, `deliver/` and at the end `result.json`.
 
     Args:
-        folder: the run's folder; started again on the same folder, the run continues where it was saved.
+        folder: the run's folder; started again on the same folder, the run continues from its newest checkpoint.
         data_dir: the lab's prepared data.
-        seed: seeds everything random, together with the rank and the epoch.
+        seed: seeds all random generators, together with the rank and the epoch.
         upstream: role -> run folder of a node that this one needs.
-        device: where to compute; the first GPU, else the CPU, by default.
-        on_save: called on every worker after each checkpoint with step, that epoch's metrics and the checkpoint.
-        on_epoch: called on rank 0 after each epoch with step and metrics.
+        device: where to compute; by default the first GPU, else the CPU.
+        on_save: called on every worker after each checkpoint with the step, that epoch's metrics and the checkpoint.
+        on_epoch: called on rank 0 after each epoch with the step and the metrics.
     """
 
     def __init__(
@@ -69,9 +64,8 @@ class Run:
         on_save: OnSave | None = None,
         on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
+        super().__init__(device)
         self.folder, self.data_dir, self.seed = folder, data_dir, seed
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.rank, self.world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self.epochs_since_best = 0
         self._upstream, self._on_save, self._on_epoch = dict(upstream or {}), on_save, on_epoch
         self._best: float | None = None
@@ -79,15 +73,14 @@ class Run:
         self._kept: dict[str, torch.Tensor] = {}
         self._step, self._of, self._reason = 0, 0, ""
         self._metrics: dict[str, float] = {}
-        self._metered = [0, 0.0]
+        self._throughput = [0, 0.0]
         self._last_save = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         self._seed_all(0)
 
-    # --- facts -----------------------------------------------------------------------------------------------------
+    # --- data ------------------------------------------------------------------------------------------------------
 
-    @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether an earlier start has already brought this run to its end."""
         return (self.folder / "result.json").exists()
 
@@ -95,47 +88,15 @@ class Run:
         """The run folder of the node that this one needs as `role` (for example `teacher`)."""
         return self._upstream[role]
 
-    # --- models and data -------------------------------------------------------------------------------------------
-
-    def wrap(self, model: M) -> M:
-        """The model on this worker's device, in bf16 autocast on a GPU, under DDP where there are several workers;
-        those all begin with rank 0's weights, as their random generators differ.
-
-        Batch statistics are each worker's own until `evaluation` spreads rank 0's: a broadcast before every step would
-        cost one collective more and change nothing that is kept.
-        """
-        model = model.to(self.device)
-        if self.device.type == "cuda":
-            model.forward = _autocast(model.forward)
-        if self.world_size == 1:
-            return model
-        device_ids = [self.device] if self.device.type == "cuda" else None
-        return cast(M, DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False))
-
-    @contextmanager
-    def evaluation(self, model: M) -> Iterator[M]:
-        """The bare module in eval mode without gradients, with rank 0's buffers (batch statistics) on all workers.
-
-        Going through DDP's own forward instead would wait for as many forwards on every worker, and validation
-        shards differ in length.
-        """
-        module = cast(M, unwrap(model))
-        if self.world_size > 1:
-            for buffer in module.buffers():
-                dist.broadcast(buffer, 0)
-        was_training = module.training
-        module.eval()
-        with torch.no_grad():
-            yield module
-        module.train(was_training)
-
     def loader(self, dataset: Dataset[Any], batch_size: int, *, train: bool = False) -> Loader:
-        """This worker's batches of a map-style data set whose `__getitem__` takes a tensor of indices.
+        """This worker's batches of a map-style data set.
 
         Args:
-            dataset: gives a tuple of tensors, samples first, for a tensor of indices.
+            dataset: any map-style data set of torch: `len(dataset)`, and `dataset[i]` gives the tensors of sample i.
+                A `TensorDataset`, or a `BatchDataset` of the lab's own, is indexed with a whole batch at once, which
+                is many times faster.
             batch_size: the global batch size.
-            train: shuffled anew each epoch, in equal shares; otherwise each sample once over all workers.
+            train: shuffled anew each epoch, in equal parts; otherwise each sample once over all workers.
 
         Raises:
             BadInput: the batch size can't be split evenly between the workers.
@@ -147,53 +108,8 @@ class Run:
             world_size=self.world_size,
             train=train,
         )
-        return Loader(dataset, batches, self.device, lambda: self._epoch_seed(rank=0), self._meter if train else None)
-
-    # --- collectives -----------------------------------------------------------------------------------------------
-
-    def mean(self, total: torch.Tensor | float, count: torch.Tensor | float = 1) -> float:
-        """Sum of totals over sum of counts, both over all workers: exact however unevenly samples are spread."""
-        pair = torch.stack([torch.as_tensor(x, dtype=torch.float64, device="cpu").detach() for x in (total, count)])
-        if self.world_size > 1:
-            pair = pair.to(self.device)
-            dist.all_reduce(pair)
-        return float(pair[0] / pair[1])
-
-    def average(self, value: torch.Tensor) -> torch.Tensor:
-        """The workers' mean of a tensor, left on the device: what a loss is divided by must not make a GPU wait."""
-        if self.world_size == 1:
-            return value
-        total = value.to(torch.float32, copy=True)
-        dist.all_reduce(total)
-        return total / self.world_size
-
-    def gather(self, objects: list[Any]) -> list[Any]:
-        """All workers' lists joined in the order of ranks, on every worker."""
-        if self.world_size == 1:
-            return objects
-        parts: list[list[Any]] = [[] for _ in range(self.world_size)]
-        dist.all_gather_object(parts, objects)
-        return [item for part in parts for item in part]
-
-    def sync_gradients(self, model: nn.Module) -> None:
-        """Average the gradients over the workers in one flat all-reduce.
-
-        For losses that don't go through `wrap`'s forward (`functional_call`, gradient penalties): DDP leaves those
-        unsynchronised without an error.
-        """
-        if self.world_size == 1:
-            return
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
-        flat /= self.world_size
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
-
-    def barrier(self) -> None:
-        """Wait until every worker is here."""
-        if self.world_size > 1:
-            dist.barrier()
+        count = self._count_samples if train else None
+        return Loader(dataset, batches, self.device, lambda: self._epoch_seed(rank=0), count)
 
     # --- epochs ----------------------------------------------------------------------------------------------------
 
@@ -201,7 +117,7 @@ class Run:
         """Epoch numbers from where a checkpoint left off up to `n - 1`; saves and reports after each.
 
         All random generators are seeded from (seed, rank, epoch) at an epoch's start, so that a continued run makes
-        the same draws as an undisturbed one.
+        the same random draws as an uninterrupted one.
 
         Args:
             n: epochs in all. What an epoch is (a pass, some steps, a task's pass) is the lab's choice.
@@ -221,22 +137,22 @@ class Run:
             yield epoch
             self._step = epoch + 1
             self._metrics["time/epoch_s"] = time.perf_counter() - start
-            if self._metered[1]:
-                self._metrics["perf/samples_per_s"] = self._metered[0] / self._metered[1]
+            if self._throughput[1]:
+                self._metrics["perf/samples_per_s"] = self._throughput[0] / self._throughput[1]
             self._report()
             self._save_if_due(state, last=self._step == n)
-            self._metrics, self._metered = {}, [0, 0.0]
+            self._metrics, self._throughput = {}, [0, 0.0]
 
     def stop(self, reason: str) -> None:
-        """End the training after this epoch, saved; call it on every worker alike."""
+        """End the training after this epoch, which is saved first; every worker must call it in the same epoch."""
         self._reason = reason
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Metrics of this epoch, by name (`train/loss`, `val/<metric>`); the same on every worker, rank 0's count."""
+        """Record metrics of this epoch by name (`train/loss`, `val/<metric>`); those of rank 0 are written."""
         self._metrics.update(metrics)
 
-    def best(self, metric: "Metric", model: nn.Module) -> bool:
-        """Keep the model's weights if this epoch's `val/<metric>` is the best so far; says whether it was."""
+    def best(self, metric: Metric, model: nn.Module) -> bool:
+        """Keep the model's weights if this epoch's `val/<metric>` is the best so far; returns whether it is."""
         value = self._metrics[f"val/{metric.name}"]
         improved = metric.better(value, self._best)
         if improved:
@@ -246,7 +162,7 @@ class Run:
         return improved
 
     def keep(self, model: nn.Module) -> None:
-        """Keep the model's present weights as what the run ends with (where no validation metric chooses)."""
+        """Keep the model's present weights as the run's result (for a lab whose validation metric chooses none)."""
         if self.rank == 0:
             tensors = unwrap(model).state_dict()
             self._kept = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
@@ -260,12 +176,12 @@ class Run:
             figure.savefig(path, dpi=100, bbox_inches="tight")
 
     def file(self, name: str) -> Path:
-        """Path for a file of the run's own, its parent folder made."""
+        """Path of a file in the run's folder; its parent folder is made."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def write_config(self, config: "Config") -> None:
+    def write_config(self, config: Config) -> None:
         """Write the config that `load` rebuilds the model from (rank 0)."""
         if self.rank == 0:
             events.write_text(self.folder / "config.json", config.model_dump_json(indent=2))
@@ -277,7 +193,7 @@ class Run:
 
     @property
     def has_weights(self) -> bool:
-        """Whether some epoch's weights were kept: none is where the validation metric never was finite."""
+        """Whether the weights of some epoch were kept; false if the validation metric was never finite."""
         return bool(self._kept)
 
     def write_weights(self) -> None:
@@ -315,7 +231,7 @@ class Run:
     def _save_if_due(self, state: dict[str, Any], *, last: bool) -> None:
         asked = (self.folder / STOP).exists()
         due = last or bool(self._reason) or time.monotonic() - self._last_save >= SAVE_EVERY_S
-        if self.world_size > 1:  # rank 0 decides: clocks and file systems need not agree
+        if self.world_size > 1:  # rank 0 decides, since clocks and views of the file system may differ
             flags = torch.tensor([asked, due], dtype=torch.int32, device=self.device)
             dist.broadcast(flags, 0)
             asked, due = (bool(flag) for flag in flags.tolist())
@@ -333,9 +249,9 @@ class Run:
         if asked and not last:
             raise Interrupted
 
-    def _meter(self, samples: int, seconds: float) -> None:
-        self._metered[0] += samples
-        self._metered[1] += seconds
+    def _count_samples(self, samples: int, seconds: float) -> None:
+        self._throughput[0] += samples
+        self._throughput[1] += seconds
 
     def _epoch_seed(self, rank: int) -> int:
         return int(np.random.SeedSequence([self.seed, rank, self._step]).generate_state(1)[0])
@@ -346,14 +262,3 @@ class Run:
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
-
-
-def _autocast(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """`forward` in bf16, with outputs back in fp32: losses lose too much in bf16."""
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast("cuda", torch.bfloat16):
-            outputs = forward(*args, **kwargs)
-        return tree_map(lambda x: x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x, outputs)
-
-    return wrapped

@@ -1,4 +1,4 @@
-"""Learning rates as functions of how much of the training is over, so that resuming needs no state."""
+"""Learning rate schedules as functions of the fraction of training that is done, so that resuming needs no state."""
 
 import math
 
@@ -6,10 +6,11 @@ from torch.optim import Optimizer
 
 
 def warmup_cosine(done: float, warmup: float = 0.1) -> float:
-    """Factor of the highest rate: linearly up to 1 for the first share `warmup`, then down to 0 on a cosine.
+    """Factor of the peak learning rate: linear warm-up from 0.05 to 1, then a cosine from 1 to 0 (arXiv:1608.03983).
 
     Args:
-        done: share of the training that is over, 0 to 1.
+        done: fraction of the training that is done, 0 to 1.
+        warmup: fraction of the training that warms up.
     """
     if done < warmup:
         return 0.05 + 0.95 * done / warmup
@@ -17,6 +18,6 @@ def warmup_cosine(done: float, warmup: float = 0.1) -> float:
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give all parameters of an optimizer this learning rate."""
+    """Set the learning rate of all parameter groups of an optimizer."""
     for group in optimizer.param_groups:
         group["lr"] = rate

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import torch
-from torch.utils.data import Dataset
 
 from labs.core.events import write_text
+from labs.core.loader import BatchDataset
 
 MANIFEST = "manifest.json"
 Batch = Mapping[str, np.ndarray]
@@ -89,7 +89,7 @@ class Column:
         return torch.from_numpy(np.concatenate(self.chunks))
 
 
-class ArrowDataset(Dataset[tuple[torch.Tensor, ...]]):
+class ArrowDataset(BatchDataset):
     """A split of a packed folder; indexed with a tensor of sample numbers it gives one tensor a column."""
 
     def __init__(self, folder: Path, split: str, columns: tuple[str, ...]) -> None:

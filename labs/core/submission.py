@@ -1,4 +1,4 @@
-"""Submission tables: a CSV file with a header of two names, then a key and a guess a row."""
+"""Submission tables: a CSV file whose header has two names and whose rows have an id and a prediction."""
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
@@ -6,34 +6,36 @@ from pathlib import Path
 
 
 def write(file: Path, header: tuple[str, str], rows: Iterable[tuple[object, object]]) -> None:
-    """Write a table; its folder is made."""
+    """Write a table; the parent folder is made if missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8") as handle:
         csv.writer(handle).writerows([header, *rows])
 
 
 def predictions(file: Path) -> list[str]:
-    """The last column of a table, without its header: what was guessed, or the answers."""
+    """The last column of a table without its header: predictions, or the true labels of an answers file."""
     with file.open(newline="", encoding="utf-8") as handle:
         return [row[-1] for row in csv.reader(handle)][1:]
 
 
 def accuracy(file: Path, truth: Sequence[str], most_frequent: str) -> dict[str, float]:
     """`test/accuracy` of a table's predictions, and `test/trivial`: that of always guessing the most frequent one."""
-    hits = [guess == answer for guess, answer in zip(predictions(file), truth, strict=True)]
-    trivial = sum(answer == most_frequent for answer in truth)
-    return {"test/accuracy": sum(hits) / len(truth), "test/trivial": trivial / len(truth)}
+    correct = [prediction == label for prediction, label in zip(predictions(file), truth, strict=True)]
+    trivial = sum(label == most_frequent for label in truth)
+    return {"test/accuracy": sum(correct) / len(truth), "test/trivial": trivial / len(truth)}
 
 
 def check(
     file: Path, header: tuple[str, str], form: str, key: Callable[[int], str], fault: Callable[[str], str | None]
 ) -> list[str]:
-    """The first fault of a table as a sentence with its line; empty if there is none.
+    """The first fault of a table as a sentence with its line number; empty if there is none.
 
     Args:
-        form: how the guess of a row is written, for messages: `<float>`.
-        key: row number, from 0, -> the first cell that it must have.
-        fault: guess -> what is wrong with it (`is not a finite number`), or None.
+        file: the CSV file.
+        header: the two names that the first line must have.
+        form: the form of a row's prediction, for messages: `<float>`.
+        key: row number, from 0, -> the id that the row must begin with.
+        fault: prediction -> what is wrong with it (`is not a finite number`), or None.
     """
     with file.open(newline="", encoding="utf-8") as handle:
         rows = list(csv.reader(handle))
@@ -48,6 +50,6 @@ def check(
 
 
 def class_fault(classes: int) -> Callable[[str], str | None]:
-    """For `check`: a guess must be the number of a class, 0 to `classes - 1`."""
+    """The `fault` of `check` for predictions that must be a class number, 0 to `classes - 1`."""
     valid = {str(label) for label in range(classes)}
-    return lambda guess: None if guess in valid else f"is not a class; classes are 0 to {classes - 1}"
+    return lambda prediction: None if prediction in valid else f"is not a class; classes are 0 to {classes - 1}"

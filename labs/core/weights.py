@@ -1,4 +1,4 @@
-"""What a finished run leaves for `load`: weights as safetensors, and the sizes that came from its data."""
+"""What `load` reads of a finished run: weights as safetensors, and the network's sizes that came from the data."""
 
 import json
 from pathlib import Path

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from labs.core import shards
+from labs.core.loader import BatchDataset
 from labs.core.run import Run
 from labs.gan import data
 
@@ -14,7 +14,7 @@ HELD_OUT = 1000
 """Real pictures that validate, at most a tenth of all; in the other style a quarter, as they are few."""
 
 
-class Faces(Dataset[tuple[torch.Tensor, ...]]):
+class Faces(BatchDataset):
     """The packed pictures of a split that are held out, or the others: (3, side, side), -1 to 1."""
 
     def __init__(self, data_dir: Path, side: int, *, held_out: bool, split: str = "train") -> None:

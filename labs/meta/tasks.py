@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from labs.core import shards
+from labs.core.loader import BatchDataset
 from labs.meta.data import PARTS, WAYS
 
 
@@ -22,7 +22,7 @@ def stored_tasks(data_dir: Path) -> torch.Tensor:
     return torch.cat([column.all() for column in shards.ArrowDataset(data_dir, "test", PARTS).columns], 1)
 
 
-class Tasks(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+class Tasks(BatchDataset):
     """Tasks of five characters: one drawing of each to learn from (support), another one to be asked (query).
 
     Item n is always the same task, drawn by a generator of its own: so workers draw one global batch between them, and

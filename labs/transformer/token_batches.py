@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
 
 from labs.core import shards
+from labs.core.loader import BatchDataset
 
 PAD, UNK, BOS, EOS, TAG = range(5)
 """Pieces with a meaning of their own; `TAG` begins a source sentence that a model has written."""
@@ -25,7 +25,7 @@ class Sentences:
         self.pieces = list(lines) if rows is None else [lines[row] for row in rows.tolist()]
 
 
-class Batches(Dataset[tuple[torch.Tensor, ...]]):
+class Batches(BatchDataset):
     """Batches of sentences of like length as samples of their own: each is `tokens` pieces or fewer when padded.
 
     Indexed with (A,) numbers it gives A times: sources (B, S) and targets (B, T), each with `EOS` at the end, targets

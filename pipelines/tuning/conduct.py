@@ -54,7 +54,7 @@ def _crown(sweep: Sweep, best: Trial, study: Any) -> None:
             _mark(found, alias=None, serve=False)
     metrics = result(best.folder)["metrics"]
     if f"test/{sweep.lab.metric.name}" not in metrics:
-        judged = sweep.lab.judge(best.folder, sweep.data)
+        judged = sweep.lab.deliver_and_score(best.folder, sweep.data)
         ended = result(best.folder)
         events.append(best.folder, {"time": best.record["ended"], "step": ended["steps"], "metrics": judged})
         snapshot.write_environment(best.folder)

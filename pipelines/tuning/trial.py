@@ -35,7 +35,7 @@ class Trial:
         config = lab.resolve(sweep.node.preset, sweep.node.size, overrides)
         node = replace(sweep.node, config=config, retries=0)
         gpus, needed = resources(node, sweep.cluster)
-        job = job_of(node, gpus, self.folder, sweep.data, sweep.upstream).model_copy(update={"judged": False})
+        job = job_of(node, gpus, self.folder, sweep.data, sweep.upstream).model_copy(update={"test": False})
         begin(
             Planned(node, sweep.fingerprint, self.folder, job, needed, 0.0),
             sweep.folder,

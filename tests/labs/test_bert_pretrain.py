@@ -176,7 +176,7 @@ def test_scores_are_those_of_the_hidden_characters(finished: Path, data_dir: Pat
 
 def test_gaps_can_be_learnt_to_fill(data_dir: Path, tmp_path: Path) -> None:
     """The loss falls below that of guessing among all characters."""
-    LAB.fit(LAB.resolve("characters", "tiny", {"epochs": 12, "lr": 0.01}), Run(tmp_path, data_dir), judged=False)
+    LAB.fit(LAB.resolve("characters", "tiny", {"epochs": 12, "lr": 0.01}), Run(tmp_path, data_dir), test=False)
     characters = len(shards.manifest(data_dir)["facts"]["characters"])
     loss = json.loads((tmp_path / "result.json").read_text())["metrics"]["train/loss"]
     assert loss < math.log(characters) - 0.25

@@ -31,7 +31,7 @@ from tests.labs.workers import last_metrics, train_on
 @pytest.fixture(scope="module")
 def teacher(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
-    cnn.LAB.fit(cnn.LAB.resolve("strong", "tiny"), Run(folder, data_dir, seed=1), judged=False)
+    cnn.LAB.fit(cnn.LAB.resolve("strong", "tiny"), Run(folder, data_dir, seed=1), test=False)
     return folder
 
 

@@ -218,9 +218,9 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
     (tmp_path / STOP).touch()
     config = LAB.resolve("smoothgrad", "tiny")
     with pytest.raises(Interrupted):
-        LAB.fit(config, Run(tmp_path, data_dir, seed=3, upstream=upstream), judged=False)
+        LAB.fit(config, Run(tmp_path, data_dir, seed=3, upstream=upstream), test=False)
     (tmp_path / STOP).unlink()
-    LAB.fit(config, Run(tmp_path, data_dir, seed=3, upstream=upstream), judged=False)
+    LAB.fit(config, Run(tmp_path, data_dir, seed=3, upstream=upstream), test=False)
     assert (tmp_path / "weights.safetensors").read_bytes() == (finished / "weights.safetensors").read_bytes()
     before, after = (json.loads((folder / "result.json").read_text())["metrics"] for folder in (finished, tmp_path))
     for name in measures.SCORES:

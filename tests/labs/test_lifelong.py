@@ -183,14 +183,14 @@ def test_bytes_rotate_like_the_courses_floats(made):
 # --- training ------------------------------------------------------------------------------------------------------
 
 
-def fit(folder, data_dir, preset, *, stop_after=None, size="tiny", judged=True, **fields):
+def fit(folder, data_dir, preset, *, stop_after=None, size="tiny", test=True, **fields):
     """Train at size tiny; with `stop_after`, ask the run to end after that epoch."""
 
     def on_epoch(step, _):
         if step == stop_after:
             (folder / "stop").touch()
 
-    LAB.fit(LAB.resolve(preset, size, fields), Run(folder, data_dir, on_epoch=on_epoch), judged=judged)
+    LAB.fit(LAB.resolve(preset, size, fields), Run(folder, data_dir, on_epoch=on_epoch), test=test)
     return json.loads((folder / "result.json").read_text())["metrics"]
 
 
@@ -247,7 +247,7 @@ def test_matrix_of_tasks_is_delivered_and_has_the_metrics_in_it(undisturbed):
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_interrupted_run_ends_like_an_undisturbed_one(preset, packed, tmp_path):
     """Stopped within the first task, right after it and within the second one: all metrics and weights are the same."""
-    short = {"angles": [0, 40], "epochs_per_task": 2, "judged": False}
+    short = {"angles": [0, 40], "epochs_per_task": 2, "test": False}
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     expected = fit(whole, packed, preset, **short)
     for stop in (1, 2, 3):
@@ -278,7 +278,7 @@ def test_every_preset_trains_at_course_size(preset, tmp_path):
     """One real step a task, with two training images and the course's network."""
     (tmp_path / "packed").mkdir()
     data = pack(write_idx(tmp_path / "made", 3, 2), tmp_path / "packed")
-    metrics = fit(tmp_path / "run", data, preset, size="course", judged=False, epochs_per_task=1)
+    metrics = fit(tmp_path / "run", data, preset, size="course", test=False, epochs_per_task=1)
     assert np.isfinite(metrics["train/loss"])
 
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 import labs
 from labs.core import events
@@ -224,3 +225,28 @@ def test_workers_do_not_wait_for_a_long_delivery(tmp_path: Path) -> None:
     survey.prepare(tmp_path / "source", tmp_path / "packed", "generated")
     mp.spawn(deliver_slowly, (str(tmp_path),), nprocs=2)
     assert (tmp_path / "run" / "result.json").exists()
+
+
+class Squares(Dataset[tuple[torch.Tensor, int]]):
+    """A data set as torch's documentation writes one: sample i is a tensor and a number."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.full((3,), float(index)), index**2
+
+
+@pytest.mark.parametrize("dataset", [Squares(), Subset(Squares(), list(range(10))), ConcatDataset([Squares()])])
+def test_a_loader_takes_any_map_style_data_set(tmp_path: Path, dataset: Dataset[Any]) -> None:
+    seen = [tuple(part.tolist()) for _, part in Run(tmp_path, tmp_path).loader(dataset, 4)]
+    assert seen == [(0, 1, 4, 9), (16, 25, 36, 49), (64, 81)]
+
+
+def test_a_loader_says_which_samples_it_can_not_put_together(tmp_path: Path) -> None:
+    class Named(Squares):
+        def __getitem__(self, index: int) -> Any:
+            return {"x": torch.zeros(2)}
+
+    with pytest.raises(TypeError, match=r"Named\[0\] must be a tensor, a number or a tuple"):
+        next(iter(Run(tmp_path, tmp_path).loader(Named(), 2)))

@@ -497,7 +497,7 @@ def test_the_delivered_guesses_are_those_of_each_utterance_alone(finished: Path,
 def test_the_best_weights_are_kept(data_dir: Path, tmp_path: Path) -> None:
     """What a run ends with has the best validation accuracy it saw, computed again from its weights."""
     run = Run(tmp_path, data_dir, seed=4)
-    LAB.fit(LAB.resolve("strong", "tiny"), run, judged=False)
+    LAB.fit(LAB.resolve("strong", "tiny"), run, test=False)
     best = json.loads((tmp_path / "result.json").read_text())["metrics"]["best/value"]
     (labels,) = shards.ArrowDataset(data_dir, "train", ("label",))[torch.arange(60)]
     held_out, _ = crops.split(60, 0.1, 4)

@@ -474,7 +474,7 @@ def test_a_sentence_can_be_learnt(data_dir: Path, tmp_path: Path) -> None:
     for architecture in ("gru", "transformer"):
         fields = {"architecture": architecture, "sampling": 0.3, "lr": 0.01, "warmup": 5, "epochs": 4}
         run = Run(tmp_path / architecture, data_dir)
-        LAB.fit(LAB.resolve("medium", "tiny", fields), run, judged=False)
+        LAB.fit(LAB.resolve("medium", "tiny", fields), run, test=False)
         losses = [
             event["metrics"]["train/loss"]
             for event in map(json.loads, (run.folder / "events.jsonl").read_text().splitlines())

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
 
 from labs.core import shards
+from labs.core.loader import BatchDataset
 
 LONGEST = 8192
 """Frames of an utterance that evaluation looks at, from its first one on: 82 s, more than any of the course's has."""
@@ -36,7 +36,7 @@ class Utterances:
         return pad_sequence(list(self.frames[torch.cat(rows)].float().split(lengths.tolist())), batch_first=True)
 
 
-class Crops(Utterances, Dataset[tuple[torch.Tensor, ...]]):
+class Crops(Utterances, BatchDataset):
     """Training samples: a stretch of `segment` frames at a random place, or all of a shorter utterance.
 
     Indexed with (B,) numbers it gives frames (B, segment, mels), lengths (B,) and labels (B,).
@@ -61,7 +61,7 @@ class Crops(Utterances, Dataset[tuple[torch.Tensor, ...]]):
         return self.pad(self.starts[index] + self.offsets[index], lengths), lengths, self.labels[index]
 
 
-class Buckets(Utterances, Dataset[tuple[torch.Tensor, ...]]):
+class Buckets(Utterances, BatchDataset):
     """Batches of whole utterances, which differ little in length, as samples of their own.
 
     Indexed with one number, (1,), it gives frames (B, longest, mels), lengths (B,), and (B,) which of the utterances

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
 
+from labs.core.loader import BatchDataset
 from labs.shared.text.drcd import Question
 from labs.shared.text.pretrained import Marks
 
@@ -137,7 +137,7 @@ def negative_start(tokens: int, first: int, last: int, window: int, draw: float)
     return None if before + after == 0 else number if number < before else last + 1 + number - before
 
 
-class OneWindow(Dataset[tuple[torch.Tensor, ...]]):
+class OneWindow(BatchDataset):
     """For training: a window a question. Gives tokens, kinds and what is real, (B, T) each, and the answer's first and
     last tokens (B,), which in a window without the answer are both [CLS], the first token.
 
@@ -174,7 +174,7 @@ class OneWindow(Dataset[tuple[torch.Tensor, ...]]):
         return *self.layout.columns(pairs), *torch.tensor(places).T
 
 
-class EveryWindow(Dataset[tuple[torch.Tensor, ...]]):
+class EveryWindow(BatchDataset):
     """For finding answers: all windows of the questions' paragraphs, `stride` tokens apart. Gives tokens, kinds and
     what is real, (B, T) each, and (B,) numbers of questions and how many tokens lie before a window."""
 

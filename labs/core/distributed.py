@@ -1,0 +1,117 @@
+"""One worker of a training run: its device, its rank, and the collective operations between the workers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._pytree import tree_map
+
+from labs.core.weights import unwrap
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Worker:
+    """This process among those that train one model together.
+
+    The process group, if there is one, must exist before: rank and world size come from it. Without a group the
+    worker is alone, and every collective operation returns what it was given.
+
+    Args:
+        device: where to compute; by default the first GPU, else the CPU.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.rank, self.world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+    def wrap(self, model: M) -> M:
+        """The model on this worker's device, in bf16 autocast on a GPU, under DDP where there are several workers.
+
+        All workers begin with rank 0's weights, since their random generators differ. Each worker keeps its own batch
+        statistics until `evaluation` broadcasts rank 0's: a broadcast before every step would cost one more collective
+        operation and change nothing that is kept.
+        """
+        model = model.to(self.device)
+        if self.device.type == "cuda":
+            model.forward = _autocast(model.forward)
+        if self.world_size == 1:
+            return model
+        device_ids = [self.device] if self.device.type == "cuda" else None
+        return cast(M, DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False))
+
+    @contextmanager
+    def evaluation(self, model: M) -> Iterator[M]:
+        """The module without DDP, in eval mode, without gradients, with rank 0's buffers (batch statistics) everywhere.
+
+        DDP's own forward would wait for as many forward passes on every worker, and the workers' parts of the
+        validation set differ in length.
+        """
+        module = cast(M, unwrap(model))
+        if self.world_size > 1:
+            for buffer in module.buffers():
+                dist.broadcast(buffer, 0)
+        was_training = module.training
+        module.eval()
+        with torch.no_grad():
+            yield module
+        module.train(was_training)
+
+    def mean(self, total: torch.Tensor | float, count: torch.Tensor | float = 1) -> float:
+        """Sum of the workers' totals divided by the sum of their counts: exact however samples are distributed."""
+        pair = torch.stack([torch.as_tensor(x, dtype=torch.float64, device="cpu").detach() for x in (total, count)])
+        if self.world_size > 1:
+            pair = pair.to(self.device)
+            dist.all_reduce(pair)
+        return float(pair[0] / pair[1])
+
+    def average(self, value: torch.Tensor) -> torch.Tensor:
+        """The workers' mean of a tensor, left on the device: a loss that is divided by it makes no GPU wait."""
+        if self.world_size == 1:
+            return value
+        total = value.to(torch.float32, copy=True)
+        dist.all_reduce(total)
+        return total / self.world_size
+
+    def gather(self, objects: list[Any]) -> list[Any]:
+        """All workers' lists joined in the order of ranks, on every worker."""
+        if self.world_size == 1:
+            return objects
+        parts: list[list[Any]] = [[] for _ in range(self.world_size)]
+        dist.all_gather_object(parts, objects)
+        return [item for part in parts for item in part]
+
+    def sync_gradients(self, model: nn.Module) -> None:
+        """Average the gradients over the workers in one flat all-reduce.
+
+        For losses that do not go through the forward of `wrap`'s model (`functional_call`, gradient penalties): DDP
+        leaves their gradients unsynchronised without an error.
+        """
+        if self.world_size == 1:
+            return
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.world_size
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def barrier(self) -> None:
+        """Wait until every worker has called this."""
+        if self.world_size > 1:
+            dist.barrier()
+
+
+def _autocast(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """`forward` in bf16 with outputs in fp32, because losses lose too much precision in bf16."""
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast("cuda", torch.bfloat16):
+            outputs = forward(*args, **kwargs)
+        return tree_map(lambda x: x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x, outputs)
+
+    return wrapped
