@@ -1,8 +1,12 @@
-"""A lab's training loop on plain gloo processes: what several workers learn, without starting Ray."""
+"""A lab's training loop on two plain gloo processes: what several workers learn, without starting Ray."""
 
-from collections.abc import Mapping
+import multiprocessing
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -15,13 +19,27 @@ from labs.core.config import Config
 from labs.core.run import Run
 from labs.core.weights import unwrap
 
+LIMIT_S = 120
+"""Seconds that two processes may take for what they are asked."""
 
-class Watched(Run):
-    """A run that shows the model which it wrapped."""
+
+class ObservedRun(Run):
+    """A run that keeps a reference to the model it wrapped."""
 
     def wrap(self, model: Any) -> Any:
         self.model: nn.Module = super().wrap(model)
         return self.model
+
+
+def in_two_processes(function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """Call `function(rank, *arguments)` in two processes that form a gloo group; what they return, by rank.
+
+    The processes stay for the whole session, since each takes seconds to import torch.
+    """
+    with TemporaryDirectory() as folder:
+        store = f"file://{folder}/store"  # through which the two find each other
+        asked = [_processes().submit(_in_group, rank, function, arguments, store) for rank in range(2)]
+        return [future.result(LIMIT_S) for future in asked]
 
 
 def train_on(
@@ -29,10 +47,11 @@ def train_on(
 ) -> list[dict[str, torch.Tensor]]:
     """Train, on two processes or in this one; the parameters of the model as each worker has them at the end."""
     folder.mkdir()
+    arguments = (lab, config, data_dir, folder, upstream)
     if workers == 1:
-        _work(0, 1, lab, config, data_dir, folder, upstream)
+        _train(0, *arguments)
     else:
-        torch.multiprocessing.spawn(_work, (workers, lab, config, data_dir, folder, upstream), nprocs=workers)
+        in_two_processes(_train, *arguments)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(workers)]
 
 
@@ -42,15 +61,24 @@ def last_metrics(folder: Path) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name.startswith(("train/", "val/"))}
 
 
-def _work(
-    rank: int, workers: int, lab: str, config: Config, data_dir: Path, folder: Path, upstream: Mapping[str, Path] | None
+def _train(
+    rank: int, lab: str, config: Config, data_dir: Path, folder: Path, upstream: Mapping[str, Path] | None
 ) -> None:
     torch.set_num_threads(1)
-    if workers > 1:
-        store = f"file://{folder}/store"
-        dist.init_process_group("gloo", store, timedelta(seconds=60), rank=rank, world_size=workers)
-    run = Watched(folder, data_dir, seed=3, upstream=upstream, device=torch.device("cpu"))
+    run = ObservedRun(folder, data_dir, seed=3, upstream=upstream, device=torch.device("cpu"))
     labs.get(lab).train(config, run)
     torch.save(dict(unwrap(run.model).named_parameters()), folder / f"rank{rank}.pt")
-    if workers > 1:
+
+
+def _in_group(rank: int, function: Callable[..., Any], arguments: tuple[Any, ...], store: str) -> Any:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", store, timedelta(seconds=60), rank=rank, world_size=2)
+    try:
+        return function(rank, *arguments)
+    finally:
         dist.destroy_process_group()
+
+
+@cache
+def _processes() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(2, multiprocessing.get_context("spawn"))
