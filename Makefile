@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench hub screenshot clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready  ## the course on embedded data, this machine's cores, SQLite
@@ -22,6 +22,12 @@ bench: $(VENV)/ready  ## what this program costs, beside a reference in the same
 	$(BIN)/python -m tests.benchmarks.tuning
 	$(BIN)/python -m tests.benchmarks.reinforcement
 	$(BIN)/python -m tests.benchmarks.meta_step
+
+hub: $(VENV)/ready  ## the tables of results in the READMEs, from labs/results.csv
+	$(BIN)/python -m tests.benchmarks.hub
+
+screenshot: $(VENV)/ready  ## the picture in the READMEs, from a run of four nodes of the course
+	$(BIN)/python -m tests.benchmarks.screenshot --only explain
 
 clean:  ## remove the environment and caches; runs and data in .labs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build dist
