@@ -28,7 +28,7 @@ def save(folder: Path, step: int, state: State, kept: dict[str, torch.Tensor], m
     Raises:
         OSError: the disk is full or not writable; earlier checkpoints stay as they were.
     """
-    target = folder / f"step-{step:06d}"
+    target = _path(folder, step)
     part = folder / ".part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -45,29 +45,61 @@ def save(folder: Path, step: int, state: State, kept: dict[str, torch.Tensor], m
     return target
 
 
-def restore(folder: Path, state: State) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
-    """Load the newest readable checkpoint into `state`; one that is broken is removed and the one before is taken.
+def newest(folder: Path) -> int:
+    """The step of the newest checkpoint that can be decoded; 0 where there is none.
 
-    Returns:
-        What `save` got as `meta` (with `step`) and as `kept`; None where there is no checkpoint.
+    A checkpoint that can't be decoded is set aside as `broken-<step>` and the one before it is tried. Only one process
+    may call this at a time.
+
+    Raises:
+        OSError: the storage failed; nothing is changed, since the checkpoint itself may be whole.
     """
     for path in _newest_first(folder):
         try:
-            tensors = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
-            kept = load_file(path / "kept.safetensors")
-            meta = json.loads((path / "meta.json").read_text())
-        except Exception as error:  # torch, zip, safetensors and JSON each have errors of their own for a broken file
-            print(f"checkpoint {path} can't be read ({type(error).__name__}); going back to the one before")
-            shutil.rmtree(path)
-            continue
-        for name, part in state.items():
-            if name == "progress":
-                part.clear()
-                part.update(meta["progress"])
-            else:
-                part.load_state_dict(tensors[name])
-        return meta, kept
-    return None
+            _decode(path)
+        except (OSError, MemoryError) as error:
+            if not isinstance(error, FileNotFoundError):  # a checkpoint that lacks a file is a broken one
+                raise
+        except Exception:  # torch, zip, safetensors and JSON each have errors of their own for a broken file
+            pass
+        else:
+            return _step(path)
+        aside = path.with_name(f"broken-{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(path, aside)
+        print(f"checkpoint {path} can't be decoded and was set aside as {aside.name}; trying the one before it")
+    return 0
+
+
+def restore(folder: Path, step: int, state: State) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Load checkpoint `step`, which `newest` has found, into `state`.
+
+    Returns:
+        What `save` got as `meta` (with `step`) and as `kept`.
+    """
+    tensors, kept, meta = _decode(_path(folder, step))
+    for name, part in state.items():
+        if name == "progress":
+            part.clear()
+            part.update(meta["progress"])
+        else:
+            part.load_state_dict(tensors[name])
+    return meta, kept
+
+
+def _decode(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, Any]]:
+    tensors = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
+    kept = load_file(path / "kept.safetensors")
+    meta: dict[str, Any] = json.loads((path / "meta.json").read_text())
+    return tensors, kept, meta
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:06d}"
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -77,6 +77,14 @@ class Worker:
         dist.all_reduce(total)
         return total / self.world_size
 
+    def broadcast(self, value: torch.Tensor) -> torch.Tensor:
+        """Rank 0's value, on every worker; all pass a tensor of the same shape and type."""
+        if self.world_size == 1:
+            return value
+        value = value.to(self.device)
+        dist.broadcast(value, 0)
+        return value
+
     def gather(self, objects: list[Any]) -> list[Any]:
         """All workers' lists joined in the order of ranks, on every worker."""
         if self.world_size == 1:

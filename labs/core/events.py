@@ -6,6 +6,7 @@ drops the later events, so that a step stands in the file once, whatever happene
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,25 @@ FILE = "events.jsonl"
 
 
 def append(folder: Path, event: dict[str, Any]) -> None:
-    """Add one event to the folder's file."""
-    with (folder / FILE).open("a") as file:
-        file.write(json.dumps(event) + "\n")
+    """Add one event to the folder's file, on a line of its own even after a half-written one."""
+    with (folder / FILE).open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+        torn = end and file.read(1) != b"\n"
+        file.write((b"\n" if torn else b"") + json.dumps(event).encode() + b"\n")
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """All events, oldest first; a last line that a killed process left half-written is passed over."""
+    """All events, oldest first. Half-written lines (a killed process, a full disk, a power cut) are skipped."""
     path = folder / FILE
     if not path.exists():
         return []
-    lines = path.read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    found = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def rewind(folder: Path, step: int) -> None:

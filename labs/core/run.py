@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import Dataset
@@ -127,6 +126,8 @@ class Run(Worker):
         Raises:
             Interrupted: the run was asked to end; everything is saved.
         """
+        # Without DDP's prefix of names, so that a run may continue on another number of workers.
+        state = {name: unwrap(part) if isinstance(part, nn.Module) else part for name, part in state.items()}
         self._restore(state)
         self._of = n
         for epoch in range(self._step, n):
@@ -211,9 +212,11 @@ class Run(Worker):
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _restore(self, state: dict[str, Any]) -> None:
-        found = checkpoint.restore(self.folder / "checkpoints", state)
-        if found is not None:
-            meta, self._kept = found
+        folder = self.folder / "checkpoints"
+        # Rank 0 chooses: each rank for itself might see another newest checkpoint.
+        step = int(self.broadcast(torch.tensor(checkpoint.newest(folder) if self.rank == 0 else 0)))
+        if step:
+            meta, self._kept = checkpoint.restore(folder, step, state)
             self._step, self._best, self._best_step = meta["step"], meta["best"], meta["best_step"]
             self._reason = meta["reason"]
             self.epochs_since_best = self._step - self._best_step
@@ -231,10 +234,8 @@ class Run(Worker):
     def _save_if_due(self, state: dict[str, Any], *, last: bool) -> None:
         asked = (self.folder / STOP).exists()
         due = last or bool(self._reason) or time.monotonic() - self._last_save >= SAVE_EVERY_S
-        if self.world_size > 1:  # rank 0 decides, since clocks and views of the file system may differ
-            flags = torch.tensor([asked, due], dtype=torch.int32, device=self.device)
-            dist.broadcast(flags, 0)
-            asked, due = (bool(flag) for flag in flags.tolist())
+        # Rank 0 decides, since clocks and views of the file system may differ.
+        asked, due = (bool(flag) for flag in self.broadcast(torch.tensor([asked, due], dtype=torch.int32)).tolist())
         if not (due or asked):
             return
         folder = self.folder / "checkpoints"

@@ -282,7 +282,8 @@ def test_validation_of_several_workers_is_exact(data_dir: Path, tmp_path: Path) 
     zero, one = train_on(2, "cnn", config, data_dir, tmp_path / "two")
     assert all(torch.equal(zero[name], one[name]) for name in zero)
     model = Classifier(config, 11)  # type: ignore[arg-type]
-    _, kept = checkpoint.restore(tmp_path / "two/checkpoints", {})  # type: ignore[misc]
+    folder = tmp_path / "two/checkpoints"
+    _, kept = checkpoint.restore(folder, checkpoint.newest(folder), {})
     model.load_state_dict(kept)
     model.eval()
     hits = 0

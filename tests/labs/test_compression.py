@@ -198,7 +198,8 @@ def test_two_workers_agree(data_dir: Path, teacher: Path, tmp_path: Path) -> Non
     zero, one = train_on(2, "compression", config, data_dir, tmp_path / "two", {TEACHER: teacher})
     assert all(torch.equal(zero[name], one[name]) for name in zero)
     model = LAB.network(config)
-    _, kept = checkpoint.restore(tmp_path / "two/checkpoints", {})  # type: ignore[misc]
+    folder = tmp_path / "two/checkpoints"
+    _, kept = checkpoint.restore(folder, checkpoint.newest(folder), {})
     model.load_state_dict(kept)
     images, labels = (c.all() for c in shards.ArrowDataset(data_dir, "validation", ("image", "label")).columns)
     hits = (model.eval()(images).argmax(1) == labels).sum().item()

@@ -21,7 +21,7 @@ from labs.core.run import Interrupted, Run
 from labs.lifelong import data as digits
 from labs.lifelong.lesson import LAB, MEASURES, Classifier
 from labs.lifelong.scenarios import rotate
-from tests.labs.workers import Watched
+from tests.labs.workers import ObservedRun
 
 FILES = [f"{prefix}-{kind}-ubyte" for prefix in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
@@ -297,7 +297,7 @@ def _worker(rank: int, port: int, folder: Path, data_dir: Path) -> None:
     store = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", store, timedelta(seconds=60), rank=rank, world_size=2)
     for preset in STATEFUL:
-        run = Watched(folder / preset, data_dir)
+        run = ObservedRun(folder / preset, data_dir)
         LAB.train(few_steps(preset), run)
         torch.save(dict(run.model.named_parameters()), folder / preset / f"rank{rank}.pt")
     dist.destroy_process_group()

@@ -4,14 +4,11 @@ import json
 import pickle
 import time
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
@@ -24,6 +21,7 @@ from labs.core.loader import ShardedBatches
 from labs.core.run import STOP, Interrupted, Run
 from labs.core.weights import unwrap
 from labs.regression import data as survey
+from tests.labs.workers import in_two_processes
 
 METRIC = Metric("loss", "min")
 
@@ -93,6 +91,51 @@ def test_a_pickle_in_place_of_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
+def test_a_checkpoint_that_can_not_be_decoded_is_set_aside_and_not_deleted(tmp_path: Path) -> None:
+    train(Run(tmp_path, tmp_path), epochs=2)
+    newest = max((tmp_path / "checkpoints").glob("step-*"))
+    (newest / "state.pt").write_bytes(b"half")
+    train(Run(tmp_path, tmp_path), epochs=3)
+    assert (newest.with_name(f"broken-{newest.name}") / "state.pt").read_bytes() == b"half"
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
+def test_a_failure_of_the_storage_leaves_every_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    weights, _ = undisturbed(tmp_path / "whole")
+    folder = tmp_path / "flaky"
+    train(Run(folder, folder), epochs=2)
+    before = sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.load", fail)
+        with pytest.raises(type(error)):
+            train(Run(folder, folder))
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == before
+    model = train(Run(folder, folder))
+    assert all(torch.equal(weights[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def continue_on_two(rank: int, folder: Path) -> None:
+    train(Run(folder, folder), epochs=6)
+
+
+def test_workers_continue_from_the_one_checkpoint_that_rank_0_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranks that chose for themselves could restore different steps and then wait for each other for ever."""
+    monkeypatch.setattr("labs.core.run.SAVE_EVERY_S", 0.0)
+    train(Run(tmp_path, tmp_path), epochs=4)
+    (tmp_path / "checkpoints/step-000004/state.pt").write_bytes(b"half")
+    in_two_processes(continue_on_two, tmp_path)
+    assert [event["step"] for event in events.read(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert (tmp_path / "checkpoints/broken-step-000004").is_dir()
+
+
 def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, _ = undisturbed(tmp_path / "whole")
     folder = tmp_path / "full"
@@ -128,8 +171,8 @@ def test_a_metrics_event_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with (tmp_path / events.FILE).open("a") as file:
         file.write('{"step": 2, "met')
     assert [event["step"] for event in events.read(tmp_path)] == [1]
-    events.rewind(tmp_path, 1)
-    events.append(tmp_path, {"step": 2, "metrics": {}})
+    events.append(tmp_path, {"step": 2, "metrics": {}})  # on a line of its own
+    events.rewind(tmp_path, 2)
     assert [event["step"] for event in events.read(tmp_path)] == [1, 2]
 
 
@@ -159,8 +202,6 @@ def test_a_batch_that_cannot_be_split_is_refused_with_both_numbers() -> None:
 
 def distributed_steps(rank: int, world_size: int, folder: str) -> None:
     """Three global batches of 8 on `world_size` workers; writes each rank's weights and collectives' results."""
-    if world_size > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
     run = Run(Path(folder), Path(folder))
     generator = torch.Generator().manual_seed(1)
     data = TensorDataset(torch.randn(24, 4, generator=generator), torch.randn(24, 1, generator=generator))
@@ -183,15 +224,13 @@ def distributed_steps(rank: int, world_size: int, folder: str) -> None:
     out = {"mean": exact, "averaged": averaged, "gather": run.gather([rank]), "gradients": gradients}
     Path(folder, f"rank{rank}.json").write_text(json.dumps(out))
     torch.save(module.state_dict(), Path(folder, f"rank{rank}.pt"))
-    if world_size > 1:
-        dist.destroy_process_group()
 
 
 def test_two_workers_step_like_one_on_the_same_global_batch(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     distributed_steps(0, 1, str(tmp_path / "one"))
-    mp.spawn(distributed_steps, (2, str(tmp_path / "two")), nprocs=2)
+    in_two_processes(distributed_steps, 2, str(tmp_path / "two"))
     one = torch.load(tmp_path / "one/rank0.pt", weights_only=True)
     ranks = [torch.load(tmp_path / f"two/rank{r}.pt", weights_only=True) for r in range(2)]
     assert all(torch.equal(ranks[0][name], ranks[1][name]) for name in one)
@@ -208,13 +247,10 @@ def test_two_workers_step_like_one_on_the_same_global_batch(tmp_path: Path) -> N
 
 def deliver_slowly(rank: int, folder: str) -> None:
     """Regression at tiny, whose delivery takes longer than workers may wait for each other."""
-    limit = timedelta(seconds=3)
-    dist.init_process_group("gloo", f"file://{folder}/store", limit, rank=rank, world_size=2)
     lab = labs.get("regression")
     slow = replace(lab, deliver=lambda *args: (time.sleep(4), lab.deliver(*args)))
     run = Run(Path(folder, "run"), Path(folder, "packed"), device=torch.device("cpu"))
     slow.fit(lab.resolve("simple", "tiny", {"epochs": 1}), run)
-    dist.destroy_process_group()
 
 
 def test_workers_do_not_wait_for_a_long_delivery(tmp_path: Path) -> None:
@@ -223,7 +259,7 @@ def test_workers_do_not_wait_for_a_long_delivery(tmp_path: Path) -> None:
     survey.make(tmp_path / "source", 0, "tiny")
     (tmp_path / "packed").mkdir()
     survey.prepare(tmp_path / "source", tmp_path / "packed", "generated")
-    mp.spawn(deliver_slowly, (str(tmp_path),), nprocs=2)
+    in_two_processes(deliver_slowly, str(tmp_path), wait_s=3)
     assert (tmp_path / "run" / "result.json").exists()
 
 

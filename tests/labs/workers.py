@@ -31,14 +31,15 @@ class ObservedRun(Run):
         return self.model
 
 
-def in_two_processes(function: Callable[..., Any], *arguments: Any) -> list[Any]:
+def in_two_processes(function: Callable[..., Any], *arguments: Any, wait_s: float = 60) -> list[Any]:
     """Call `function(rank, *arguments)` in two processes that form a gloo group; what they return, by rank.
 
-    The processes stay for the whole session, since each takes seconds to import torch.
+    The processes stay for the whole session, since each takes seconds to import torch. `wait_s` limits how long they
+    wait for each other.
     """
     with TemporaryDirectory() as folder:
         store = f"file://{folder}/store"  # through which the two find each other
-        asked = [_processes().submit(_in_group, rank, function, arguments, store) for rank in range(2)]
+        asked = [_processes().submit(_in_group, rank, function, arguments, store, wait_s) for rank in range(2)]
         return [future.result(LIMIT_S) for future in asked]
 
 
@@ -70,9 +71,9 @@ def _train(
     torch.save(dict(unwrap(run.model).named_parameters()), folder / f"rank{rank}.pt")
 
 
-def _in_group(rank: int, function: Callable[..., Any], arguments: tuple[Any, ...], store: str) -> Any:
+def _in_group(rank: int, function: Callable[..., Any], arguments: tuple[Any, ...], store: str, wait_s: float) -> Any:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", store, timedelta(seconds=60), rank=rank, world_size=2)
+    dist.init_process_group("gloo", store, timedelta(seconds=wait_s), rank=rank, world_size=2)
     try:
         return function(rank, *arguments)
     finally:
