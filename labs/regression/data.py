@@ -1,7 +1,8 @@
-"""COVID-19 survey tables: the CSV format of homework 1, its checks, and a generated table of the same shape.
+"""COVID-19 survey tables: the CSV format of homework 1, its checks, and generated tables in the same format.
 
-A row holds one state's survey on consecutive days: an id, one column for each state (one-hot), then for each day the
-same block of columns, which ends with the share of positive tests in percent. The test file lacks the last one.
+A row holds one state's survey answers on consecutive days: an id, one column for each state (one-hot), then the same
+block of columns for each day. The last column of a block is `tested_positive`, the percentage of positive tests on that
+day. The test file lacks the very last column, which is the target.
 """
 
 import csv
@@ -35,19 +36,19 @@ MENTAL = ["anxious", "depressed", "worried_finances"]
 BLOCK = [*ILLNESS, *BEHAVIOUR, *MENTAL, TARGET]
 DAYS = 5
 ROWS = {"tiny": (6, 300, 120), "small": (37, 2699, 1078), "course": (37, 2699, 1078)}
-"""Size -> states, rows of the training and of the test table; the course's own counts are small enough for any
-machine."""
+"""Size -> number of states, rows of the training table, rows of the test table. `small` has the course's own counts."""
 SURVEY_NOISE = 0.4
-"""Standard deviation, in percent, of what the survey finds around a state's true share of positive tests: no method
-gets below its square."""
+"""Standard deviation of the noise, in percentage points, that is added to a state's true positive rate. Its square,
+0.16, is the lowest mean squared error that any predictor can reach."""
 
 
 def make(folder: Path, seed: int, size: str) -> None:
     """Write generated tables in the course's format; the test targets go to `answers/`.
 
-    Each state has an epidemic wave (a smooth curve and an autoregressive part). Illness columns see it through
-    noise, bent and scaled by state; behaviour drives tomorrow's growth through an interaction; the mental columns
-    hardly know it. A state's test days are one stretch that no training window touches.
+    Each state has an epidemic wave: a smooth curve plus an autoregressive process. The illness columns are noisy,
+    nonlinear functions of the wave, with a factor for each state. The behaviour columns drive the next day's growth
+    through an interaction. The mental health columns depend on the wave only weakly. The test days of a state are
+    consecutive, and no training window contains any of them.
     """
     rng = np.random.default_rng([seed, 1])
     states, train_rows, test_rows = ROWS[size]
@@ -69,7 +70,7 @@ def make(folder: Path, seed: int, size: str) -> None:
 
 
 def check(folder: Path) -> list[str]:
-    """One sentence per fault of a folder in the course's format; empty if it can be trained on."""
+    """One sentence per fault of a folder in the course's format; empty if the folder is valid."""
     faults = [f"{folder / name} is missing" for name in (TRAIN, TEST) if not (folder / name).exists()]
     if faults:
         return faults
@@ -85,17 +86,17 @@ def check(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack both tables: `inputs` (all columns but the target), `target`, and `id` as the submission wants it."""
+    """Pack both tables into `inputs` (all columns but the target), `target` (training table only) and `id`."""
     facts = layout(_header(folder / TRAIN))
     return shards.pack(out, {"train": _batches(folder / TRAIN), "test": _batches(folder / TEST)},
                        origin=origin, facts=facts)  # fmt: skip
 
 
 def layout(header: list[str]) -> dict[str, Any]:
-    """Number of states, days and columns of a day's block, found from the header alone: editions differ.
+    """Number of states, days and columns of a day's block, derived from the header, since editions of the data differ.
 
-    The one-hot columns are those before the first name that comes back later (pandas' suffixes .1, .2 count as
-    coming back).
+    The one-hot columns are those before the first column name that occurs more than once. Names that differ only in
+    pandas' suffixes (.1, .2) count as the same name.
     """
     names = _without_suffix(header)[1:]
     seen: dict[str, int] = {}
@@ -111,27 +112,37 @@ def _without_suffix(header: list[str]) -> list[str]:
 
 
 def _state_days(rng: np.random.Generator, days: int) -> np.ndarray:
-    """One state's survey, (days, 16), in percent."""
+    """One state's survey answers, (days, 16), in percent."""
+    rate, habits = _positive_rate(rng, days)
+    tenth = rate / 10
+    expected = np.stack([tenth**0.7, 1.1 * tenth**0.7, 12 * np.log1p(0.55 * tenth), 9 * np.log1p(0.55 * tenth)], 1)
+    noise = rng.normal(0, 1, (days, 4)) * np.array([0.09, 0.1, 0.5, 0.45])
+    illness = expected * rng.normal(1, 0.08, 4) + noise
+    behaviour = 50 + 12 * habits + rng.normal(0, 1.5, (days, 8))
+    mental = 20 + 3 * rng.normal(0, 1, 3) + 0.05 * rate[:, None] + rng.normal(0, 1, (days, 3))
+    positive = rate + rng.normal(0, SURVEY_NOISE, days)
+    return np.concatenate([illness, behaviour, mental, positive[:, None]], 1).clip(0, 100)
+
+
+def _positive_rate(rng: np.random.Generator, days: int) -> tuple[np.ndarray, np.ndarray]:
+    """One state's true positive rate in percent, (days,), and the behaviour that drives it, (days, 8), of mean 0.
+
+    The log-odds of a positive test are two sine waves around a mean plus an autoregressive process.
+    """
     time = np.arange(days) / 30
     phase, height = rng.uniform(0, 6, 2), rng.uniform(0.3, 0.8, 2)
     wave = rng.normal(-1.65, 0.4) + sum(
         h * np.sin(f * time + p) for h, f, p in zip(height, (1.1, 2.3), phase, strict=True)
     )
     habits = 0.7 * rng.normal(0, 1, 8) + np.cumsum(rng.normal(0, 0.05, (days, 8)), 0) + rng.normal(0, 0.8, (days, 8))
-    # Restaurants spread the virus where few wear masks, and hinder it where many do: no straight line sees that.
-    mixing = np.tanh(habits[:, 4]) * np.tanh(-habits[:, 0]) + 0.2 * np.tanh(habits[:, 6])
-    shock = np.zeros(days)
+    # Restaurant visits raise infections where few people wear masks and lower them where many do. A linear model can't
+    # represent this interaction.
+    masks, restaurants, events = habits[:, 0], habits[:, 4], habits[:, 6]
+    contagion = np.tanh(restaurants) * np.tanh(-masks) + 0.2 * np.tanh(events)
+    growth = np.zeros(days)
     for day in range(1, days):
-        shock[day] = 0.9 * shock[day - 1] + 0.18 * mixing[day - 1] + rng.normal(0, 0.015)
-    share = 100 / (1 + np.exp(-(wave + shock)))
-    sick = share / 10
-    bent = np.stack([sick**0.7, 1.1 * sick**0.7, 12 * np.log1p(0.55 * sick), 9 * np.log1p(0.55 * sick)], 1)
-    noise = rng.normal(0, 1, (days, 4)) * np.array([0.09, 0.1, 0.5, 0.45])
-    illness = bent * rng.normal(1, 0.08, 4) + noise
-    behaviour = 50 + 12 * habits + rng.normal(0, 1.5, (days, 8))
-    mental = 20 + 3 * rng.normal(0, 1, 3) + 0.05 * share[:, None] + rng.normal(0, 1, (days, 3))
-    positive = share + rng.normal(0, SURVEY_NOISE, days)
-    return np.concatenate([illness, behaviour, mental, positive[:, None]], 1).clip(0, 100)
+        growth[day] = 0.9 * growth[day - 1] + 0.18 * contagion[day - 1] + rng.normal(0, 0.015)
+    return 100 / (1 + np.exp(-(wave + growth))), habits
 
 
 def _windows(days: np.ndarray, one_hot: np.ndarray) -> list[np.ndarray]:
@@ -159,7 +170,9 @@ def _check_header(name: str, header: list[str]) -> list[str]:
         return [f"{name}: the first column must be 'id', found {header[0] if header else 'an empty file'!r}"]
     found = layout(header)
     if found["days"] < 2 or found["block"] * found["days"] + found["states"] + 1 != len(header):
-        return [f"{name}: after id and the states, the same columns must repeat for each day; {len(header)} don't fit"]
+        return [
+            f"{name}: after id and the states, the same columns must repeat for each day; found {len(header)} columns"
+        ]
     names, block = _without_suffix(header)[found["states"] + 1 :], found["block"]
     for number, column in enumerate(names):
         if column != names[number % block]:

@@ -1,18 +1,20 @@
-"""Homework 1, regression: the share of positive COVID-19 tests in a US state.
+"""Homework 1, regression: the percentage of positive COVID-19 tests in a US state.
 
 Task
-    From five consecutive days of survey answers in one state, predict `tested_positive` of the fifth day.
+    From the survey answers of five consecutive days in one state, predict `tested_positive` of the fifth day.
 Data
-    `labs.regression.data`: 2,699 training and 1,078 test rows; an id, one-hot states, then 16 columns for each day.
+    `labs.regression.data`: 2,699 training and 1,078 test rows with an id, one-hot states, and 16 columns for each day.
 Metric
     Mean squared error, lower is better, in squared percentage points. Course's public thresholds: simple 2.28371,
     medium 1.49430, strong 1.05728, boss 0.86161.
 Ladder
-    simple   the course's sample: a small MLP on every column, the row's id included, unscaled, with SGD.
-    medium   the sixteen columns of the best F-score, standardised.
-    strong   columns ranked by randomised trees, which see interactions; a wider net that learns the change since
-             yesterday; Adam.
-    boss     dropout, weight decay, and a network for each of ten folds, averaged.
+    simple   the course's sample: a small MLP on all columns, the id included, without standardisation; SGD.
+    medium   feature selection: the sixteen columns with the highest F-score, standardised.
+    strong   features selected by extremely randomized trees, which find interactions; a wider network that predicts
+             the change since the day before; AdamW.
+    boss     dropout, weight decay, and the mean of ten networks, each trained on nine of ten folds.
+Report
+    The course asks no questions in this homework.
 Papers
     Kingma & Ba, Adam (arXiv:1412.6980); Loshchilov & Hutter, Decoupled Weight Decay (arXiv:1711.05101);
     Geurts et al., Extremely randomized trees (doi:10.1007/s10994-006-6226-1); Breiman, Bagging predictors
@@ -25,8 +27,6 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field
-from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.feature_selection import f_regression
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -35,180 +35,182 @@ from labs.core import shards, submission
 from labs.core.config import Config
 from labs.core.errors import BadInput
 from labs.core.lab import Lab
+from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights
-from labs.regression import data as survey
-from labs.regression import windows
-from labs.regression.networks import Regressor
+from labs.regression import data, windows
+from labs.regression.features import Selector, relevance
+from labs.regression.networks import Regressor, masked_rows
 
 METRIC = COURSE["regression"].metric
-HEADER = ("id", survey.TARGET)
+HEADER = ("id", data.TARGET)
 
 
 class RegressionConfig(Config):
     features: Literal["all", "selected"] = "all"
-    """Columns that the network sees: all, id included, as in the sample, or the best ones without the id."""
-    selector: Literal["f_score", "trees"] = "f_score"
-    """How columns are ranked: by the F-score of a straight line, or by their importance to randomised trees; no effect
-    with `features=all`."""
+    """Columns that the network sees: all of them, the id included, as in the sample; or selected survey columns."""
+    selector: Selector = "f_score"
+    """Score by which survey columns are selected: F-score of a linear regression, or importance in extremely randomized
+    trees; no effect with `features=all`."""
     num_features: int = Field(16, ge=1)
-    """How many columns to select; no effect with `features=all`."""
+    """Number of survey columns to select; no effect with `features=all`."""
     states: bool = False
-    """Show the network the one-hot states beside the selected columns; no effect with `features=all`."""
+    """Use the one-hot states as inputs beside the selected columns; no effect with `features=all`."""
     scale: bool = False
-    """Standardise the inputs with the training rows' mean and deviation."""
+    """Standardise the inputs with the mean and standard deviation of the training rows."""
     residual: bool = False
-    """Add the last known `tested_positive` to the output, so that the network learns the change only."""
+    """Add the last known `tested_positive` to the output, so that the network predicts the change only."""
     hidden: tuple[int, ...] = (16, 8)
     """Widths of the hidden layers."""
     activation: Literal["relu", "silu"] = "relu"
-    """Function between the layers."""
+    """Activation function of the hidden layers."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the hidden units that each training step leaves out."""
+    """Fraction of the hidden units that each training step sets to zero."""
     split: Literal["random", "windows"] = "windows"
-    """Parts of the rows: random, as in the course, where windows with shared days come into different parts; or
-    stretches of each state's days, where training leaves out the windows that share a day with a validating one."""
+    """Folds of the rows: random, as in the course, so that training and validation windows share days; or periods of
+    each state's days, so that no training window shares a day with a validation window."""
     folds: int = Field(5, ge=2)
-    """Number of parts that the rows are cut into; one of them validates."""
+    """Number of folds; one of them is held out for validation."""
     ensemble: bool = False
-    """Train a network for each part to validate and average them; the validation error is then out of fold."""
+    """Train one network for each held-out fold and average their predictions; `val/mse` is then out of fold."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """SGD, as in the sample, or AdamW."""
+    """SGD with momentum, as in the sample, or AdamW."""
     momentum: float = Field(0.9, ge=0, lt=1)
-    """Momentum of SGD; no effect with AdamW."""
+    """Momentum of SGD; no effect with `optimizer=adamw`."""
     lr: float = Field(1e-5, gt=0)
     """Learning rate."""
     weight_decay: float = Field(0.0, ge=0)
-    """L2 penalty; decoupled with AdamW."""
+    """Coefficient of the L2 penalty with SGD, of decoupled weight decay with AdamW."""
     batch_size: int = Field(256, ge=1)
-    """Rows of a global batch."""
+    """Rows in a global batch."""
     epochs: int = Field(300, ge=1)
-    """Epochs at most."""
+    """Maximum number of epochs."""
     passes: int = Field(10, ge=1)
-    """Passes over the training rows that count as one epoch: a single pass takes milliseconds."""
+    """Passes over the training rows in one epoch: a single pass takes milliseconds."""
     patience: int = Field(40, ge=1)
-    """Epochs without a better validation error after which training ends."""
+    """Epochs without a lower validation error after which training stops."""
 
 
 def train(config: RegressionConfig, run: Run) -> None:
     facts = shards.manifest(run.data_dir)["facts"]
-    data = shards.ArrowDataset(run.data_dir, "train", ("inputs", "target"))
-    inputs, target = (column.all() for column in data.columns)
-    fitting, held_out = split(inputs, target, facts, config, run.seed)
-    net = build(config, inputs, target, fitting, facts)
-    run.write_shape(columns=inputs.shape[1], chosen=net.chosen.shape[1])
+    table = shards.ArrowDataset(run.data_dir, "train", ("inputs", "target"))
+    inputs, targets = (column.all() for column in table.columns)
 
-    prepared, start = net.prepare(inputs)  # once, not at each step
-    change = (target - start)[:, None]
-    training, validation = (
-        TensorDataset(prepared[rows], change[rows], mask[rows].float())
-        for mask in (fitting, held_out)
-        for rows in [mask.any(1)]
-    )
-    model = run.wrap(net)
-    optimizer: torch.optim.Optimizer
-    if config.optimizer == "sgd":
-        optimizer = torch.optim.SGD(
-            model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-    else:
-        optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    # Split the rows into folds; select and standardise columns on each member's training rows.
+    train_mask, val_mask = split(inputs, targets, facts, config, run.seed)
+    network = build(config, inputs, targets, train_mask, facts)
+    run.write_shape(columns=inputs.shape[1], chosen=network.chosen.shape[1])
+    training = masked_rows(network, inputs, targets, train_mask)
+    validation = masked_rows(network, inputs, targets, val_mask)
     batches = run.loader(training, config.batch_size, train=True)
-    share = training.tensors[2].mean(0).to(run.device)  # of the rows, that a member fits
+    fraction = train_mask[train_mask.any(1)].float().mean(0).to(run.device)  # of the rows that a member trains on
 
+    model = run.wrap(network)
+    optimizer = make_optimizer(config, model)
     for _ in run.epochs(config.epochs, state={"model": model, "optimizer": optimizer}):
-        loss_sum, rows = torch.zeros((), device=run.device), 0
+        train_loss = Meter()
         for _ in range(config.passes):
-            for x, y, fits in batches:
-                # Each member's mean squared error over its own rows: the members learn as if they were alone.
-                loss = ((model(x) - y) ** 2 * fits / share).mean(0).sum()
+            for x, y, mask in batches:
+                # Sum of the members' mean squared errors, each over the member's own training rows, so that a member is
+                # trained as if it were alone:  L = sum_m 1/B sum_i (f_m(x_i) - y_i)^2 * mask_im / fraction_m
+                loss = ((model(x) - y) ** 2 * mask / fraction).mean(0).sum()
+                # Update the weights.
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-                loss_sum += loss.detach() * len(x)
-                rows += len(x)
-        run.log({"train/loss": run.mean(loss_sum, rows) / len(share), "val/mse": evaluate(model, validation, run)})
+                train_loss.add(loss, len(x))
+        # Validate, keep the best weights, stop early.
+        mean_loss = run.mean(train_loss.sum, train_loss.count) / len(fraction)
+        run.log({"train/loss": mean_loss, "val/mse": evaluate(model, validation, run)})
         run.best(METRIC, model)
         if run.epochs_since_best >= config.patience:
-            run.stop(f"no better validation error in {config.patience} epochs")
+            run.stop(f"no lower validation error in {config.patience} epochs")
+
+
+def make_optimizer(config: RegressionConfig, model: nn.Module) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    return torch.optim.SGD(model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
 
 
 def evaluate(model: nn.Module, rows: TensorDataset, run: Run) -> float:
-    """Mean squared error of each member on the rows held out from it: sums over counts, never a mean of batch means."""
-    total, count = torch.zeros((), device=run.device), torch.zeros((), device=run.device)
+    """Mean squared error of each member on the rows held out from it, over all members and rows."""
+    squared_error, count = Meter(), Meter()  # totals over a batch, as members hold out different rows
     with run.evaluation(model) as net:
-        for x, y, held_out in run.loader(rows, 1024):
-            total += ((net(x) - y) ** 2 * held_out).sum()
-            count += held_out.sum()
-    return run.mean(total, count)
+        for x, y, mask in run.loader(rows, 1024):
+            squared_error.add(((net(x) - y) ** 2 * mask).sum(), 1)
+            count.add(mask.sum(), 1)
+    return run.mean(squared_error.sum, count.sum)
 
 
 def split(
-    inputs: torch.Tensor, target: torch.Tensor, facts: dict[str, int], config: RegressionConfig, seed: int
+    inputs: torch.Tensor, targets: torch.Tensor, facts: dict[str, int], config: RegressionConfig, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Masks of the rows that each member fits, and of those that validate it, both (rows, members) bool."""
+    """Masks of each member's training rows and of its validation rows, both (rows, members) bool."""
     rng = np.random.default_rng(seed)
     states = inputs[:, 1 : 1 + facts["states"]].argmax(1).numpy()
-    answers = torch.cat([inputs[:, 1 + facts["states"] :], target[:, None]], 1)
+    answers = torch.cat([inputs[:, 1 + facts["states"] :], targets[:, None]], 1)
     numbers = windows.day_numbers(states, answers.view(len(inputs), facts["days"], facts["block"]).numpy())
     if config.split == "random":
         fold = rng.permutation(len(inputs)) % config.folds
         numbers = np.arange(len(inputs))[:, None]  # as if no two rows shared a day
     else:
-        fold = windows.stretches(states, numbers, config.folds, rng)
-    held_out = np.stack([fold == part for part in range(config.folds if config.ensemble else 1)], 1)
-    fitting = np.stack([~windows.overlapping(numbers, mask) for mask in held_out.T], 1)
-    if not fitting.any(0).all() or not held_out.any(0).all():
+        fold = windows.period_folds(states, numbers, config.folds, rng)
+    held_out_folds = range(config.folds if config.ensemble else 1)
+    val_mask = np.stack([fold == number for number in held_out_folds], 1)
+    train_mask = np.stack([~windows.overlapping(numbers, held_out) for held_out in val_mask.T], 1)
+    if not train_mask.any(0).all() or not val_mask.any(0).all():
         raise BadInput(f"field 'folds': {len(inputs)} rows leave nothing to train on or to validate on when cut into "
-                       f"{config.folds} stretches of days; take fewer, or split=random")  # fmt: skip
-    return torch.from_numpy(fitting), torch.from_numpy(held_out)
+                       f"{config.folds} periods of days; use fewer folds, or split=random")  # fmt: skip
+    return torch.from_numpy(train_mask), torch.from_numpy(val_mask)
 
 
 def build(
-    config: RegressionConfig, inputs: torch.Tensor, target: torch.Tensor, fitting: torch.Tensor, facts: dict[str, int]
+    config: RegressionConfig,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    train_mask: torch.Tensor,
+    facts: dict[str, int],
 ) -> Regressor:
-    """The model, each member's columns chosen and scaled on the rows that it fits alone."""
-    # Of the last day's block only the target is hidden, so the last known value stands one block before it.
+    """The model, with each member's columns selected and standardised on its own training rows."""
+    # Only the target is missing from the last day's block, so the last known value is one block before it.
     last_known = inputs.shape[1] - facts["block"]
-    learnt = target - inputs[:, last_known] if config.residual else target
-    chosen = [choose(config, inputs[rows], learnt[rows], facts["states"]) for rows in fitting.T]
-    model = network(config, inputs.shape[1], len(chosen[0]))
-    model.chosen.copy_(torch.stack(chosen))
+    change = targets - inputs[:, last_known] if config.residual else targets
+    selected = [select_columns(config, inputs[rows], change[rows], facts["states"]) for rows in train_mask.T]
+    model = empty_network(config, inputs.shape[1], len(selected[0]))
+    model.chosen.copy_(torch.stack(selected))
+    model.last_known.fill_(last_known)
     if config.scale:
-        for member, (rows, columns) in enumerate(zip(fitting.T, chosen, strict=True)):
+        for member, (rows, columns) in enumerate(zip(train_mask.T, selected, strict=True)):
             own = inputs[rows][:, columns]
             model.shift[member] = own.mean(0)
             model.scale[member] = own.std(0).clamp(min=1e-6)
-    model.last_known.fill_(last_known)
     return model
 
 
-def network(config: RegressionConfig, columns: int, chosen: int) -> Regressor:
+def empty_network(config: RegressionConfig, columns: int, chosen: int) -> Regressor:
+    """The model before columns are selected."""
     fields = config.model_dump(include={"residual", "hidden", "activation", "dropout"})
     return Regressor(columns, chosen, config.folds if config.ensemble else 1, **fields)
 
 
-def choose(config: RegressionConfig, inputs: torch.Tensor, learnt: torch.Tensor, states: int) -> torch.Tensor:
-    """Numbers of the columns that a network sees, rising: those that tell most about what it learns, (rows,)."""
+def select_columns(config: RegressionConfig, inputs: torch.Tensor, targets: torch.Tensor, states: int) -> torch.Tensor:
+    """Indices of the columns that a network sees, ascending; inputs (rows, columns), targets (rows,)."""
     if config.features == "all":
         return torch.arange(inputs.shape[1])
-    survey_columns = inputs[:, 1 + states :].numpy()
-    if config.selector == "f_score":
-        scores = f_regression(survey_columns, learnt.numpy())[0]
-    else:
-        trees = ExtraTreesRegressor(100, min_samples_leaf=5, random_state=0)
-        scores = trees.fit(survey_columns, learnt.numpy()).feature_importances_
-    best = 1 + states + torch.from_numpy(scores).argsort(descending=True)[: config.num_features].sort().values
-    return torch.cat([torch.arange(1, 1 + states), best]) if config.states else best
+    first = 1 + states  # the survey's columns come after the id and the one-hot states
+    scores = torch.from_numpy(relevance(inputs[:, first:].numpy(), targets.numpy(), config.selector))
+    best = first + scores.argsort(descending=True)[: config.num_features].sort().values
+    return torch.cat([torch.arange(1, first), best]) if config.states else best
 
 
 def load(folder: Path) -> Regressor:
     config, shape = LAB.read_config(folder), load_shape(folder)
-    return load_weights(folder, network(config, shape["columns"], shape["chosen"]))
+    return load_weights(folder, empty_network(config, shape["columns"], shape["chosen"]))
 
 
 def predict(model: Regressor, inputs: np.ndarray) -> np.ndarray:
-    """(B, columns) -> (B,) percent."""
+    """Rows (B, columns) -> predictions (B,), in percent."""
     with torch.no_grad():
         output: np.ndarray = model.predict(torch.from_numpy(inputs)).numpy()
     return output
@@ -220,25 +222,25 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `pred.csv`: `id,tested_positive`, ids 0, 1, 2, ... in the test table's order."""
+    """Write `pred.csv`: header `id,tested_positive`, ids 0, 1, 2, ... in the test table's order."""
     inputs = shards.ArrowDataset(data_dir, "test", ("inputs",)).columns[0].all().numpy()
     submission.write(out / LAB.submission, HEADER, enumerate(predict(load(folder), inputs).tolist()))
 
 
 def check_submission(file: Path) -> list[str]:
     return submission.check(
-        file, HEADER, "<float>", str, lambda cell: None if survey.is_finite(cell) else "is not a finite number"
+        file, HEADER, "<float>", str, lambda cell: None if data.is_finite(cell) else "is not a finite number"
     )
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:
-    answers = data_dir / survey.ANSWERS
+    answers = data_dir / data.ANSWERS
     if not answers.exists():
         return {}
     truth = np.array(submission.predictions(answers), dtype=np.float64)
-    guess = np.array(submission.predictions(delivered / LAB.submission), dtype=np.float64)
+    predictions = np.array(submission.predictions(delivered / LAB.submission), dtype=np.float64)
     mean = shards.ArrowDataset(data_dir, "train", ("target",)).columns[0].all().mean().item()
-    return {"test/mse": float(((guess - truth) ** 2).mean()), "test/trivial": float(((mean - truth) ** 2).mean())}
+    return {"test/mse": float(((predictions - truth) ** 2).mean()), "test/trivial": float(((mean - truth) ** 2).mean())}
 
 
 def space() -> dict[str, dict[str, object]]:
@@ -290,9 +292,9 @@ LAB = Lab(
     score=score,
     submission="pred.csv",
     space=space,
-    network=lambda config: network(
+    network=lambda config: empty_network(
         config, 117, 117 if config.features == "all" else config.num_features + 37 * config.states
     ),
-    data=survey,
+    data=data,
     seconds={"tiny": 1, "small": 10, "course": 60},
 )

@@ -1,4 +1,4 @@
-"""The regression lab and its data: the CSV format, its faults, the submission."""
+"""Promises of the regression lab: its data format, its folds, its training and its submission."""
 
 import hashlib
 from pathlib import Path
@@ -11,9 +11,8 @@ import labs
 from labs.core import shards
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
-from labs.regression import data as survey
-from labs.regression import windows
-from labs.regression.lesson import build, choose, split
+from labs.regression import data, windows
+from labs.regression.lesson import build, select_columns, split
 from tests.labs.workers import last_metrics, train_on
 
 LAB = labs.get("regression")
@@ -21,15 +20,15 @@ LAB = labs.get("regression")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("survey")
-    survey.make(folder, 0, "tiny")
+    folder = tmp_path_factory.mktemp("source")
+    data.make(folder, 0, "tiny")
     return folder
 
 
 @pytest.fixture(scope="module")
 def packed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("packed")
-    survey.prepare(source, out, "generated")
+    data.prepare(source, out, "generated")
     (out / "answers").symlink_to(source / "answers")
     return out
 
@@ -38,17 +37,17 @@ def digest(folder: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.csv")))).hexdigest()
 
 
-def test_the_same_data_seed_writes_the_same_bytes_and_another_others(source: Path, tmp_path: Path) -> None:
+def test_the_same_data_seed_writes_the_same_bytes_and_another_seed_does_not(source: Path, tmp_path: Path) -> None:
     for name, seed in (("same", 0), ("other", 1)):
         (tmp_path / name).mkdir()
-        survey.make(tmp_path / name, seed, "tiny")
+        data.make(tmp_path / name, seed, "tiny")
     assert digest(tmp_path / "same") == digest(source) != digest(tmp_path / "other")
 
 
 def test_the_tables_have_the_courses_shape(tmp_path: Path) -> None:
-    survey.make(tmp_path, 0, "course")
-    assert survey.check(tmp_path) == []
-    survey.prepare(tmp_path, tmp_path, "folder")
+    data.make(tmp_path, 0, "course")
+    assert data.check(tmp_path) == []
+    data.prepare(tmp_path, tmp_path, "folder")
     found = shards.manifest(tmp_path)
     assert found["splits"] == {"train": 2699, "test": 1078}
     assert {key: found["facts"][key] for key in ("states", "days", "block")} == {"states": 37, "days": 5, "block": 16}
@@ -57,10 +56,10 @@ def test_the_tables_have_the_courses_shape(tmp_path: Path) -> None:
 def test_another_edition_with_other_states_and_columns_is_accepted(tmp_path: Path) -> None:
     header = ["id", "AA", "BB", "cli", "tested_positive", "cli.1", "tested_positive.1", "cli.2", "tested_positive.2"]
     rows = [[str(i), *("10" if i % 2 else "01"), *("1.5" for _ in range(6))] for i in range(6)]
-    (tmp_path / survey.TRAIN).write_text("\n".join(",".join(row) for row in [header, *rows]))
-    (tmp_path / survey.TEST).write_text("\n".join(",".join(row[:-1]) for row in [header, *rows]))
-    assert survey.check(tmp_path) == []
-    facts = survey.layout(header)
+    (tmp_path / data.TRAIN).write_text("\n".join(",".join(row) for row in [header, *rows]))
+    (tmp_path / data.TEST).write_text("\n".join(",".join(row[:-1]) for row in [header, *rows]))
+    assert data.check(tmp_path) == []
+    facts = data.layout(header)
     assert (facts["states"], facts["days"], facts["block"]) == (2, 3, 2)
 
 
@@ -89,16 +88,16 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_named_with_file_line_and_what_is_right(source: Path, tmp_path: Path, fault: str) -> None:
-    place, said = FAULTS[fault]
-    for name in (survey.TRAIN, survey.TEST):
+def test_a_fault_is_reported_with_file_line_and_expected_value(source: Path, tmp_path: Path, fault: str) -> None:
+    place, message = FAULTS[fault]
+    for name in (data.TRAIN, data.TEST):
         (tmp_path / name).write_bytes((source / name).read_bytes())
-    (tmp_path / survey.TRAIN).write_text(edit((source / survey.TRAIN).read_text(), *place))
-    assert said in " ".join(survey.check(tmp_path))
+    (tmp_path / data.TRAIN).write_text(edit((source / data.TRAIN).read_text(), *place))
+    assert message in " ".join(data.check(tmp_path))
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert [Path(fault.split()[0]).name for fault in survey.check(tmp_path)] == [survey.TRAIN, survey.TEST]
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
+    assert [Path(fault.split()[0]).name for fault in data.check(tmp_path)] == [data.TRAIN, data.TEST]
 
 
 @pytest.mark.parametrize("preset", LAB.presets)
@@ -110,61 +109,61 @@ def test_a_tiny_run_beats_the_trivial_predictor_and_delivers(packed: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("id,tested_positive", "id,value", "line 1: the header must be 'id,tested_positive'"),
         ("\n1,", "\n7,", "line 3: expected '1,<float>'"),
         ("\n2,", "\n2,x", "is not a finite number"),
     ],
 )
-def test_a_broken_submission_is_refused(packed: Path, tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_an_invalid_submission_is_reported(packed: Path, tmp_path: Path, old: str, new: str, message: str) -> None:
     LAB.fit(LAB.resolve("strong", "tiny"), Run(tmp_path, packed))
     file = tmp_path / "deliver" / "pred.csv"
     file.write_text(file.read_text().replace("\r\n", "\n").replace(old, new, 1))
-    assert said in " ".join(LAB.check_submission(file))
+    assert message in " ".join(LAB.check_submission(file))
 
 
-def rows_of(data: Path) -> tuple[torch.Tensor, torch.Tensor, dict[str, int]]:
-    inputs, target = (c.all() for c in shards.ArrowDataset(data, "train", ("inputs", "target")).columns)
-    return inputs, target, shards.manifest(data)["facts"]
+def rows_of(data_dir: Path) -> tuple[torch.Tensor, torch.Tensor, dict[str, int]]:
+    inputs, target = (c.all() for c in shards.ArrowDataset(data_dir, "train", ("inputs", "target")).columns)
+    return inputs, target, shards.manifest(data_dir)["facts"]
 
 
 def days_of(inputs: torch.Tensor, target: torch.Tensor, facts: dict[str, int]) -> list[set[tuple[float, ...]]]:
-    """What was answered on each day of each row, with the state."""
+    """The set of each row's days; a day is its state and its survey answers."""
     states = facts["states"]
-    whole = torch.cat([inputs[:, 1:], target[:, None]], 1)
+    complete = torch.cat([inputs[:, 1:], target[:, None]], 1)
     return [
         {(*row[:states].tolist(), *day.tolist()) for day in row[states:].view(facts["days"], facts["block"])}
-        for row in whole
+        for row in complete
     ]
 
 
 def test_validation_windows_share_no_day_with_training_but_each_state_is_in_both(packed: Path) -> None:
     inputs, target, facts = rows_of(packed)
-    fitting, held_out = split(inputs, target, facts, LAB.resolve("boss", "tiny"), seed=0)
+    train_mask, val_mask = split(inputs, target, facts, LAB.resolve("boss", "tiny"), seed=0)
     days, states = days_of(inputs, target, facts), inputs[:, 1 : 1 + facts["states"]].argmax(1)
-    for fits, validates in zip(fitting.T, held_out.T, strict=True):
-        known = set().union(*(days[i] for i in fits.nonzero().flatten()))
-        assert not any(days[i] & known for i in validates.nonzero().flatten())
-        assert set(states[fits].tolist()) == set(states[validates].tolist()) == set(range(facts["states"]))
-    assert (held_out.sum(1) == 1).all()  # each row validates one member
-    assert fitting.float().mean() > 0.5
+    for trains, validates in zip(train_mask.T, val_mask.T, strict=True):
+        train_days = set().union(*(days[i] for i in trains.nonzero().flatten()))
+        assert not any(days[i] & train_days for i in validates.nonzero().flatten())
+        assert set(states[trains].tolist()) == set(states[validates].tolist()) == set(range(facts["states"]))
+    assert (val_mask.sum(1) == 1).all()  # each row is held out from one member
+    assert train_mask.float().mean() > 0.5
 
 
 def test_the_courses_random_split_leaks(packed: Path) -> None:
-    """It is there by name, and most of its validation rows share days with training rows."""
+    """`split=random` exists, and most of its validation rows share days with training rows."""
     inputs, target, facts = rows_of(packed)
-    fitting, held_out = split(inputs, target, facts, LAB.resolve("simple", "tiny", {"split": "random"}), seed=0)
+    train_mask, val_mask = split(inputs, target, facts, LAB.resolve("simple", "tiny", {"split": "random"}), seed=0)
     days = days_of(inputs, target, facts)
-    known = set().union(*(days[i] for i in fitting[:, 0].nonzero().flatten()))
-    leaking = [bool(days[i] & known) for i in held_out[:, 0].nonzero().flatten()]
+    train_days = set().union(*(days[i] for i in train_mask[:, 0].nonzero().flatten()))
+    leaking = [bool(days[i] & train_days) for i in val_mask[:, 0].nonzero().flatten()]
     assert sum(leaking) > len(leaking) / 2
-    assert held_out.sum() == len(inputs) / 5
-    assert (fitting ^ held_out).all()
+    assert val_mask.sum() == len(inputs) / 5
+    assert (train_mask ^ val_mask).all()
 
 
-def test_days_are_numbered_in_their_order() -> None:
-    """Shuffled windows of two states, one with a hole that no window spans."""
+def test_days_are_numbered_in_time_order() -> None:
+    """Shuffled windows of two states, one of which has a gap that no window spans."""
     answers = {0: [7.0, 5.0, 6.0, 1.0, 2.0], 1: [7.0, 5.0, 9.0, 8.0, 3.0, 4.0, 1.0]}
     starts = [(1, 4), (0, 2), (0, 0), (1, 0), (1, 3), (0, 1)]
     states = np.array([state for state, _ in starts])
@@ -178,47 +177,47 @@ def test_days_are_numbered_in_their_order() -> None:
     assert first[1, 0] not in range(first[1, 3] - 2, first[1, 4] + 3)
 
 
-def test_rows_that_are_all_alike_cannot_be_cut_in_stretches(tmp_path: Path) -> None:
+def test_rows_that_are_all_equal_cannot_be_cut_into_periods(tmp_path: Path) -> None:
     inputs = torch.cat([torch.zeros(20, 1), torch.ones(20, 1), torch.ones(20, 7)], 1)
     with pytest.raises(BadInput, match="20 rows leave nothing to train on"):
         split(inputs, torch.ones(20), {"states": 1, "days": 2, "block": 4}, LAB.resolve("simple", "tiny"), 0)
 
 
-def test_an_ensemble_predicts_the_mean_of_networks_that_learnt_alone(packed: Path, tmp_path: Path) -> None:
-    """Members share batches but nothing else: cutting one's target away leaves the other's weights as they were."""
+def test_an_ensemble_predicts_the_mean_of_independent_networks(packed: Path, tmp_path: Path) -> None:
+    """Members share batches but no gradient: one member's output has no gradient in the other's parameters."""
     inputs, target, facts = rows_of(packed)
     config = LAB.resolve("boss", "tiny", {"folds": 2, "dropout": 0.0})
-    fitting, _ = split(inputs, target, facts, config, seed=0)
-    model = build(config, inputs, target, fitting, facts)
-    x, start = model.prepare(inputs)
+    train_mask, _ = split(inputs, target, facts, config, seed=0)
+    model = build(config, inputs, target, train_mask, facts)
+    x, offset = model.prepare(inputs)
     outputs = model(x)
-    assert torch.allclose(model.predict(inputs), start + (outputs[:, 0] + outputs[:, 1]) / 2)
+    assert torch.allclose(model.predict(inputs), offset + (outputs[:, 0] + outputs[:, 1]) / 2)
     outputs[:, 0].sum().backward()
     assert all(p.grad is None or not p.grad.any() for p in model.members[1].parameters())
 
 
-def test_columns_are_chosen_and_scaled_on_the_rows_that_train(packed: Path) -> None:
-    """What validates changes neither: rows that don't fit may hold anything."""
+def test_columns_are_selected_and_standardised_on_the_training_rows(packed: Path) -> None:
+    """The values of the validation rows have no effect on either."""
     inputs, target, facts = rows_of(packed)
     config = LAB.resolve("medium", "tiny")
-    fitting, held_out = split(inputs, target, facts, config, seed=0)
-    model = build(config, inputs, target, fitting, facts)
-    spoilt = inputs.clone()
-    spoilt[held_out[:, 0], 1 + facts["states"] :] = 99.0
-    again = build(config, spoilt, target, fitting, facts)
+    train_mask, val_mask = split(inputs, target, facts, config, seed=0)
+    model = build(config, inputs, target, train_mask, facts)
+    changed = inputs.clone()
+    changed[val_mask[:, 0], 1 + facts["states"] :] = 99.0
+    again = build(config, changed, target, train_mask, facts)
     assert torch.equal(model.chosen, again.chosen)
     assert torch.equal(model.shift, again.shift)
-    x, _ = model.prepare(inputs[fitting[:, 0]])
+    x, _ = model.prepare(inputs[train_mask[:, 0]])
     assert torch.allclose(x.mean(0), torch.zeros(()), atol=1e-3)
     assert torch.allclose(x.std(0), torch.ones(()), atol=1e-3)
 
 
-def test_trees_find_an_interaction_that_a_straight_line_misses() -> None:
+def test_trees_find_an_interaction_that_linear_regression_misses() -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(600, 12, generator=generator)
     target = inputs[:, 5] * inputs[:, 8]
     config = LAB.resolve("strong", "tiny", {"num_features": 2})
-    assert choose(config, inputs, target, states=1).tolist() == [5, 8]
+    assert select_columns(config, inputs, target, states=1).tolist() == [5, 8]
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(packed: Path, tmp_path: Path) -> None:
@@ -234,7 +233,7 @@ def test_an_interrupted_run_ends_with_the_same_numbers(packed: Path, tmp_path: P
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "stopped" / file).read_bytes()
 
 
-def test_two_workers_learn_what_one_learns(packed: Path, tmp_path: Path) -> None:
+def test_two_workers_train_the_same_weights_as_one(packed: Path, tmp_path: Path) -> None:
     """Three steps on the same global batches, and the same validation error over all rows."""
     config = LAB.resolve("boss", "tiny", {"epochs": 1, "passes": 3, "batch_size": 400, "dropout": 0.0})
     (one,) = train_on(1, "regression", config, packed, tmp_path / "one")
@@ -260,12 +259,12 @@ def test_course_size_takes_two_steps(preset: str) -> None:
     assert not torch.equal(before, next(model.parameters()))
 
 
-def test_simple_at_course_size_is_the_sample() -> None:
+def test_simple_at_course_size_has_the_samples_parameters() -> None:
     """117 columns, 16, 8 and 1 units, with biases."""
     assert LAB.scale("simple", "course")["parameters"] == 117 * 16 + 16 + 16 * 8 + 8 + 8 + 1
 
 
-def test_a_diverged_training_is_one_sentence(packed: Path, tmp_path: Path) -> None:
+def test_a_diverged_training_is_reported_in_one_sentence(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(
         BadInput, match="val/mse was never a finite number, so there is no model; a smaller learning rate"
     ):
