@@ -1,106 +1,45 @@
-"""Framewise phonemes: the folder format of homework 2 (`libriphone/`), its checks, and spoken data in the same format.
+"""Framewise phonemes: the folder format of homework 2 (`libriphone/`), its checks, and synthetic data in that format.
 
-`train_split.txt` and `test_split.txt` name one utterance a line, as speaker-chapter-index. `feat/train/<id>.pt` and
-`feat/test/<id>.pt` each hold a float32 tensor (frames, 39) of MFCC; `train_labels.txt` has a line `<id> <class> <class>
-...` for each training utterance, a class a frame. Both a folder that holds `libriphone/` and `libriphone/` itself are
-taken.
+`train_split.txt` and `test_split.txt` have one utterance id per line, in the form speaker-chapter-index.
+`feat/train/<id>.pt` and `feat/test/<id>.pt` each hold a float32 tensor (frames, 39) of MFCC. `train_labels.txt` has a
+line `<id> <class> <class> ...` for each training utterance, with one class per frame. A folder may be `libriphone/`
+itself or the folder above it.
 """
 
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.signal import lfilter, oaconvolve
 
+from labs.classification import generate
 from labs.core import shards
-from labs.shared.speech import acoustics, espeak
-from labs.shared.speech.sentences import sentence
 
 ROOT, LABELS, ANSWERS = "libriphone", "train_labels.txt", "answers/test_labels.txt"
 SPLITS = ("train", "test")
 FEATURES = 39
-PHONEMES = (
-    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
-).split()
-CLASSES = ("silence", *PHONEMES, "noise")
-"""The course gave its 41 classes no names; in spoken data they are these, in this order."""
-SILENCE, NOISE = 0, len(CLASSES) - 1
-MNEMONICS = {
-    "AA": "0 A: A@",
-    "AE": "a aa",
-    "AH": "@ @2 @5 V a#",
-    "AO": "O: O2 O@ o@",
-    "AW": "aU",
-    "AY": "aI aI2 aI3 aI@",
-    "B": "b",
-    "CH": "tS",
-    "D": "d",
-    "DH": "D",
-    "EH": "E e@",
-    "ER": "3 3: IR VR",
-    "EY": "eI",
-    "F": "f",
-    "G": "g",
-    "HH": "h",
-    "IH": "I I2 I# i@ i@3",
-    "IY": "i i:",
-    "JH": "dZ",
-    "K": "k",
-    "L": "l @L",
-    "M": "m",
-    "N": "n",
-    "NG": "N",
-    "OW": "oU",
-    "OY": "OI",
-    "P": "p",
-    "R": "r r-",
-    "S": "s",
-    "SH": "S",
-    "T": "t t# t2 t[",
-    "TH": "T",
-    "UH": "U U@",
-    "UW": "u:",
-    "V": "v",
-    "W": "w w#",
-    "Y": "j ;",
-    "Z": "z",
-    "ZH": "Z",
-    "silence": "_ _: _!",
-}
-"""Class -> espeak-ng's mnemonics of English that it takes in, without their stress marks."""
-CLASS_OF = {mnemonic: CLASSES.index(name) for name, mnemonics in MNEMONICS.items() for mnemonic in mnemonics.split()}
+"""MFCC of a frame: 13 coefficients with their first and second differences."""
+NUM_CLASSES = 41
 COUNTS = {"tiny": (30, 10), "small": (300, 100), "course": (4286, 1078)}
-"""Size -> utterances to train and to test."""
+"""Size -> number of training and of test utterances."""
 SPEAKERS = {"tiny": 5, "small": 40, "course": 250}
-LONGEST = 998
-"""Frames of the course's longest utterance, where longer ones are cut."""
+"""Size -> number of synthetic speakers."""
 RECORD = 1 << 16
-"""Frames of a record batch, about: what packing holds in memory."""
-
-
-@dataclass(frozen=True)
-class Speaker:
-    """Who speaks: a voice, and the rate in Hz that its samples are taken to have, which makes a larger or smaller
-    mouth."""
-
-    voice: espeak.Voice
-    rate: int
+"""Frames after which packing starts a new record batch, which bounds memory: 10 MB."""
 
 
 def make(folder: Path, seed: int, size: str) -> None:
-    """Write spoken utterances in the course's format; the test set's classes go to `answers/`.
+    """Write synthetic utterances in the course's format; the labels of the test set go to `answers/`.
 
-    Each utterance has a random stream of its own, named after seed, split and number. As in the course, training and
-    test utterances come from the same speakers.
+    Each utterance has its own random generator, seeded with seed, split and number. As in the course, training and test
+    utterances have the same speakers.
     """
     root = folder / ROOT
-    names = random.Random(f"{seed} speakers")
-    speakers = [_speaker(names) for _ in range(SPEAKERS[size])]
+    speaker_rng = random.Random(f"{seed} speakers")
+    speakers = [generate.random_speaker(speaker_rng) for _ in range(SPEAKERS[size])]
     (folder / ANSWERS).parent.mkdir(parents=True, exist_ok=True)
     for split, count in zip(SPLITS, COUNTS[size], strict=True):
         (root / "feat" / split).mkdir(parents=True, exist_ok=True)
@@ -108,31 +47,17 @@ def make(folder: Path, seed: int, size: str) -> None:
         with (root / LABELS if split == "train" else folder / ANSWERS).open("w") as file:
             for number in range(count):
                 rng = random.Random(f"{seed} {split} {number}")
-                who = rng.randrange(len(speakers))
-                ids.append(f"{1000 + who}-{120000 + 2 * who + (split == 'test')}-{number:04d}")
-                features, labels = utterance(rng, speakers[who])
+                speaker = rng.randrange(len(speakers))
+                chapter = 120000 + 2 * speaker + (split == "test")
+                ids.append(f"{1000 + speaker}-{chapter}-{number:04d}")
+                features, labels = generate.utterance(rng, speakers[speaker])
                 torch.save(torch.from_numpy(features), root / "feat" / split / f"{ids[-1]}.pt")
                 file.write(f"{ids[-1]} {' '.join(map(str, labels))}\n")
         (root / f"{split}_split.txt").write_text("\n".join(ids))
 
 
-def utterance(rng: random.Random, speaker: Speaker) -> tuple[np.ndarray, np.ndarray]:
-    """Something said in a room with noise: MFCC (frames, 39) float32 and the class of each frame (frames,) int64.
-
-    A frame's class is what is said at its middle.
-    """
-    noise = np.random.default_rng(rng.getrandbits(64))
-    pieces = _pieces(rng, noise, speaker.voice)
-    ends = np.cumsum([len(samples) for _, samples in pieces]) * acoustics.RATE / speaker.rate
-    audio = acoustics.resample(np.concatenate([samples for _, samples in pieces]), speaker.rate)
-    features = acoustics.mfcc(_record(rng, noise, audio))[:LONGEST]
-    middles = np.arange(len(features)) * acoustics.HOP + acoustics.WINDOW / 2
-    classes = np.array([label for label, _ in pieces])
-    return features, classes[np.searchsorted(ends, middles, side="right")]
-
-
 def check(folder: Path) -> list[str]:
-    """One sentence per fault of a folder in the course's format; empty if it can be trained on.
+    """One sentence per fault of a folder in the course's format; empty if the folder is valid.
 
     Reads every utterance, one at a time.
     """
@@ -147,7 +72,7 @@ def check(folder: Path) -> list[str]:
         for number, name in enumerate(_ids(root, split), 1):
             path = root / "feat" / split / f"{name}.pt"
             if not path.exists():
-                faults.append(f"feat/{split}/{name}.pt is missing, but {split}_split.txt line {number} names it")
+                faults.append(f"feat/{split}/{name}.pt is missing, but {split}_split.txt line {number} lists it")
                 continue
             found = _features_or_fault(path)
             if isinstance(found, str):
@@ -158,10 +83,10 @@ def check(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack the frames of all utterances one after the other, in the order of the split files.
+    """Pack the frames of all utterances one after another, in the order of the split files.
 
-    Splits `train` and `test` have a row a frame: `frame`, float32 (39,), and but for the test set `label`, int64;
-    `train_utterances` and `test_utterances` have a row an utterance: `length`, its number of frames, int64.
+    Splits `train` and `test` have one row per frame: `frame`, float32 (39,), and in `train` also `label`, int64.
+    `train_utterances` and `test_utterances` have one row per utterance: `length`, its number of frames, int64.
     """
     root = _root(folder)
     splits: dict[str, Iterator[shards.Batch]] = {}
@@ -173,66 +98,8 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
 
 
 def answers(folder: Path) -> list[str]:
-    """Classes of all test frames, in the order of the submission."""
+    """Labels of all test frames, in the order of the submission."""
     return [label for line in (folder / ANSWERS).read_text().splitlines() for label in line.split()[1:]]
-
-
-# --- speech ----------------------------------------------------------------------------------------------------------
-
-
-def _speaker(rng: random.Random) -> Speaker:
-    accent = rng.choice(("en-us", "en-us", "en-us", "en-gb-x-rp", "en-gb-scotland", "en-029"))
-    variant = rng.choice(("f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"))
-    voice = espeak.Voice(accent, variant, rng.randint(140, 210), rng.randint(20, 80), rng.randint(20, 80))
-    return Speaker(voice, rng.randrange(19500, 25000, 500))
-
-
-def _pieces(rng: random.Random, noise: np.random.Generator, voice: espeak.Voice) -> list[tuple[int, np.ndarray]]:
-    """Class and samples of everything in an utterance, in order: phonemes, pauses and noises."""
-    text = " ".join(sentence(rng) for _ in range(rng.choice((1, 1, 1, 2))))
-    samples, phonemes = espeak.say(text, voice)
-    starts = [start for start, _ in phonemes] + [len(samples)]
-    loudness = float(np.abs(samples).mean())
-    pieces = _pause(rng, noise, loudness)
-    for (start, mnemonic), end in zip(phonemes, starts[1:], strict=True):
-        label = CLASS_OF[mnemonic.strip("',")]
-        pieces.append((label, samples[start:end].astype(np.float32)))
-        if mnemonic == "_:":
-            pieces += _pause(rng, noise, loudness)
-    return pieces
-
-
-def _pause(rng: random.Random, noise: np.random.Generator, loudness: float) -> list[tuple[int, np.ndarray]]:
-    """A stretch of silence, now and then with a breath, a click or a bump in it."""
-    pieces = [(SILENCE, np.zeros(int(espeak.RATE * rng.uniform(0.05, 0.3)), np.float32))]
-    if rng.random() < 0.4:
-        length = int(espeak.RATE * rng.choice((rng.uniform(0.03, 0.1), rng.uniform(0.1, 0.5))))
-        burst = _coloured(rng, noise, length) * np.hanning(length)
-        pieces.append((NOISE, (burst * loudness * rng.uniform(0.3, 2)).astype(np.float32)))
-        pieces.append((SILENCE, np.zeros(int(espeak.RATE * rng.uniform(0.05, 0.2)), np.float32)))
-    return pieces
-
-
-def _record(rng: random.Random, noise: np.random.Generator, audio: np.ndarray) -> np.ndarray:
-    """Audio (time,) at `acoustics.RATE` as a microphone hears it: with the room's echo and noise."""
-    tail = int(acoustics.RATE * 0.3)
-    echo = noise.standard_normal(tail) * np.exp(-np.arange(tail) / (acoustics.RATE * rng.uniform(0.03, 0.12)))
-    echo *= rng.uniform(0.4, 1.2) / np.sqrt((echo**2).sum())
-    echo[0] = 1.0
-    wet = oaconvolve(audio, echo)[: len(audio)]
-    hiss = _coloured(rng, noise, len(audio))
-    noisy: np.ndarray = wet + hiss * np.sqrt((wet**2).mean()) * 10 ** (-rng.uniform(6, 24) / 20)
-    return noisy
-
-
-def _coloured(rng: random.Random, noise: np.random.Generator, length: int) -> np.ndarray:
-    """Noise (length,) of power 1, from dull to bright."""
-    tilted = lfilter([1.0], [1.0, -rng.uniform(-0.5, 0.95)], noise.standard_normal(length))
-    coloured: np.ndarray = tilted / np.sqrt((tilted**2).mean())
-    return coloured
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 def _root(folder: Path) -> Path:
@@ -244,29 +111,29 @@ def _ids(root: Path, split: str) -> list[str]:
 
 
 def _features(path: Path) -> torch.Tensor:
-    """(frames, 39) float32, by torch's safe reader: a pickle of anything but tensors is refused."""
+    """(frames, 39) float32; `weights_only` refuses a pickle of anything but tensors."""
     features: torch.Tensor = torch.load(path, weights_only=True)
     return features
 
 
 def _label_lines(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """Utterance -> number and place in bytes of its line in the file of labels; and the faults found on the way."""
+    """Utterance id -> number and byte offset of its line in `train_labels.txt`; and the faults found while reading."""
     lines: dict[str, tuple[int, int]] = {}
-    faults, place = [], 0
+    faults, offset = [], 0
     with (root / LABELS).open("rb") as file:
         for number, line in enumerate(file, 1):
             name = line.split(b" ", 1)[0].decode(errors="replace").strip()
             if name in lines:
-                faults.append(f"{LABELS} line {number}: {name} stands twice, first on line {lines[name][0]}")
-            lines[name] = (number, place)
-            place += len(line)
+                faults.append(f"{LABELS} line {number}: {name} occurs twice, first on line {lines[name][0]}")
+            lines[name] = (number, offset)
+            offset += len(line)
     return lines, faults
 
 
-def _labels(root: Path, place: int) -> list[str]:
-    """The labels, as they are written, of the utterance whose line starts at this byte."""
+def _labels(root: Path, offset: int) -> list[str]:
+    """The labels, as text, of the utterance whose line starts at this byte offset."""
     with (root / LABELS).open("rb") as file:
-        file.seek(place)
+        file.seek(offset)
         return file.readline().decode(errors="replace").split()[1:]
 
 
@@ -277,9 +144,9 @@ def _check_ids(path: Path) -> list[str]:
         if not re.fullmatch(r"\w+-\w+-\w+", name):
             faults.append(f"{path.name} line {number}: expected an id as speaker-chapter-index, found {name!r}")
         elif name in seen:
-            faults.append(f"{path.name} line {number}: {name} stands twice, first on line {seen[name]}")
+            faults.append(f"{path.name} line {number}: {name} occurs twice, first on line {seen[name]}")
         seen.setdefault(name, number)
-    return faults if seen else [f"{path.name} is empty: expected an utterance id a line"]
+    return faults if seen else [f"{path.name} is empty: expected one utterance id per line"]
 
 
 def _features_or_fault(path: Path) -> torch.Tensor | str:
@@ -301,21 +168,21 @@ def _features_or_fault(path: Path) -> torch.Tensor | str:
 
 def _check_labels(root: Path, lines: dict[str, tuple[int, int]], name: str, frames: int) -> str | None:
     if name not in lines:
-        return f": no line for {name}, which train_split.txt names"
-    number, place = lines[name]
-    labels, valid = _labels(root, place), {str(label) for label in range(len(CLASSES))}
+        return f": no line for {name}, which train_split.txt lists"
+    number, offset = lines[name]
+    labels, valid = _labels(root, offset), {str(label) for label in range(NUM_CLASSES)}
     if len(labels) != frames:
         return (
             f" line {number}: found {len(labels)} labels, expected {frames}, as many as feat/train/{name}.pt has frames"
         )
-    bad = next((frame for frame, label in enumerate(labels) if label not in valid), None)
-    if bad is not None:
-        return f" line {number}: found label {labels[bad]!r} at frame {bad}, expected 0 to {len(CLASSES) - 1}"
+    invalid = next((frame for frame, label in enumerate(labels) if label not in valid), None)
+    if invalid is not None:
+        return f" line {number}: found label {labels[invalid]!r} at frame {invalid}, expected 0 to {NUM_CLASSES - 1}"
     return None
 
 
 def _batches(root: Path, split: str, lengths: list[int]) -> Iterator[shards.Batch]:
-    """Frames of many utterances at a time; each utterance's number of frames is added to `lengths` as it is read."""
+    """Record batches of many utterances; each utterance's number of frames is appended to `lengths`."""
     lines = _label_lines(root)[0] if split == "train" else {}
     frames: list[np.ndarray] = []
     labels: list[int] = []
@@ -337,5 +204,5 @@ def _batch(frames: list[np.ndarray], labels: list[int]) -> shards.Batch:
 
 
 def _lengths(lengths: list[int]) -> Iterator[shards.Batch]:
-    """The lengths, which are complete as `shards.pack` takes the splits in order."""
+    """The lengths. They are complete when this is iterated, since `shards.pack` writes the splits in order."""
     yield {"length": np.array(lengths, np.int64)}

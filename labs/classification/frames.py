@@ -1,4 +1,4 @@
-"""Packed utterances as training sees them: a frame with its neighbours at a time, or whole utterances side by side."""
+"""Packed utterances as data sets: single frames with their neighbours, or whole utterances in padded batches."""
 
 from pathlib import Path
 
@@ -8,15 +8,22 @@ from labs.core import shards
 from labs.core.loader import BatchDataset
 
 PAD = -100
-"""Label of the places after an utterance's end; `cross_entropy` passes over it."""
+"""Label of padded frames; `cross_entropy` ignores it (`ignore_index`)."""
 
 
 class Corpus:
-    """The packed frames of one split and where its utterances are in them, on `device`: 430 MB at the course's size."""
+    """All frames of a split on `device`, 430 MB at the course's size, and each utterance's first frame and length.
+
+    Args:
+        data_dir: packed data, as `labs.classification.data.prepare` writes it.
+        split: `train` or `test`; the labels of `test` are all 0.
+    """
 
     def __init__(self, data_dir: Path, split: str, device: torch.device) -> None:
         columns = ("frame", "label") if split == "train" else ("frame",)
-        self.frames, *labels = (c.all().to(device) for c in shards.ArrowDataset(data_dir, split, columns).columns)
+        self.frames, *labels = (
+            column.all().to(device) for column in shards.ArrowDataset(data_dir, split, columns).columns
+        )
         self.labels = labels[0] if labels else torch.zeros(len(self.frames), dtype=torch.long, device=device)
         lengths = shards.ArrowDataset(data_dir, f"{split}_utterances", ("length",)).columns[0].all()
         self.lengths = lengths.to(device)
@@ -24,46 +31,66 @@ class Corpus:
 
 
 def window(frame: torch.Tensor, first: torch.Tensor, last: torch.Tensor, context: int) -> torch.Tensor:
-    """Numbers of the frames around each `frame` (...), shape (..., context): the key to wide contexts in little memory.
+    """Indices (..., context) of the frames around each frame; an utterance's first and last frame repeat at its edges.
 
-    Nothing is copied but for the batch at hand. Beyond an utterance's `first` and `last` frame that frame repeats.
+    Windows are gathered by index for one batch at a time. Storing them for all frames, as the sample code does, takes
+    `context` times the memory.
+
+    Args:
+        frame: (...) index of the middle frame.
+        first: first frame of its utterance, broadcastable to `frame`; likewise `last`.
+        context: number of frames, odd.
     """
-    around = frame[..., None] + torch.arange(context, device=frame.device) - context // 2
-    return around.clamp(first[..., None], last[..., None])
+    neighbours = frame[..., None] + torch.arange(context, device=frame.device) - context // 2
+    return neighbours.clamp(first[..., None], last[..., None])
+
+
+def split(utterances: int, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of the training and of the validation utterances, each ascending; `fraction` of them validate."""
+    order = torch.randperm(utterances, generator=torch.Generator().manual_seed(seed))
+    training = int(utterances * (1 - fraction))
+    return order[:training].sort().values, order[training:].sort().values
 
 
 class Utterances(BatchDataset):
-    """Whole utterances: inputs (B, T, context * 39), lengths (B,), labels (B, T) with PAD after an utterance's end."""
+    """Whole utterances: inputs (B, T, context * 39), lengths (B,), labels (B, T) with PAD after an utterance's end.
 
-    def __init__(self, corpus: Corpus, chosen: torch.Tensor, context: int) -> None:
-        self.corpus, self.chosen, self.context = corpus, chosen.to(corpus.frames.device), context
+    Args:
+        utterances: indices of the utterances to use, (n,).
+        context: frames of an input window.
+    """
+
+    def __init__(self, corpus: Corpus, utterances: torch.Tensor, context: int) -> None:
+        self.corpus, self.utterances, self.context = corpus, utterances.to(corpus.frames.device), context
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return len(self.utterances)
 
     def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        corpus, chosen = self.corpus, self.chosen[indices.to(self.chosen.device)]
-        first, lengths = corpus.first[chosen, None], corpus.lengths[chosen]
-        place = torch.arange(int(lengths.max()), device=first.device)
+        corpus, utterances = self.corpus, self.utterances[indices.to(self.utterances.device)]
+        first, lengths = corpus.first[utterances, None], corpus.lengths[utterances]
         last = first + lengths[:, None] - 1
-        frame = (first + place).minimum(last)
-        labels = corpus.labels[frame].masked_fill(place >= lengths[:, None], PAD)
+        time = torch.arange(int(lengths.max()), device=first.device)
+        frame = (first + time).minimum(last)
+        labels = corpus.labels[frame].masked_fill(time >= lengths[:, None], PAD)
         return corpus.frames[window(frame, first, last, self.context)].flatten(2), lengths, labels
 
 
 class Frames(Utterances):
-    """Single frames of the chosen utterances: inputs (B, context * 39), labels (B,)."""
+    """Single frames of those utterances: inputs (B, context * 39), labels (B,)."""
 
-    def __init__(self, corpus: Corpus, chosen: torch.Tensor, context: int) -> None:
-        super().__init__(corpus, chosen, context)
-        self.owner = torch.arange(len(corpus.lengths), device=self.chosen.device).repeat_interleave(corpus.lengths)
-        self.frame = torch.isin(self.owner, self.chosen).nonzero()[:, 0]
+    def __init__(self, corpus: Corpus, utterances: torch.Tensor, context: int) -> None:
+        super().__init__(corpus, utterances, context)
+        everything = torch.arange(len(corpus.lengths), device=self.utterances.device)
+        self.utterance_of = everything.repeat_interleave(corpus.lengths)
+        self.frame = torch.isin(self.utterance_of, self.utterances).nonzero()[:, 0]
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
         frame = self.frame[indices.to(self.frame.device)]
-        first, length = self.corpus.first[self.owner[frame]], self.corpus.lengths[self.owner[frame]]
-        around = window(frame, first, first + length - 1, self.context)
-        return self.corpus.frames[around].flatten(1), self.corpus.labels[frame]
+        utterance = self.utterance_of[frame]
+        first, length = self.corpus.first[utterance], self.corpus.lengths[utterance]
+        neighbours = window(frame, first, first + length - 1, self.context)
+        return self.corpus.frames[neighbours].flatten(1), self.corpus.labels[frame]

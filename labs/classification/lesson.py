@@ -1,19 +1,22 @@
-"""Homework 2, classification: which phoneme is said in each frame of speech.
+"""Homework 2, classification: the phoneme of each frame of speech.
 
 Task
-    Give each frame of 25 ms, one every 10 ms, one of 41 classes; no data from elsewhere.
+    Classify each frame of speech, 25 ms long and one every 10 ms, into 41 classes. Extra data are forbidden.
 Data
-    `data.py`: 39 MFCC a frame; 4,286 training utterances (2,644,158 frames) and 1,078 to test (646,268).
-    A fifth of the training utterances validates; as in the course, their speakers are also heard in training.
+    `labs.classification.data`: 39 MFCC per frame; 4,286 training utterances (2,644,158 frames), of which a fifth is
+    held out for validation, and 1,078 test utterances (646,268 frames). As in the course, all have the same speakers.
 Metric
-    Accuracy, higher is better, a share of all frames. Course's public thresholds: simple 0.45797, medium 0.69747,
-    strong 0.75028, boss 0.82324.
+    Accuracy, the fraction of frames with the right class; higher is better. Course's public thresholds: simple 0.45797,
+    medium 0.69747, strong 0.75028, boss 0.82324.
 Ladder
-    simple   the course's sample: one frame alone, two layers of 256, AdamW at a constant rate.
-    medium   the frames around it as well, more and wider layers.
-    strong   a wider context; batch normalisation, dropout, a rising and falling rate.
-    boss     sequence labelling: a recurrent network reads the whole utterance in both directions.
-    Any of them may smooth its predictions: a Viterbi path that pays for each change of class.
+    simple   the course's sample: an MLP on a single frame, two layers of 256 units, AdamW at a constant learning rate.
+    medium   a window of eleven frames; more and wider layers.
+    strong   a window of nineteen frames; batch normalisation, dropout, warm-up and cosine decay of the learning rate.
+    boss     sequence labelling: a bidirectional LSTM over the whole utterance.
+    Each preset can be combined with Viterbi decoding, which penalises changes of class (`transition_penalty`).
+Report
+    (a) Narrow and deep or wide and shallow, (b) dropout 0.25, 0.5 or 0.75: the runs of `classification-report.yaml`,
+    each of which delivers `accuracy.png`.
 Papers
     Graves & Schmidhuber, Framewise Phoneme Classification with Bidirectional LSTM (Neural Networks 18, 2005); Cho et
     al., GRU (arXiv:1406.1078); Ioffe & Szegedy, Batch Normalization (arXiv:1502.03167); Srivastava et al., Dropout
@@ -31,56 +34,56 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs import COURSE
-from labs.classification import data
+from labs.classification import data, viterbi
 from labs.classification.figures import accuracy_curve
-from labs.classification.frames import PAD, Corpus, Frames, Utterances, window
+from labs.classification.frames import PAD, Corpus, Frames, Utterances, split, window
 from labs.classification.recurrent import Recurrent
-from labs.classification.viterbi import smooth
 from labs.core import shards, submission
 from labs.core.config import Config
 from labs.core.lab import Lab
+from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_weights
 
 METRIC = COURSE["classification"].metric
 HEADER = ("Id", "Class")
-RISE_AND_FALL = {"schedule": "cosine", "lr": 1e-3}
+WARMUP_COSINE = {"schedule": "cosine", "lr": 1e-3}
 
 
 class ClassificationConfig(Config):
     network: Literal["mlp", "recurrent"] = "mlp"
-    """A network that sees a window of frames at a time, or one that reads whole utterances."""
+    """An MLP on windows of frames, or a recurrent network on whole utterances."""
     context: int = Field(1, ge=1)
-    """Frames that make an input: the one in question and as many before it as after it; odd."""
+    """Frames in an input window: the frame to classify and equally many on either side of it; odd."""
     hidden: int = Field(256, ge=1)
-    """Units of a hidden layer; in each direction with `network=recurrent`."""
+    """Units of a hidden layer; with `network=recurrent` in each direction."""
     layers: int = Field(1, ge=1)
-    """Hidden layers after the input layer, as the sample counts them; recurrent layers with `network=recurrent`."""
+    """Hidden layers after the input layer, as the sample counts them; with `network=recurrent` recurrent layers."""
     batch_norm: bool = False
-    """Normalise each hidden layer over the batch; no effect with `network=recurrent`."""
+    """Batch normalisation after each linear layer; no effect with `network=recurrent`."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of the hidden units that are silenced at each training step."""
+    """Fraction of the hidden units that each training step sets to zero."""
     cell: Literal["lstm", "gru"] = "lstm"
-    """The recurrent unit; no effect with `network=mlp`."""
+    """Recurrent unit; no effect with `network=mlp`."""
     bidirectional: bool = True
-    """Read backwards as well; no effect with `network=mlp`."""
-    smoothing: float = Field(0.0, ge=0)
-    """Nats that a change of class from one frame to the next costs when guessing; 0 leaves each frame its own guess."""
+    """Read utterances in both directions; no effect with `network=mlp`."""
+    transition_penalty: float = Field(0.0, ge=0)
+    """Penalty, in nats, for a change of class between frames in Viterbi decoding; 0 classifies each frame alone."""
     lr: float = Field(1e-4, gt=0)
-    """AdamW's learning rate; with `schedule=cosine` its highest value."""
+    """Learning rate of AdamW; with `schedule=cosine` its highest value."""
     weight_decay: float = Field(1e-2, ge=0)
-    """Decoupled weight decay; AdamW's own default, as in the sample."""
+    """Decoupled weight decay; the default is that of the sample."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over the training: constant, or linearly up for a tenth of it, then down to 0 on a cosine."""
+    """Learning rate: constant; or linear warm-up over the first tenth of the training, then cosine decay to 0."""
     clip: float = Field(10.0, gt=0)
-    """Largest norm of the gradient."""
+    """Norm above which the gradient is scaled down to it."""
     batch_size: int = Field(512, ge=1)
-    """Frames of a global batch; no effect with `network=recurrent`."""
+    """Frames in a global batch; no effect with `network=recurrent`."""
     batch_utterances: int = Field(32, ge=1)
-    """Utterances of a global batch; no effect with `network=mlp`."""
+    """Utterances in a global batch; no effect with `network=mlp`."""
     validation: float = Field(0.2, gt=0, lt=1)
-    """Share of the training utterances that validates."""
+    """Fraction of the training utterances that is held out for validation."""
     epochs: int = Field(5, ge=1)
     """Passes over the training utterances."""
 
@@ -88,24 +91,24 @@ class ClassificationConfig(Config):
     @classmethod
     def _odd(cls, context: int) -> int:
         if context % 2 == 0:
-            raise ValueError(f"{context} frames have no middle; expected an odd number")
+            raise ValueError(f"{context} frames have no middle frame; expected an odd number")
         return context
 
 
 class Classifier(nn.Module):
-    """What the two networks have in common: logits (B, T, 41) of utterances (B, T, context * 39), lengths (B,)."""
+    """Base class of both networks: utterances (B, T, context * 39) and lengths (B,) -> logits (B, T, 41)."""
 
     def __init__(self, config: ClassificationConfig) -> None:
         super().__init__()
         self.config = config
 
     def classify(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Guessed classes (B, T); without meaning after an utterance's end."""
-        return smooth(self(inputs, lengths).log_softmax(-1), lengths, self.config.smoothing)
+        """Predicted classes (B, T); undefined after an utterance's end."""
+        return viterbi.decode(self(inputs, lengths).log_softmax(-1), lengths, self.config.transition_penalty)
 
 
 class WindowNet(Classifier):
-    """The sample's network: each input alone, in any shape (..., context * 39), through linear layers."""
+    """The sample's MLP on each window by itself: (..., context * 39) -> logits (..., 41); lengths have no effect."""
 
     def __init__(self, config: ClassificationConfig) -> None:
         super().__init__(config)
@@ -114,7 +117,7 @@ class WindowNet(Classifier):
         for inputs, outputs in pairwise(widths):
             norm = [nn.BatchNorm1d(outputs)] if config.batch_norm else []
             layers += [nn.Linear(inputs, outputs), *norm, nn.ReLU(), nn.Dropout(config.dropout)]
-        self.net = nn.Sequential(*layers, nn.Linear(config.hidden, len(data.CLASSES)))
+        self.net = nn.Sequential(*layers, nn.Linear(config.hidden, data.NUM_CLASSES))
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         logits: torch.Tensor = self.net(inputs.flatten(0, -2)).unflatten(0, inputs.shape[:-1])
@@ -122,13 +125,13 @@ class WindowNet(Classifier):
 
 
 class RecurrentNet(Classifier):
-    """Reads whole utterances from both ends: what comes later tells about a frame as much as what came before."""
+    """Recurrent layers and a linear output layer: both the past and the future of a frame inform its class."""
 
     def __init__(self, config: ClassificationConfig) -> None:
         super().__init__(config)
         inputs, width = config.context * data.FEATURES, config.hidden * (1 + config.bidirectional)
         self.rnn = Recurrent(config.cell, inputs, config.hidden, config.layers, config.dropout, config.bidirectional)
-        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, len(data.CLASSES)))
+        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, data.NUM_CLASSES))
 
     def forward(self, inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(self.rnn(inputs, lengths))
@@ -136,60 +139,61 @@ class RecurrentNet(Classifier):
 
 
 def build(config: ClassificationConfig) -> Classifier:
+    """An untrained network."""
     return WindowNet(config) if config.network == "mlp" else RecurrentNet(config)
 
 
 def train(config: ClassificationConfig, run: Run) -> None:
     corpus = Corpus(run.data_dir, "train", run.device)
-    chosen, held_out = split(len(corpus.lengths), config.validation, run.seed)
+    training, held_out = split(len(corpus.lengths), config.validation, run.seed)
     validation = Utterances(corpus, held_out, config.context)
     if config.network == "mlp":
-        batches = run.loader(Frames(corpus, chosen, config.context), config.batch_size, train=True)
+        batches = run.loader(Frames(corpus, training, config.context), config.batch_size, train=True)
     else:
-        batches = run.loader(Utterances(corpus, chosen, config.context), config.batch_utterances, train=True)
+        batches = run.loader(Utterances(corpus, training, config.context), config.batch_utterances, train=True)
     model = run.wrap(build(config))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
     for epoch in run.epochs(config.epochs, state={"model": model, "optimizer": optimizer}):
-        loss_sum, hits, count = torch.zeros(3, dtype=torch.float64, device=run.device)
+        # Totals over a batch, added with a count of 1, because batches of utterances differ in their number of frames.
+        train_loss, correct, frames = Meter(), Meter(), Meter()
         for step, (*inputs, labels) in enumerate(batches):
+            # Set the learning rate of this step.
             set_rate(optimizer, learning_rate(config, (epoch + step / len(batches)) / config.epochs))
+            # Cross-entropy of the real frames:  L = -sum_t log softmax(logits_t)[label_t]
             logits = model(*inputs)
             loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=PAD, reduction="sum")
-            frames = (labels != PAD).sum()
+            # Backpropagate the mean over frames. DDP averages the workers' gradients, so each worker divides by the
+            # mean number of frames per worker, not by its own.
+            count = (labels != PAD).sum()
             optimizer.zero_grad()
-            # DDP takes the mean of the workers' gradients; workers with longer utterances have more frames in it.
-            (loss / run.average(frames)).backward()
+            (loss / run.average(count)).backward()
+            # Clip the gradient, update the weights.
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
-            loss_sum += loss.detach()
-            hits += (logits.detach().argmax(-1) == labels).sum()
-            count += frames
-        run.log({"train/loss": run.mean(loss_sum, count), "train/accuracy": run.mean(hits, count)})
-        run.log({"val/accuracy": evaluate(model, validation, run)})
+            # Add up the metrics; in double precision, as the total loss is over millions of frames.
+            train_loss.add(loss.double(), 1)
+            correct.add((logits.detach().argmax(-1) == labels).sum(), 1)
+            frames.add(count, 1)
+        # Validate, keep the best weights.
+        run.log({"train/loss": run.mean(train_loss.sum, frames.sum)})
+        run.log({"train/accuracy": run.mean(correct.sum, frames.sum), "val/accuracy": evaluate(model, validation, run)})
         run.best(METRIC, model)
 
 
 def learning_rate(config: ClassificationConfig, done: float) -> float:
-    """The rate when the share `done` of the training is over."""
+    """The learning rate after a fraction `done` of the training."""
     return config.lr * (1.0 if config.schedule == "constant" else warmup_cosine(done))
-
-
-def split(utterances: int, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the utterances to train and to validate with, each in rising order."""
-    order = torch.randperm(utterances, generator=torch.Generator().manual_seed(seed))
-    training = int(utterances * (1 - share))
-    return order[:training].sort().values, order[training:].sort().values
 
 
 def evaluate(model: Classifier, utterances: Utterances, run: Run) -> float:
     """Accuracy over all frames of whole utterances."""
-    hits, count = torch.zeros(2, dtype=torch.float64, device=run.device)
+    correct, frames = Meter(), Meter()  # totals over a batch
     with run.evaluation(model) as net:
         for inputs, lengths, labels in run.loader(utterances, 16):
-            hits += (net.classify(inputs, lengths) == labels).sum()
-            count += lengths.sum()
-    return run.mean(hits, count)
+            correct.add((net.classify(inputs, lengths) == labels).sum(), 1)
+            frames.add(lengths.sum(), 1)
+    return run.mean(correct.sum, frames.sum)
 
 
 def load(folder: Path) -> Classifier:
@@ -197,10 +201,10 @@ def load(folder: Path) -> Classifier:
 
 
 def predict(model: Classifier, inputs: np.ndarray) -> np.ndarray:
-    """(B, T, 39) utterances of one length -> (B, T) classes, int64."""
+    """Utterances of the same length (B, T, 39) -> classes (B, T), int64."""
     frame = torch.arange(inputs.shape[1])
-    around = window(frame, frame[:1], frame[-1:], model.config.context)
-    windows = torch.from_numpy(inputs)[:, around].flatten(2).to(next(model.parameters()).device)
+    neighbours = window(frame, frame[:1], frame[-1:], model.config.context)
+    windows = torch.from_numpy(inputs)[:, neighbours].flatten(2).to(next(model.parameters()).device)
     lengths = torch.full((len(inputs),), inputs.shape[1])
     with torch.no_grad():
         classes: np.ndarray = model.classify(windows, lengths.to(windows.device)).cpu().numpy()
@@ -208,23 +212,23 @@ def predict(model: Classifier, inputs: np.ndarray) -> np.ndarray:
 
 
 def example(data_dir: Path) -> np.ndarray:
-    """The first second of the test set, as two utterances of 50 frames."""
+    """The first second of the test set as two utterances, (2, 50, 39)."""
     frames = shards.ArrowDataset(data_dir, "test", ("frame",))[torch.arange(100)][0]
     utterances: np.ndarray = frames.unflatten(0, (2, 50)).numpy()
     return utterances
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `prediction.csv` (`Id,Class`, frames counted from 0 over the utterances in the order of `test_split.txt`)
-    and, for the report's comparisons, `accuracy.png`: training and validation accuracy of this run."""
+    """Write `prediction.csv` (header `Id,Class`; frames are numbered from 0 over all utterances in the order of
+    `test_split.txt`) and, for the report, `accuracy.png`: training and validation accuracy of this run."""
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     corpus = Corpus(data_dir, "test", next(model.parameters()).device)
     everything = torch.arange(len(corpus.lengths))
     utterances = Utterances(corpus, everything, model.config.context)
     predictions: list[int] = []
     with torch.no_grad():
-        for part in everything.split(16):
-            inputs, lengths, _ = utterances[part]
+        for batch in everything.split(16):
+            inputs, lengths, _ = utterances[batch]
             for classes, length in zip(model.classify(inputs, lengths), lengths, strict=True):
                 predictions += classes[:length].tolist()
     submission.write(out / LAB.submission, HEADER, enumerate(predictions))
@@ -233,7 +237,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
 
 
 def check_submission(file: Path) -> list[str]:
-    return submission.check(file, HEADER, "<class>", str, submission.class_fault(len(data.CLASSES)))
+    return submission.check(file, HEADER, "<class>", str, submission.class_fault(data.NUM_CLASSES))
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:
@@ -254,7 +258,7 @@ def space() -> dict[str, dict[str, object]]:
         "dropout": {"type": "uniform", "low": 0.0, "high": 0.6},
         "cell": {"type": "choice", "values": ["lstm", "gru"], **recurrent},
         "bidirectional": {"type": "choice", "values": [True, False], **recurrent},
-        "smoothing": {"type": "uniform", "low": 0.0, "high": 3.0},
+        "transition_penalty": {"type": "uniform", "low": 0.0, "high": 3.0},
         "lr": {"type": "loguniform", "low": 1e-4, "high": 1e-2},
         "schedule": {"type": "choice", "values": ["constant", "cosine"]},
         "batch_size": {"type": "choice", "values": [128, 256, 512, 1024], **mlp},
@@ -270,8 +274,8 @@ LAB = Lab(
     presets={
         "simple": {},
         "medium": {"context": 11, "layers": 3, "hidden": 1024},
-        "strong": {"context": 19, "layers": 3, "hidden": 1024, "batch_norm": True, "dropout": 0.25, **RISE_AND_FALL},
-        "boss": {"network": "recurrent", "context": 3, "layers": 3, "hidden": 512, "dropout": 0.5, **RISE_AND_FALL},
+        "strong": {"context": 19, "layers": 3, "hidden": 1024, "batch_norm": True, "dropout": 0.25, **WARMUP_COSINE},
+        "boss": {"network": "recurrent", "context": 3, "layers": 3, "hidden": 512, "dropout": 0.5, **WARMUP_COSINE},
     },
     sizes={"tiny": {"epochs": 2, "batch_utterances": 4}, "small": {}, "course": {}},
     train=train,

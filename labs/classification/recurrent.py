@@ -1,4 +1,4 @@
-"""Recurrent layers that read sequences of different lengths in both directions."""
+"""Unidirectional and bidirectional LSTM and GRU layers over padded batches of sequences."""
 
 from typing import cast
 
@@ -7,18 +7,20 @@ from torch import nn
 
 
 def reverse(sequences: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Each sequence of (B, T, n) backwards within its own length (B,); what stands after its end stays there."""
-    place = torch.arange(sequences.shape[1], device=sequences.device)
-    backwards = torch.where(place < lengths[:, None], lengths[:, None] - 1 - place, place)
-    return sequences.gather(1, backwards[..., None].expand_as(sequences))
+    """Each sequence of (B, T, n) reversed within its own length (B,); the padding after its end stays in place."""
+    time = torch.arange(sequences.shape[1], device=sequences.device)
+    reversed_time = torch.where(time < lengths[:, None], lengths[:, None] - 1 - time, time)
+    return sequences.gather(1, reversed_time[..., None].expand_as(sequences))
 
 
 class Recurrent(nn.Module):
-    """Layers of LSTM or GRU; (B, T, inputs) and lengths (B,) -> (B, T, hidden), twice as wide in both directions.
+    """A stack of LSTM or GRU layers with dropout between them.
 
-    The backward direction is a layer of its own on reversed sequences: so it starts at a sequence's own last step,
-    padding has no effect on what stands before it, and torch's fast kernels are used. On CPUs the gradient of torch's
-    packed sequences takes time quadratic in their length.
+    (B, T, inputs) and lengths (B,) -> (B, T, hidden), or (B, T, 2 * hidden) if bidirectional.
+
+    The backward direction is a layer of its own on reversed sequences. It therefore starts at a sequence's own last
+    step, and padding has no effect on the outputs before it. The usual alternative, torch's packed sequences, has a
+    backward pass on CPUs whose time is quadratic in the length.
     """
 
     def __init__(self, cell: str, inputs: int, hidden: int, layers: int, dropout: float, bidirectional: bool) -> None:
@@ -33,9 +35,9 @@ class Recurrent(nn.Module):
 
     def forward(self, sequences: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         for number, directions in enumerate(self.layers):
-            forwards, *backwards = cast(nn.ModuleList, directions)
+            forward, *backward = cast(nn.ModuleList, directions)
             inputs = self.dropout(sequences) if number else sequences
-            outputs = [forwards(inputs)[0]]
-            outputs += [reverse(layer(reverse(inputs, lengths))[0], lengths) for layer in backwards]
+            outputs = [forward(inputs)[0]]
+            outputs += [reverse(layer(reverse(inputs, lengths))[0], lengths) for layer in backward]
             sequences = torch.cat(outputs, 2)
         return sequences

@@ -1,36 +1,42 @@
-"""Smoothing of a sequence of predictions: the best path through a chain that charges for every change of class."""
+"""Viterbi decoding of framewise predictions with a constant penalty for every change of class."""
 
 import torch
 
 
-def smooth(log_probabilities: torch.Tensor, lengths: torch.Tensor, penalty: float) -> torch.Tensor:
-    """The classes c_1 .. c_T with the largest sum of log-probabilities, less `penalty` for each t with c_t != c_(t-1).
+def decode(log_probabilities: torch.Tensor, lengths: torch.Tensor, penalty: float) -> torch.Tensor:
+    """The most probable path of classes c_1 ... c_T (Viterbi, IEEE Trans. Inf. Theory 13, 1967), which maximises
 
-    Viterbi's algorithm. A change costs the same whichever the classes, so that a step only compares staying with
-    coming from the best class: time x classes operations, not time x classes^2.
+        sum_t log p_t(c_t)  -  penalty * (number of t with c_t != c_(t-1))
+
+    All changes have the same penalty, so the best predecessor of a class is either the class itself or the class with
+    the highest score overall: O(T * classes) operations instead of O(T * classes^2).
 
     Args:
         log_probabilities: (B, T, classes).
-        lengths: steps of each sequence, (B,); what stands after them has no effect on what stands before.
-        penalty: nats; 0 gives each step's most probable class.
+        lengths: number of steps of each sequence, (B,); later steps have no effect.
+        penalty: in nats; 0 gives each step's most probable class.
 
     Returns:
-        Classes (B, T), int64; without meaning after a sequence's end.
+        Classes (B, T), int64; undefined after a sequence's end.
     """
     if penalty == 0:
         return log_probabilities.argmax(2)
-    ended = torch.arange(log_probabilities.shape[1], device=lengths.device) >= lengths[:, None]
-    log_probabilities = log_probabilities.masked_fill(ended[..., None], 0.0)
+    padding = torch.arange(log_probabilities.shape[1], device=lengths.device) >= lengths[:, None]
+    log_probabilities = log_probabilities.masked_fill(padding[..., None], 0.0)
     batch, time, classes = log_probabilities.shape
-    stay = torch.arange(classes, device=log_probabilities.device).expand(batch, -1)
+    same_class = torch.arange(classes, device=log_probabilities.device).expand(batch, -1)
+
+    # Forward: s_1(c) = log p_1(c),  s_t(c) = log p_t(c) + max(s_(t-1)(c), max_k s_(t-1)(k) - penalty)
     score = log_probabilities[:, 0]
-    came_from = []
+    predecessors = []
     for t in range(1, time):
-        best, origin = score.max(1, keepdim=True)
+        best, best_class = score.max(1, keepdim=True)
         changes = best - penalty > score
-        came_from.append(torch.where(changes, origin, stay))
+        predecessors.append(torch.where(changes, best_class, same_class))
         score = torch.where(changes, best - penalty, score) + log_probabilities[:, t]
+
+    # Backward: from the best last class along the predecessors, c_(t-1) = predecessor_t(c_t)
     path = [score.argmax(1, keepdim=True)]
-    for origins in reversed(came_from):
-        path.append(origins.gather(1, path[-1]))
+    for predecessor in reversed(predecessors):
+        path.append(predecessor.gather(1, path[-1]))
     return torch.cat(path[::-1], 1)

@@ -1,7 +1,8 @@
-"""Promises of the phoneme lab: its data format, its windows and sequences, its training and its submission."""
+"""Promises of the phoneme lab: its data format, its data sets and networks, its training and its submission."""
 
 import csv
 import itertools
+import random
 import shutil
 from pathlib import Path
 
@@ -11,11 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labs.classification import data
-from labs.classification.frames import PAD, Corpus, Frames, Utterances
-from labs.classification.lesson import LAB, RecurrentNet, predict, split
+from labs.classification import data, generate, viterbi
+from labs.classification.frames import PAD, Corpus, Frames, Utterances, split
+from labs.classification.lesson import LAB, RecurrentNet, predict
 from labs.classification.recurrent import Recurrent
-from labs.classification.viterbi import smooth
 from labs.core import shards
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
@@ -33,7 +33,7 @@ def finished(request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: p
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    """A folder of the format with three utterances to train and two to test, of 5 to 9 frames."""
+    """A folder in the course's format with three training and two test utterances of 5 to 9 frames."""
     return write(tmp_path / "libriphone", [5, 9, 7], [6, 8])
 
 
@@ -62,26 +62,26 @@ def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
-    """Spoken data have the course's format, taken from the folder itself or from the one that holds it."""
+    """Synthetic data have the course's format, in `libriphone/` itself or in the folder above it."""
     assert data.check(source) == []
     assert data.check(source / "libriphone") == []
 
 
-def test_silence_is_the_most_frequent_class_and_all_are_heard(data_dir: Path) -> None:
+def test_silence_is_the_most_frequent_class_and_all_classes_occur(data_dir: Path) -> None:
     """As in the course class 0 has about a sixth of the frames; every class occurs."""
     labels = shards.ArrowDataset(data_dir, "train", ("label",)).columns[0].all()
-    shares = labels.bincount(minlength=41) / len(labels)
-    assert shares.argmax() == 0
-    assert 0.1 < shares[0] < 0.25
-    assert shares.min() > 0
+    frequencies = labels.bincount(minlength=41) / len(labels)
+    assert frequencies.argmax() == 0
+    assert 0.1 < frequencies[0] < 0.25
+    assert frequencies.min() > 0
 
 
-def test_a_class_is_what_is_said_in_the_middle_of_its_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With pieces of a known length, frames change their class where their middles pass from one to the next."""
-    pieces = [(3, np.ones(4000, np.float32)), (7, np.ones(2000, np.float32)), (0, np.ones(4000, np.float32))]
-    monkeypatch.setattr(data, "_pieces", lambda *_: pieces)
-    speaker = data.Speaker(data.espeak.Voice(), rate=20000)  # 0.2 s, 0.1 s and 0.2 s
-    _, labels = data.utterance(data.random.Random(0), speaker)
+def test_a_frame_has_the_class_at_its_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With segments of known length, the class changes where a frame's middle passes into the next segment."""
+    segments = [(3, np.ones(4000, np.float32)), (7, np.ones(2000, np.float32)), (0, np.ones(4000, np.float32))]
+    monkeypatch.setattr(generate, "_segments", lambda *_: segments)
+    speaker = generate.Speaker(generate.espeak.Voice(), rate=20000)  # 0.2 s, 0.1 s and 0.2 s
+    _, labels = generate.utterance(random.Random(0), speaker)
     middles = [0.01 * frame + 0.0125 for frame in range(len(labels))]
     assert labels.tolist() == [3 if middle < 0.2 else 7 if middle < 0.3 else 0 for middle in middles]
 
@@ -91,15 +91,15 @@ def _save(path: str, content: object) -> object:
 
 
 def _replace(name: str, old: str, new: str) -> object:
-    def spoil(root: Path) -> None:
+    def change(root: Path) -> None:
         text = (root / name).read_text()
         assert old in text
         (root / name).write_text(text.replace(old, new, 1))
 
-    return spoil
+    return change
 
 
-def _huge(root: Path) -> None:
+def _infinite(root: Path) -> None:
     features = torch.zeros(9, 39)
     features[4, 7] = torch.inf
     torch.save(features, root / "feat/train/84-121550-0001.pt")
@@ -111,7 +111,7 @@ FAULTS = {
     "no folder": (lambda d: shutil.rmtree(d / "feat/test"), "libriphone/feat/test is missing"),
     "no ids": (
         lambda d: (d / "test_split.txt").write_text(""),
-        "test_split.txt is empty: expected an utterance id a line",
+        "test_split.txt is empty: expected one utterance id per line",
     ),
     "id": (
         _replace("train_split.txt", "84-121550-0001", "../secret"),
@@ -119,11 +119,11 @@ FAULTS = {
     ),
     "id twice": (
         _replace("train_split.txt", "84-121550-0002", "84-121550-0000"),
-        "train_split.txt line 3: 84-121550-0000 stands twice, first on line 1",
+        "train_split.txt line 3: 84-121550-0000 occurs twice, first on line 1",
     ),
     "no features": (
         lambda d: (d / ONE).unlink(),
-        f"{ONE} is missing, but train_split.txt line 2 names it",
+        f"{ONE} is missing, but train_split.txt line 2 lists it",
     ),
     "unreadable": (
         lambda d: (d / ONE).write_bytes((d / ONE).read_bytes()[:300]),
@@ -137,16 +137,16 @@ FAULTS = {
     "shape": (_save(ONE, torch.zeros(39, 9)), f"{ONE}: expected the shape (frames, 39), found (39, 9)"),
     "no frames": (_save(ONE, torch.zeros(0, 39)), f"{ONE}: expected the shape (frames, 39), found (0, 39)"),
     "type": (_save(ONE, torch.zeros(9, 39).double()), f"{ONE}: expected float32, found float64"),
-    "infinite": (_huge, f"{ONE}: expected finite numbers, found inf in frame 4"),
+    "infinite": (_infinite, f"{ONE}: expected finite numbers, found inf in frame 4"),
     "no labels": (
         _replace("train_labels.txt", "84-121550-0001 ", "84-121550-0009 "),
-        "train_labels.txt: no line for 84-121550-0001, which train_split.txt names",
+        "train_labels.txt: no line for 84-121550-0001, which train_split.txt lists",
     ),
     "labels twice": (
         lambda d: (d / "train_labels.txt").write_text(
             (d / "train_labels.txt").read_text() + "84-121550-0000 1 2 3 4 5"
         ),
-        "train_labels.txt line 4: 84-121550-0000 stands twice, first on line 1",
+        "train_labels.txt line 4: 84-121550-0000 occurs twice, first on line 1",
     ),
     "too few labels": (
         _replace("train_labels.txt", "84-121550-0001 0 1 2", "84-121550-0001 0 1"),
@@ -164,20 +164,20 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_check_names_the_fault(fault: str, written: Path) -> None:
+def test_check_reports_the_fault(fault: str, written: Path) -> None:
     """One sentence per fault, with the file, what was found and what was expected."""
     assert data.check(written.parent) == []
-    spoil, message = FAULTS[fault]
-    spoil(written)  # type: ignore[operator]
+    change, message = FAULTS[fault]
+    change(written)  # type: ignore[operator]
     faults = data.check(written.parent)
     assert len(faults) == 1
     assert faults[0].endswith(message)
 
 
-def test_labels_are_found_in_any_order_and_packing_streams(
+def test_labels_may_be_in_any_order_and_packing_is_in_batches(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Record batches of few frames, and labels in another order than the utterances, pack to the same rows."""
+    """With small record batches, and labels in another order than the utterances, the packed rows are the same."""
     monkeypatch.setattr(data, "RECORD", 6)
     lines = (written / "train_labels.txt").read_text().splitlines()
     (written / "train_labels.txt").write_text("\n".join(lines[::-1]))
@@ -185,18 +185,18 @@ def test_labels_are_found_in_any_order_and_packing_streams(
     manifest = data.prepare(written, tmp_path / "packed", "folder")
     assert manifest["splits"] == {"train": 21, "train_utterances": 3, "test": 14, "test_utterances": 2}
     corpus = Corpus(tmp_path / "packed", "train", torch.device("cpu"))
-    whole = [torch.load(written / f"feat/train/84-121550-{number:04d}.pt", weights_only=True) for number in range(3)]
-    assert torch.equal(corpus.frames, torch.cat(whole))
+    frames = [torch.load(written / f"feat/train/84-121550-{number:04d}.pt", weights_only=True) for number in range(3)]
+    assert torch.equal(corpus.frames, torch.cat(frames))
     assert corpus.labels.tolist() == [*range(5), *range(9), *range(7)]
     assert corpus.lengths.tolist() == [5, 9, 7]
     assert corpus.first.tolist() == [0, 5, 14]
 
 
-# --- windows and sequences -------------------------------------------------------------------------------------------
+# --- data sets and networks ------------------------------------------------------------------------------------------
 
 
 def neighbours(features: torch.Tensor, context: int) -> torch.Tensor:
-    """The slow way: for each frame its neighbours side by side, the first and the last frame repeated."""
+    """The direct implementation: each frame's neighbours concatenated, the first and the last frame repeated."""
     half = context // 2
     padded = [features[0]] * half + list(features) + [features[-1]] * half
     return torch.stack([torch.cat(padded[frame : frame + context]) for frame in range(len(features))])
@@ -211,11 +211,11 @@ def corpus(written: Path, tmp_path: Path) -> Corpus:
 
 @pytest.mark.parametrize("context", [1, 3, 11, 25])
 def test_windows_are_the_neighbours_within_an_utterance(context: int, corpus: Corpus) -> None:
-    """Frames of two of three utterances, in any order, against brute force, also with more context than utterance."""
-    chosen = torch.tensor([0, 2])
-    frames = Frames(corpus, chosen, context)
+    """Against the direct implementation: frames of two of three utterances, also with a context longer than these."""
+    utterances = torch.tensor([0, 2])
+    frames = Frames(corpus, utterances, context)
     parts = corpus.frames.split(corpus.lengths.tolist())
-    expected = torch.cat([neighbours(parts[number], context) for number in chosen])
+    expected = torch.cat([neighbours(parts[number], context) for number in utterances])
     order = torch.randperm(len(frames))
     inputs, labels = frames[order]
     assert len(frames) == 12
@@ -223,8 +223,8 @@ def test_windows_are_the_neighbours_within_an_utterance(context: int, corpus: Co
     assert torch.equal(labels, torch.cat([corpus.labels[:5], corpus.labels[14:]])[order])
 
 
-def test_utterances_come_side_by_side_with_marked_ends(corpus: Corpus) -> None:
-    """Each has its own windows and labels; after its end labels are PAD."""
+def test_utterances_are_padded_to_the_longest(corpus: Corpus) -> None:
+    """Each has its own windows and labels; the labels after its end are PAD."""
     inputs, lengths, labels = Utterances(corpus, torch.tensor([1, 2]), 3)[torch.tensor([1, 0])]
     parts = corpus.frames.split(corpus.lengths.tolist())
     assert inputs.shape == (2, 9, 3 * 39)
@@ -235,8 +235,8 @@ def test_utterances_come_side_by_side_with_marked_ends(corpus: Corpus) -> None:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_layer_is_torchs_own_bidirectional_one(cell: str) -> None:
-    """With the same weights, on sequences that fill their batch."""
+def test_a_layer_equals_torchs_bidirectional_layer(cell: str) -> None:
+    """With the same weights, on sequences without padding."""
     ours = Recurrent(cell, 5, 4, 1, 0.0, True)
     theirs = (nn.LSTM if cell == "lstm" else nn.GRU)(5, 4, batch_first=True, bidirectional=True)
     forwards, backwards = (layer.state_dict() for layer in ours.layers[0])  # type: ignore[union-attr]
@@ -245,8 +245,8 @@ def test_a_layer_is_torchs_own_bidirectional_one(cell: str) -> None:
     torch.testing.assert_close(ours(x, torch.full((3,), 6)), theirs(x)[0])
 
 
-def test_a_batch_of_utterances_is_each_utterance_alone() -> None:
-    """Outputs, and the gradient of the masked loss, do not depend on the company or on what fills the batch."""
+def test_a_padded_batch_gives_the_outputs_of_each_utterance_alone() -> None:
+    """Outputs, and the gradient of the masked loss, depend neither on the other utterances nor on the padding."""
     torch.manual_seed(0)
     config = LAB.resolve("boss", "tiny", {"context": 1, "layers": 2, "dropout": 0.0})
     net = RecurrentNet(config)  # type: ignore[arg-type]
@@ -265,16 +265,16 @@ def test_a_batch_of_utterances_is_each_utterance_alone() -> None:
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.4, 1.5, 50.0])
-def test_smoothing_finds_the_best_of_all_paths(penalty: float) -> None:
-    """Against every path of 3 classes over 5 steps; a shorter sequence in the same batch gets its own best path."""
+def test_viterbi_decoding_finds_the_best_of_all_paths(penalty: float) -> None:
+    """Against all paths of 3 classes over 5 steps; shorter sequences in the same batch get their own best path."""
     scores = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64).log_softmax(2)
     lengths = torch.tensor([5, 5, 3, 1])
-    found = smooth(scores, lengths, penalty)
+    found = viterbi.decode(scores, lengths, penalty)
     for sequence, length, path in zip(scores, lengths.tolist(), found, strict=True):
 
-        def value(guess: tuple[int, ...], sequence: torch.Tensor = sequence) -> float:
-            changes = sum(a != b for a, b in itertools.pairwise(guess))
-            return sum(float(sequence[t, c]) for t, c in enumerate(guess)) - penalty * changes
+        def value(path: tuple[int, ...], sequence: torch.Tensor = sequence) -> float:
+            changes = sum(a != b for a, b in itertools.pairwise(path))
+            return sum(float(sequence[t, c]) for t, c in enumerate(path)) - penalty * changes
 
         assert tuple(path[:length].tolist()) == max(itertools.product(range(3), repeat=length), key=value)
 
@@ -282,8 +282,8 @@ def test_smoothing_finds_the_best_of_all_paths(penalty: float) -> None:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
-    """The submission has a valid line for each test frame, in the order of the split file, and the figure is there."""
+def test_training_delivers_a_valid_submission(finished: Path, source: Path, data_dir: Path) -> None:
+    """The submission has a line for each test frame, in the order of the split file; the figure exists."""
     file = finished / "deliver/prediction.csv"
     with file.open(newline="") as handle:
         rows = list(csv.reader(handle))[1:]
@@ -299,7 +299,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
 
 
 def test_without_answers_nothing_is_scored(finished: Path, tmp_path: Path) -> None:
-    """The course keeps its answers to itself."""
+    """The course does not publish the labels of the test set."""
     assert LAB.score(finished / "deliver", tmp_path) == {}
 
 
@@ -316,7 +316,7 @@ def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir:
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """A batch of utterances gets a class a frame: for the first one of the test set, those that were delivered."""
+    """A batch of utterances gets one class per frame; for the first test utterance they are those of the submission."""
     model, examples = LAB.load(finished), LAB.example(data_dir)
     assert (examples.shape, examples.dtype) == ((2, 50, 39), np.float32)
     assert predict(model, examples).shape == (2, 50)
@@ -327,9 +327,9 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
     assert predict(model, corpus.frames[None, :length].numpy())[0].tolist() == delivered
 
 
-def test_every_rung_learns_something(data_dir: Path, tmp_path: Path) -> None:
-    """Two passes over 30 utterances already beat the most frequent class in the sample's network, smoothed too."""
-    config = LAB.resolve("simple", "tiny", {"smoothing": 1.0})
+def test_the_samples_network_beats_the_trivial_predictor(data_dir: Path, tmp_path: Path) -> None:
+    """After two passes over 30 utterances it beats the most frequent class, with Viterbi decoding."""
+    config = LAB.resolve("simple", "tiny", {"transition_penalty": 1.0})
     run = Run(tmp_path, data_dir)
     LAB.fit(config, run)
     scores = LAB.score(tmp_path / "deliver", data_dir)
@@ -338,7 +338,7 @@ def test_every_rung_learns_something(data_dir: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and moves twice on two short utterances."""
+    """Every preset builds at the course's size and trains two steps on two short utterances."""
     config = LAB.resolve(preset, "course")
     model = LAB.network(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -354,13 +354,13 @@ def test_course_size_takes_two_steps(preset: str) -> None:
     assert not torch.equal(before, next(model.parameters()))
 
 
-def test_simple_at_course_size_is_the_sample() -> None:
+def test_simple_at_course_size_has_the_samples_parameters() -> None:
     """39 -> 256 -> 256 -> 41 with biases."""
     assert LAB.scale("simple", "course")["parameters"] == 40 * 256 + 257 * 256 + 257 * 41 == 86_569
 
 
-def test_the_reports_two_shapes_have_equally_many_parameters() -> None:
-    """Narrow and deep against wide and shallow: within 1 % of each other."""
+def test_the_reports_two_networks_have_equally_many_parameters() -> None:
+    """Narrow and deep, wide and shallow: within 1 % of each other."""
     _, nodes = read_spec(SPECS / "classification-report.yaml")
     found = {node.name: node.config for node in nodes}
     narrow, wide = (sum(p.numel() for p in LAB.network(found[n]).parameters()) for n in ("narrow-deep", "wide-shallow"))
@@ -368,23 +368,23 @@ def test_the_reports_two_shapes_have_equally_many_parameters() -> None:
     assert {c.dropout for n, c in found.items() if n.startswith("dropout")} == {0.25, 0.5, 0.75}  # type: ignore[attr-defined]
 
 
-def test_the_split_is_by_utterance_and_the_courses_counts() -> None:
-    """3,428 utterances train and 858 validate, none does both, another seed takes others."""
+def test_the_split_has_the_courses_counts_of_utterances() -> None:
+    """3,428 training and 858 validation utterances, disjoint; another seed gives another split."""
     training, held_out = split(4286, 0.2, 0)
     assert (len(training), len(held_out)) == (3428, 858)
     assert torch.equal(torch.cat([training, held_out]).sort().values, torch.arange(4286))
     assert not torch.equal(split(4286, 0.2, 1)[1], held_out)
 
 
-def test_an_even_context_is_refused() -> None:
-    """The message has the field, the value and what is right."""
-    with pytest.raises(BadInput, match="field 'context': 4 frames have no middle; expected an odd number"):
+def test_an_even_context_is_rejected() -> None:
+    """The message has the field, the value and what was expected."""
+    with pytest.raises(BadInput, match="field 'context': 4 frames have no middle frame; expected an odd number"):
         LAB.resolve("simple", "tiny", {"context": 4})
 
 
-def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> None:
-    """Three steps without dropout, where workers' utterances have unevenly many frames: the ranks bit-equal, and one
-    worker's weights to 1e-5; the same accuracy to the last frame."""
+def test_two_workers_train_the_same_weights_as_one(data_dir: Path, tmp_path: Path) -> None:
+    """Three steps without dropout, where the workers' batches differ in their number of frames: both ranks have equal
+    weights, within 1e-5 of one worker's, and the same accuracy."""
     config = LAB.resolve("boss", "tiny", {"epochs": 1, "dropout": 0.0, "batch_utterances": 8})
     (one,) = train_on(1, "classification", config, data_dir, tmp_path / "one")
     two = train_on(2, "classification", config, data_dir, tmp_path / "two")
@@ -403,7 +403,7 @@ def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> No
         ("Id,Class\n", "has no predictions"),
     ],
 )
-def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_submission_is_reported(text: str, message: str, tmp_path: Path) -> None:
     """Each fault of a submission file is a sentence with its line."""
     file = tmp_path / "prediction.csv"
     file.write_text(text)
