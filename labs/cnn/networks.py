@@ -1,12 +1,33 @@
-"""The networks that homework 3 gives: its sample's, and its report question's without and with shortcuts."""
+"""The networks given in homework 3: the sample's, and the report question's six layers without and with shortcuts."""
+
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from labs.shared.vision.residual import ResidualNet
+
+Architecture = Literal["plain", "residual", "six", "six-residual"]
+
+
+def build(architecture: Architecture, width: int, blocks: int, size: int, classes: int) -> nn.Module:
+    """An untrained network: images (B, 3, size, size) float -> logits (B, classes)."""
+    if architecture == "residual":
+        return ResidualNet(width, blocks, classes)
+    networks = {"plain": PlainNet, "six": SixLayerNet, "six-residual": SixLayerResidualNet}
+    return networks[architecture](width, size, classes)
+
 
 class PlainNet(nn.Module):
-    """The sample's network. Input (B, 3, size, size) float, output (B, classes) logits."""
+    """The sample's network: five stages of convolution, batch normalisation, ReLU and max-pooling, then an MLP.
+
+    Input (B, 3, size, size) float, output (B, classes) logits.
+
+    Args:
+        width: channels of the first stage; 64 in the sample.
+        size: height and width of the input, at least 32.
+    """
 
     def __init__(self, width: int, size: int, classes: int) -> None:
         super().__init__()
@@ -30,7 +51,7 @@ class PlainNet(nn.Module):
 
 
 class SixLayerNet(nn.Module):
-    """Six convolutions, the third and the fifth of them halving the picture, and two linear layers.
+    """Six convolutions, of which the third and the fifth have stride 2, and two linear layers.
 
     Input (B, 3, size, size) float, output (B, classes) logits.
 
@@ -56,7 +77,7 @@ class SixLayerNet(nn.Module):
 
 
 class SixLayerResidualNet(SixLayerNet):
-    """The same layers: the second, fourth and sixth convolution's input is added to its output before the ReLU."""
+    """The same layers with shortcuts over the second, fourth and sixth convolution: x <- ReLU(f(x) + x)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for number, convolution in enumerate(self.convolutions, 1):

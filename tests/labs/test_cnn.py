@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from labs.cnn.folds import Pictures, split
+from labs.cnn.folds import LabelledImages, split
 from labs.cnn.lesson import LAB, Classifier, CnnConfig, learning_rate, predict
 from labs.cnn.networks import SixLayerNet, SixLayerResidualNet
 from labs.core import checkpoint, shards
@@ -41,8 +41,8 @@ def test_check_accepts_what_make_writes(source: Path) -> None:
     assert food.check(source) == []
 
 
-def test_masks_cover_part_of_each_test_picture(source: Path) -> None:
-    """Every test picture has a mask of its own size with the dish, and not everything, in it."""
+def test_masks_cover_part_of_each_test_image(source: Path) -> None:
+    """Every test image has a mask of its own size that covers the dish but not the whole image."""
     for path in sorted((source / "test").glob("*.jpg")):
         mask = Image.open(source / food.MASKS / f"{path.stem}.png")
         assert mask.size == Image.open(path).size
@@ -50,7 +50,7 @@ def test_masks_cover_part_of_each_test_picture(source: Path) -> None:
 
 
 def test_counts_keep_the_proportions_of_the_course(source: Path) -> None:
-    """As many pictures as stated, every class among them, and a class for each dish drawer."""
+    """There are as many images as stated, of every class, and each class has a function that draws its dish."""
     assert [len(list((source / name).iterdir())) for name in food.SPLITS.values()] == list(food.COUNTS["tiny"])
     assert {path.name.split("_")[0] for path in (source / "training").iterdir()} == {str(c) for c in range(11)}
     assert len(drawing.DISHES) == len(food.CLASSES)
@@ -106,19 +106,19 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
+def test_check_reports_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
     """One sentence per fault, with the file, what was found and what was expected."""
     folder = tmp_path / "food"
     shutil.copytree(source, folder)
-    spoil, message = FAULTS[fault]
-    spoil(folder)
+    change, message = FAULTS[fault]
+    change(folder)
     faults = food.check(folder)
     assert len(faults) == 1
     assert message in faults[0]
 
 
 def test_fewer_classes_and_other_sizes_are_accepted(source: Path, tmp_path: Path) -> None:
-    """A folder with the first classes only, and hidden files of the operating system, trains all the same."""
+    """A folder with only the first classes, and with hidden files of the operating system, can be trained on."""
     shutil.copytree(source, tmp_path / "food", ignore=shutil.ignore_patterns(*(f"{c}_*.jpg" for c in range(4, 11))))
     (tmp_path / "food/training/.DS_Store").write_bytes(b"\0")
     (tmp_path / "packed").mkdir()
@@ -130,8 +130,8 @@ def test_fewer_classes_and_other_sizes_are_accepted(source: Path, tmp_path: Path
     assert (tmp_path / "run/result.json").exists()
 
 
-def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
-    """The submission has a valid line for each test picture, and the report's figure lies beside it."""
+def test_training_delivers_a_valid_submission(finished: Path, source: Path, data_dir: Path) -> None:
+    """The submission has a valid line for each test image; the report's figure is delivered as well."""
     file = finished / "deliver/submission.csv"
     with file.open(newline="") as handle:
         rows = list(csv.reader(handle))
@@ -141,9 +141,9 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
     scores = LAB.score(finished / "deliver", data_dir)
     with (source / food.ANSWERS).open(newline="") as handle:
         truth = [row[1] for row in csv.reader(handle)][1:]
-    hits = [guess == answer for (_, guess), answer in zip(rows[1:], truth, strict=True)]
-    assert scores["test/accuracy"] == pytest.approx(np.mean(hits))
-    assert scores["test/trivial"] == pytest.approx(np.mean([answer == "2" for answer in truth]))
+    correct = [prediction == label for (_, prediction), label in zip(rows[1:], truth, strict=True)]
+    assert scores["test/accuracy"] == pytest.approx(np.mean(correct))
+    assert scores["test/trivial"] == pytest.approx(np.mean([label == "2" for label in truth]))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
         ("Id,Category\n", "has no predictions"),
     ],
 )
-def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_submission_is_reported(text: str, message: str, tmp_path: Path) -> None:
     """Each fault of a submission file is a sentence with its line."""
     file = tmp_path / "submission.csv"
     file.write_text(text)
@@ -171,12 +171,12 @@ def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir:
         LAB.fit(config, Run(tmp_path, data_dir, seed=3))
     (tmp_path / STOP).unlink()
     LAB.fit(config, Run(tmp_path, data_dir, seed=3))
-    for model in ("weights.safetensors", "deliver/submission.csv"):
-        assert (tmp_path / model).read_bytes() == (finished / model).read_bytes()
+    for name in ("weights.safetensors", "deliver/submission.csv"):
+        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """A batch of stored pictures gets logits, and a distribution over the classes each: what was delivered."""
+    """A batch of stored images gets logits and probabilities, which agree with the submission."""
     model, examples = LAB.load(finished), LAB.example(data_dir)
     assert model(torch.from_numpy(examples)).shape == (2, 11)
     output = predict(model, examples)
@@ -187,8 +187,9 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
     assert output.argmax(1).tolist() == delivered
 
 
-def test_a_guess_does_not_depend_on_its_company(finished: Path, data_dir: Path) -> None:
-    """Alone, with another picture and a second time, views included, a picture gets the same probabilities."""
+def test_a_prediction_does_not_depend_on_the_rest_of_the_batch(finished: Path, data_dir: Path) -> None:
+    """Alone, with another image, and a second time, an image gets the same probabilities, test-time augmentation
+    included."""
     model, examples = LAB.load(finished), LAB.example(data_dir)
     both = predict(model, examples)
     assert np.array_equal(predict(model, examples), both)
@@ -197,7 +198,7 @@ def test_a_guess_does_not_depend_on_its_company(finished: Path, data_dir: Path) 
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and moves twice on two samples."""
+    """Every preset builds at the course's size and trains two steps on two samples."""
     model = LAB.network(LAB.resolve(preset, "course"))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     images, before = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8), next(model.parameters()).clone()
@@ -210,7 +211,7 @@ def test_course_size_takes_two_steps(preset: str) -> None:
     assert not torch.equal(before, next(model.parameters()))
 
 
-def test_simple_at_course_size_is_the_sample() -> None:
+def test_simple_at_course_size_has_the_samples_parameters() -> None:
     """The sample code's network has 12,833,803 parameters."""
     assert LAB.scale("simple", "course")["parameters"] == 12_833_803
 
@@ -218,35 +219,35 @@ def test_simple_at_course_size_is_the_sample() -> None:
 # --- the ensemble ----------------------------------------------------------------------------------------------------
 
 
-def test_one_fold_is_the_courses_own_division(data_dir: Path) -> None:
-    """Training pictures train, validation pictures validate, with their own labels and pixels."""
-    learning, (held_out,) = split(data_dir, 1, 0)
-    assert (learning[:, 0].tolist(), held_out.tolist()) == ([*range(110)], [*range(110, 154)])
-    images, labels = Pictures(data_dir, held_out)[torch.tensor([5, 2])]
+def test_one_fold_is_the_courses_own_split(data_dir: Path) -> None:
+    """Training images are trained on, validation images are held out, each with its label and pixels."""
+    train_rows, (held_out,) = split(data_dir, 1, 0)
+    assert (train_rows[:, 0].tolist(), held_out.tolist()) == ([*range(110)], [*range(110, 154)])
+    images, labels = LabelledImages(data_dir, held_out)[torch.tensor([5, 2])]
     expected = shards.ArrowDataset(data_dir, "validation", ("image", "label"))[torch.tensor([5, 2])]
     assert torch.equal(images, expected[0])
     assert torch.equal(labels, expected[1])
 
 
 @pytest.mark.parametrize("folds", [2, 4])
-def test_folds_share_out_all_pictures_class_by_class(folds: int, data_dir: Path) -> None:
-    """Each picture validates once, no member learns from a picture that validates it, classes are spread evenly, and
-    another seed deals otherwise."""
-    learning, held_out = split(data_dir, folds, 0)
+def test_folds_are_stratified_and_cover_all_images(folds: int, data_dir: Path) -> None:
+    """Each image is held out once, no member trains on an image held out from it, classes are spread evenly, and
+    another seed gives other folds."""
+    train_rows, held_out = split(data_dir, folds, 0)
     assert torch.equal(torch.cat(held_out).sort().values, torch.arange(154))
-    for own, rows in zip(learning.T, held_out, strict=True):
+    for own, rows in zip(train_rows.T, held_out, strict=True):
         assert sorted({*own.tolist(), *rows.tolist()}) == [*range(154)]
         assert not set(own.tolist()) & set(rows.tolist())
-    counts = torch.stack([Pictures(data_dir, rows)[torch.arange(len(rows))][1].bincount(minlength=11)
+    counts = torch.stack([LabelledImages(data_dir, rows)[torch.arange(len(rows))][1].bincount(minlength=11)
                           for rows in held_out])  # fmt: skip
     assert (counts.amax(0) - counts.amin(0)).max() <= 1
     assert not torch.equal(split(data_dir, folds, 1)[1][0], held_out[0])
 
 
-def test_each_member_sees_its_own_pictures_alone(data_dir: Path) -> None:
-    """A batch gives (B, members) pictures; a member's logits and gradients come from its own column only."""
+def test_each_member_trains_on_its_own_images_only(data_dir: Path) -> None:
+    """A batch has (B, members) images; a member's logits and gradients depend on its own column only."""
     config = CnnConfig(folds=3, width=8, image_size=32)
-    images, labels = Pictures(data_dir, split(data_dir, 3, 0)[0])[torch.arange(6)]
+    images, labels = LabelledImages(data_dir, split(data_dir, 3, 0)[0])[torch.arange(6)]
     assert (images.shape, labels.shape) == ((6, 3, 3, 64, 64), (6, 3))
     model = Classifier(config, 11).eval()
     logits = model(images)
@@ -255,15 +256,15 @@ def test_each_member_sees_its_own_pictures_alone(data_dir: Path) -> None:
     assert [bool(member.fc[0].weight.grad.any()) for member in model.members] == [False, True, False]
 
 
-def test_an_ensemble_guesses_with_its_members_mean(data_dir: Path) -> None:
+def test_an_ensemble_predicts_the_mean_of_its_members(data_dir: Path) -> None:
     """Outside training the logits are the mean of the members' logits."""
     model = Classifier(CnnConfig(folds=2, width=8, image_size=32), 11).eval()
     images = torch.from_numpy(LAB.example(data_dir))
     torch.testing.assert_close(model(images), (model(images, 0) + model(images, 1)) / 2)
 
 
-def test_views_count_for_their_weight(data_dir: Path) -> None:
-    """The guess lies between the plain picture's and the views' mean, as far as the weight says."""
+def test_views_are_weighted(data_dir: Path) -> None:
+    """A prediction is the weighted mean of that for the image and that for its augmented copies."""
     images, predictions = torch.from_numpy(LAB.example(data_dir)), []
     for weight in (0.0, 1.0, 0.3):
         torch.manual_seed(0)
@@ -276,8 +277,8 @@ def test_views_count_for_their_weight(data_dir: Path) -> None:
 
 
 def test_validation_of_several_workers_is_exact(data_dir: Path, tmp_path: Path) -> None:
-    """Two workers: parameters bit-equal, and the accuracy is that of a count over all held-out pictures by the member
-    that has not seen them, with the batch statistics that are kept."""
+    """Two workers have equal parameters, and their accuracy is that over all held-out images, each classified by the
+    member from which it was held out, with the batch statistics that are saved."""
     config = LAB.resolve("boss", "tiny", {"epochs": 1, "lr": 1e-2})
     zero, one = train_on(2, "cnn", config, data_dir, tmp_path / "two")
     assert all(torch.equal(zero[name], one[name]) for name in zero)
@@ -286,18 +287,18 @@ def test_validation_of_several_workers_is_exact(data_dir: Path, tmp_path: Path) 
     _, kept = checkpoint.restore(folder, checkpoint.newest(folder), {})
     model.load_state_dict(kept)
     model.eval()
-    hits = 0
+    correct = 0
     for member, rows in enumerate(split(data_dir, config.folds, 3)[1]):  # type: ignore[attr-defined]
-        images, labels = Pictures(data_dir, rows)[torch.arange(len(rows))]
-        hits += int((model(images, member).argmax(1) == labels).sum())
-    assert last_metrics(tmp_path / "two")["val/accuracy"] == pytest.approx(hits / 154, abs=1e-9)
+        images, labels = LabelledImages(data_dir, rows)[torch.arange(len(rows))]
+        correct += int((model(images, member).argmax(1) == labels).sum())
+    assert last_metrics(tmp_path / "two")["val/accuracy"] == pytest.approx(correct / 154, abs=1e-9)
 
 
 # --- techniques ------------------------------------------------------------------------------------------------------
 
 
-def test_augmentation_gives_each_picture_its_own_change() -> None:
-    """Copies of one picture come out all different, of the asked size, in range, and the same for the same seed."""
+def test_each_image_is_augmented_on_its_own() -> None:
+    """Augmented copies of one image differ, have the requested size and range, and are equal for equal seeds."""
     copies = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8).expand(6, -1, -1, -1)
     torch.manual_seed(1)
     first = augment(copies, 40, 1.0)
@@ -309,8 +310,8 @@ def test_augmentation_gives_each_picture_its_own_change() -> None:
     assert all(not torch.equal(first[i], first[j]) for i in range(6) for j in range(i))
 
 
-def test_an_augmentation_alike_changes_all_pictures_in_one_way() -> None:
-    """Copies of one picture come out equal, whatever else is in the batch."""
+def test_augmentation_alike_is_the_same_for_all_images() -> None:
+    """Augmented copies of one image are equal, whatever else is in the batch."""
     image = torch.randint(0, 256, (1, 3, 64, 64))
     torch.manual_seed(1)
     out = augment(image.expand(3, -1, -1, -1), 40, 1.0, alike=True)
@@ -320,14 +321,14 @@ def test_an_augmentation_alike_changes_all_pictures_in_one_way() -> None:
 
 
 def test_augmentation_of_strength_zero_only_flips() -> None:
-    """Without strength every picture comes back as it was, or mirrored, and nothing is erased."""
+    """At strength 0 every image is unchanged or mirrored, and nothing is erased."""
     image = torch.randint(0, 256, (1, 3, 32, 32)).float()
     for out in erase(augment(image.expand(8, -1, -1, -1), 32, 0.0), 0.0):
         assert min((out - image[0]).abs().max(), (out - image[0].flip(2)).abs().max()) < 0.01
 
 
 def test_erasing_fills_one_rectangle_with_the_mean() -> None:
-    """What changes is a rectangle of at most 0.4 of the side; it has the picture's mean in all channels."""
+    """The changed pixels form a rectangle of at most 0.4 of a side, which has the image's mean in all channels."""
     torch.manual_seed(2)
     images = torch.randint(0, 256, (8, 3, 40, 40)).float()
     changed = 0
@@ -341,20 +342,20 @@ def test_erasing_fills_one_rectangle_with_the_mean() -> None:
     assert changed > 4
 
 
-def test_mixup_blends_within_a_member() -> None:
-    """The formula of the paper: one share for pictures and targets, the partner the picture before in the same
-    member's batch."""
+def test_mixup_mixes_images_of_the_same_member() -> None:
+    """The paper's formula: one coefficient for images and targets; an image is mixed with the one before it in the
+    same member's batch."""
     images = torch.rand(5, 2, 3, 4, 4)
     targets = F.one_hot(torch.randint(0, 11, (5, 2)), 11).float()
-    mixed, shares = mixup(images, targets, 0.4)
-    share = ((mixed - images.roll(1, 0)) / (images - images.roll(1, 0))).mean()
-    assert 0 <= share <= 1
-    torch.testing.assert_close(mixed, share * images + (1 - share) * images.roll(1, 0), atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(shares, share * targets + (1 - share) * targets.roll(1, 0), atol=1e-4, rtol=1e-3)
+    mixed, mixed_targets = mixup(images, targets, 0.4)
+    mix = ((mixed - images.roll(1, 0)) / (images - images.roll(1, 0))).mean()
+    assert 0 <= mix <= 1
+    torch.testing.assert_close(mixed, mix * images + (1 - mix) * images.roll(1, 0), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(mixed_targets, mix * targets + (1 - mix) * targets.roll(1, 0), atol=1e-4, rtol=1e-3)
 
 
 def test_the_reports_residual_network_has_the_plain_ones_parameters() -> None:
-    """Names and shapes agree and the six layers are as wide as asked: only the forward differs."""
+    """Names and shapes of the parameters are equal; only the forward pass differs."""
     plain, residual = (SixLayerNet(8, 32, 11), SixLayerResidualNet(8, 32, 11))
     shapes = [{name: p.shape for name, p in net.named_parameters()} for net in (plain, residual)]
     assert shapes[0] == shapes[1]
@@ -363,7 +364,7 @@ def test_the_reports_residual_network_has_the_plain_ones_parameters() -> None:
 
 
 def test_the_reports_residual_network_adds_over_layers_two_four_and_six() -> None:
-    """The formula written out, and another output than the plain network's with the same weights."""
+    """Against the formula; the output differs from that of the plain network with the same weights."""
     plain, residual = (net(4, 33, 11).eval() for net in (SixLayerNet, SixLayerResidualNet))
     residual.load_state_dict(plain.state_dict())
     x = torch.rand(2, 3, 33, 33)
@@ -379,7 +380,7 @@ def test_the_reports_residual_network_adds_over_layers_two_four_and_six() -> Non
 
 
 def test_cosine_rate_rises_then_falls() -> None:
-    """The rate peaks after a tenth of the training and ends near 0."""
+    """The learning rate peaks after a tenth of the training and ends at 0."""
     config = CnnConfig(lr=1.0, schedule="cosine")
     rates = [learning_rate(config, step / 100) for step in range(101)]
     assert max(range(101), key=rates.__getitem__) == 10
@@ -388,7 +389,7 @@ def test_cosine_rate_rises_then_falls() -> None:
     assert rates[0] == pytest.approx(0.05)
 
 
-def test_a_wrong_field_is_named() -> None:
-    """The message has the field and the choices."""
-    with pytest.raises(BadInput, match="network"):
+def test_an_invalid_field_is_reported() -> None:
+    """The message names the field and the choices."""
+    with pytest.raises(BadInput, match=r"'network'.*'plain'"):
         LAB.resolve("simple", "tiny", {"network": "vgg"})
