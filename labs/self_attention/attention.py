@@ -1,7 +1,7 @@
-"""Self-attention over padded sequences in four variants, and the encoder layer around it.
+"""Four kinds of self-attention over padded sequences, and the Transformer's encoder layer.
 
-Shapes: x is (B, T, d_model); q, k, v are (B, heads, T, d); mask is (B, T) bool, True at real frames. What comes out at
-padded frames means nothing, but is finite.
+Shapes: x is (B, T, d_model); queries q, keys k and values v are (B, heads, T, d); mask is (B, T) bool, True at real
+frames. Outputs at padded frames are undefined but finite.
 """
 
 from collections.abc import Callable
@@ -18,9 +18,10 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention (Vaswani et al., arXiv:1706.03762).
 
     Args:
-        kind: which frames a frame looks at, or how the product is ordered: see the function of that name.
-        window: frames to either side with `local`, distance between frames with `strided`.
-        dropout: share of the attention weights that training drops; `linear` never forms them and drops none.
+        kind: the function of this module that computes the attention.
+        window: frames on either side with `local`, distance between frames with `strided`.
+        dropout: fraction of the attention weights that is set to zero in training; `linear`, which never computes
+            them, has no dropout.
     """
 
     def __init__(self, d_model: int, heads: int, kind: Kind, window: int, dropout: float) -> None:
@@ -43,30 +44,32 @@ class SelfAttention(nn.Module):
             out = strided(q, k, v, mask, self.window, dropout)
         else:
             out = linear(q, k, v, mask)
-        mixed: torch.Tensor = self.outputs(out.transpose(1, 2).flatten(2))
-        return mixed
+        projected: torch.Tensor = self.outputs(out.transpose(1, 2).flatten(2))
+        return projected
 
 
 def full(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, dropout: float = 0.0) -> torch.Tensor:
-    """Every frame looks at every real frame: T * T products."""
+    """Each frame attends to all real frames: T * T dot products."""
+    # out = softmax(q k^T / sqrt(d)) v
     return F.scaled_dot_product_attention(q, k, v, mask[:, None, None], dropout)
 
 
 def local(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, window: int, dropout: float = 0.0
 ) -> torch.Tensor:
-    """A frame looks at the real frames at most `window` away (Beltagy et al., arXiv:2004.05150): T * 3 window products.
+    """Each frame attends to the real frames at most `window` away (Beltagy et al., arXiv:2004.05150).
 
-    Each block of `window` queries meets its own block of keys and the two beside it.
+    The sequence is cut into blocks of `window` frames. The queries of a block are multiplied with the keys of that
+    block and of the two blocks beside it: T * 3 window dot products.
     """
     length = q.shape[2]
     q, k, v, mask = _whole_blocks(q, k, v, mask, window)
     k, v = (F.pad(x, (0, 0, window, window)).unfold(2, 3 * window, window).transpose(3, 4) for x in (k, v))
-    seen = F.pad(mask, (window, window)).unfold(1, 3 * window, window)[:, None, :, None]
-    place = torch.arange(3 * window, device=q.device)
-    distance = place - window - place[:window, None]
-    # A frame always sees itself: without a key at all, padded queries would be NaN.
-    allowed = (seen & (distance.abs() <= window)) | (distance == 0)
+    real = F.pad(mask, (window, window)).unfold(1, 3 * window, window)[:, None, :, None]
+    key = torch.arange(3 * window, device=q.device)
+    distance = key - window - key[:window, None]
+    # A frame always attends to itself, as the softmax of a padded query without any key would be NaN.
+    allowed = (real & (distance.abs() <= window)) | (distance == 0)
     out = F.scaled_dot_product_attention(q.unflatten(2, (-1, window)), k, v, allowed, dropout)
     return out.flatten(2, 3)[:, :, :length]
 
@@ -74,9 +77,11 @@ def local(
 def strided(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, stride: int, dropout: float = 0.0
 ) -> torch.Tensor:
-    """A frame looks at the real frames whole multiples of `stride` away (Child et al., arXiv:1904.10509, without its
-    local half): T * T / stride products, as `stride` sequences of every stride-th frame that know nothing of each
-    other."""
+    """Each frame attends to the real frames at a multiple of `stride` away (Child et al., arXiv:1904.10509, without the
+    local attention heads).
+
+    The sequence is split into `stride` independent sequences of every stride-th frame: T * T / stride dot products.
+    """
     length = q.shape[2]
     q, k, v, mask = _whole_blocks(q, k, v, mask, stride)
     q, k, v = (x.unflatten(2, (-1, stride)).transpose(2, 3) for x in (q, k, v))
@@ -90,28 +95,31 @@ def linear(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
     """Weights phi(q) . phi(k) with phi(x) = elu(x) + 1 in place of the softmax (Katharopoulos et al.,
     arXiv:2006.16236).
 
-    As phi(k) times v comes first, T * d * d products do, and no weight of two frames is ever formed.
+    The sums over the keys are computed first: T * d * d products, and the T * T weights are never computed.
     """
+    # out_t = phi(q_t)^T (sum_s phi(k_s) v_s^T) / (phi(q_t)^T sum_s phi(k_s))
     q, k = F.elu(q) + 1, (F.elu(k) + 1) * mask[:, None, :, None]
-    total = q @ k.sum(2).unsqueeze(3)
-    out: torch.Tensor = (q @ (k.transpose(2, 3) @ v)) / total
+    normaliser = q @ k.sum(2).unsqueeze(3)
+    out: torch.Tensor = (q @ (k.transpose(2, 3) @ v)) / normaliser
     return out
 
 
 def _whole_blocks(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, size: int
 ) -> tuple[torch.Tensor, ...]:
-    """The same, padded to a multiple of `size` frames."""
+    """q, k, v and mask padded to a multiple of `size` frames."""
     extra = -q.shape[2] % size
     return *(F.pad(x, (0, 0, 0, extra)) for x in (q, k, v)), F.pad(mask, (0, extra))
 
 
 class EncoderLayer(nn.Module):
-    """`nn.TransformerEncoderLayer` with the attention of choice: (B, T, d_model), mask (B, T) -> (B, T, d_model).
+    """`nn.TransformerEncoderLayer` with any `SelfAttention`: (B, T, d_model) and mask (B, T) -> (B, T, d_model).
 
     Args:
-        norm_first: normalise before each part, which lets deep stacks train (Xiong et al., arXiv:2002.04745); the
-            original normalises after it.
+        attention: makes the self-attention sublayer.
+        ff: width of the hidden layer of the feed-forward sublayer.
+        norm_first: layer normalisation before each sublayer (pre-LN), with which deep stacks train more stably
+            (Xiong et al., arXiv:2002.04745), instead of after it (post-LN), as in the original.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The Conformer's block (Gulati et al., arXiv:2005.08100): attention for what is far, convolution for what is near."""
+"""The Conformer block (Gulati et al., arXiv:2005.08100): attention for global, convolution for local context."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,10 @@ from labs.self_attention.attention import SelfAttention
 
 
 class ConformerBlock(nn.Module):
-    """Half a feed-forward step, self-attention, convolution, the other half, each added to what it gets.
+    """Feed-forward, self-attention, convolution, feed-forward: each a residual sublayer, the feed-forward ones halved.
 
-    (B, T, d_model), mask (B, T) True at real frames -> (B, T, d_model). Unlike the paper's, attention knows no relative
-    positions: the convolutions tell frames apart.
+    (B, T, d_model) and mask (B, T), True at real frames -> (B, T, d_model). Unlike the paper's, the attention has no
+    relative positional encoding; positions enter through the convolutions.
     """
 
     def __init__(
@@ -27,15 +27,20 @@ class ConformerBlock(nn.Module):
         self.convolution = Convolution(d_model, kernel, dropout)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        # x <- x + FFN(x) / 2;  x <- x + MHSA(x);  x <- x + Conv(x);  y = LayerNorm(x + FFN(x) / 2)
         x = x + self.first(x) / 2
         x = x + self.drop(self.attention(self.norm_attention(x), mask))
         x = x + self.convolution(x, mask)
-        normal: torch.Tensor = self.norm(x + self.last(x) / 2)
-        return normal
+        y: torch.Tensor = self.norm(x + self.last(x) / 2)
+        return y
 
 
 class Convolution(nn.Module):
-    """Gated channels, then each channel's own filter over `kernel` (odd) frames; (B, T, d_model) -> the same."""
+    """A gated linear unit and a depthwise convolution: (B, T, d_model) and mask (B, T) -> (B, T, d_model).
+
+    Args:
+        kernel: kernel size in frames, odd.
+    """
 
     def __init__(self, d_model: int, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -46,7 +51,7 @@ class Convolution(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        # Beyond the last frame the filter must see zeros, as it does where nothing was padded.
+        # Padded frames must be zero, like the convolution's own padding, or they would change the last real frames.
         x = F.glu(self.gated(self.norm1(x))) * mask[:, :, None]
         x = self.filter(x.transpose(1, 2)).transpose(1, 2)
         out: torch.Tensor = self.drop(self.outputs(F.silu(self.norm2(x, mask))))
@@ -54,8 +59,10 @@ class Convolution(nn.Module):
 
 
 class FrameNorm(nn.Module):
-    """Batch normalisation of (B, T, d_model) over the frames that the mask (B, T) calls real: how much of a batch is
-    padding changes nothing. On several workers each has the statistics of its own frames."""
+    """Batch normalisation of (B, T, d_model) over the real frames only, so that padding has no effect.
+
+    With several workers, each has the batch statistics of its own frames.
+    """
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -66,10 +73,10 @@ class FrameNorm(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Two convolutions that each halve the number of frames, as before the paper's blocks: attention and all that
-    follows costs a quarter or less. Normalised over the batch, which the paper does in the blocks only.
+    """Two convolutions of stride 2 before the first block. All later layers then cost a quarter, full attention a
+    sixteenth. Batch normalisation after each of them is not in the paper.
 
-    Frames (B, T, mels), mask (B, T) -> (B, T / 4, d_model), mask (B, T / 4), both rounded up.
+    Frames (B, T, mels) and mask (B, T) -> (B, ceil(T / 4), d_model) and mask (B, ceil(T / 4)).
     """
 
     def __init__(self, mels: int, d_model: int) -> None:
@@ -79,7 +86,7 @@ class Subsampling(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         for convolution, norm in zip(self.filters, self.norms, strict=True):
-            # As in the blocks, what lies beyond the last frame must be zero.
+            # As in `Convolution`, padded frames must be zero.
             x = convolution((x * mask[:, :, None]).transpose(1, 2)).transpose(1, 2)
             mask = mask[:, ::2]
             x = F.silu(norm(x, mask))
@@ -87,7 +94,7 @@ class Subsampling(nn.Module):
 
 
 def feed_forward(d_model: int, ff: int, dropout: float) -> nn.Sequential:
-    """Normalisation, then two linear layers with a swish between them."""
+    """Layer normalisation, then two linear layers with a Swish (SiLU) activation between them."""
     return nn.Sequential(
         nn.LayerNorm(d_model),
         nn.Linear(d_model, ff),

@@ -1,7 +1,7 @@
 """Utterances of known speakers: the `Dataset` folder of homework 4, its checks, and synthetic speakers in that format.
 
-`mapping.json` numbers the speakers, `metadata.json` lists each speaker's utterances, `testdata.json` those whose
-speaker is to be found; the utterances are log-mel spectra, one `uttr-<32 hex>.pt` each.
+`mapping.json` numbers the speakers, `metadata.json` lists each speaker's training utterances, and `testdata.json` lists
+the test utterances. Each utterance is a log-mel spectrogram in a file `uttr-<32 hex digits>.pt`.
 """
 
 import csv
@@ -9,38 +9,40 @@ import hashlib
 import json
 import pickle
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
-from scipy.signal import firwin2, oaconvolve
 
 from labs.core import shards
 from labs.core.errors import sentences
-from labs.shared.speech import acoustics, espeak
-from labs.shared.speech.sentences import sentence
+from labs.self_attention import generate
 
 MAPPING, METADATA, TESTDATA, ANSWERS = "mapping.json", "metadata.json", "testdata.json", "answers/testdata.csv"
 SPEAKER, FEATURES = r"id\d+", r"uttr-[0-9a-f]{32}\.pt"
-"""Patterns of a speaker's and of a feature file's name."""
+"""Regular expressions of a speaker's name and of a feature file's name."""
+SUBMISSION_HEADER = ("Id", "Category")
 MELS = 40
+"""Mel bands of synthetic utterances, as many as the course's have."""
 RECORD = 64
-"""Utterances of a record batch: what packing holds in memory."""
+"""Utterances in a record batch, which bounds the memory that packing needs."""
 
 
 class Counts(NamedTuple):
-    """How much `make` writes."""
+    """Size of the synthetic data."""
 
     speakers: int
     train: int
+    """Number of training utterances of all speakers."""
     spread: int
-    """How far a speaker's number of training utterances may lie from the mean."""
+    """Largest difference between a speaker's number of training utterances and the mean."""
     test: int
+    """Number of test utterances of all speakers."""
 
 
 COUNTS = {
@@ -48,16 +50,11 @@ COUNTS = {
     "small": Counts(60, 1200, 4, 420),
     "course": Counts(600, 56666, 14, 8000),
 }
-"""The course's own counts; its speakers have 80 to 111 training utterances each."""
-SECONDS = (1.2, 2.4)
-"""Length of a synthetic utterance; the course's last 5.4 s in the median, and up to 72 s."""
-ACCENTS = ("en-us", "en-gb-scotland", "en-029", "en-gb-x-rp")
-VARIANTS = ("m1", "m2", "m3", "m7", "f1", "f2", "f3", "f5")
-"""Few, so that many speakers share one and differ in little else than pace, melody and the size of the throat."""
+"""Size -> counts. Those of `course` are the course's own, whose speakers have 80 to 111 training utterances each."""
 
 
 class Utterance(BaseModel):
-    """An entry of the two lists."""
+    """An entry of `metadata.json` or `testdata.json`."""
 
     feature_path: Annotated[str, StringConstraints(pattern=f"^{FEATURES}$")]
     mel_len: Annotated[int, Field(ge=1)]
@@ -87,34 +84,24 @@ class TestData(BaseModel):
 DOCUMENTS: dict[str, type[BaseModel]] = {MAPPING: Mapping, METADATA: Metadata, TESTDATA: TestData}
 
 
-@dataclass(frozen=True)
-class Speaker:
-    """What stays the same in all that a speaker says."""
-
-    voice: espeak.Voice
-    rate: int
-    """Samples a second that the voice's samples are played at: other than `espeak.RATE`, another length of throat."""
-
-
 def make(folder: Path, seed: int, size: str) -> None:
     """Write synthetic speakers in the course's format; the speakers of the test utterances go to `answers/`.
 
-    A speaker is an accent, a voice, a pitch with its movement, a pace and a length of throat. Each utterance is cut
-    from a longer recording and has a microphone, a room, a loudness and noises of its own, so that its mean spectrum
-    says more about where it was recorded than about who speaks. Each speaker has a random stream of its own.
+    Each speaker has its own random generator, seeded with the seed and the speaker's name.
     """
     counts = COUNTS[size]
     rng = random.Random(f"{seed} counts")
     names = [f"id{number:05d}" for number in sorted(rng.sample(range(10000), counts.speakers))]
-    trains = _shares(rng, counts.train, counts.speakers, counts.spread)
-    tests = _shares(rng, counts.test, counts.speakers, 0)
+    train_counts = _distribute(rng, counts.train, counts.speakers, counts.spread)
+    test_counts = _distribute(rng, counts.test, counts.speakers, 0)
     speakers: dict[str, list[dict[str, Any]]] = {}
     test: list[tuple[dict[str, Any], str]] = []
-    for name, train, held_out in zip(names, trains, tests, strict=True):
-        utterances = [_save(folder, frames) for frames in _speak(f"{seed} {name}", train + held_out)]
-        speakers[name] = utterances[:train]
-        test += [(utterance, name) for utterance in utterances[train:]]
-    test.sort(key=lambda pair: pair[0]["feature_path"])  # names are random, so their order tells nothing
+    for name, train_count, test_count in zip(names, train_counts, test_counts, strict=True):
+        spectra = generate.utterances(f"{seed} {name}", train_count + test_count, MELS)
+        utterances = [_save(folder, frames) for frames in spectra]
+        speakers[name] = utterances[:train_count]
+        test += [(utterance, name) for utterance in utterances[train_count:]]
+    test.sort(key=lambda pair: pair[0]["feature_path"])  # file names are hashes, so their order reveals no speaker
     _write(folder / MAPPING, {
         "speaker2id": {name: number for number, name in enumerate(names)},
         "id2speaker": {str(number): name for number, name in enumerate(names)},
@@ -127,7 +114,7 @@ def make(folder: Path, seed: int, size: str) -> None:
 
 
 def check(folder: Path) -> list[str]:
-    """One sentence per fault of a folder in the course's format; empty if it can be trained on.
+    """One sentence per fault of a folder in the course's format; empty if the folder is valid.
 
     Reads every feature file, one at a time.
     """
@@ -153,11 +140,12 @@ def check(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack the utterances: for each of `train` and `test`, all frames one after another in `<split>_frames`, float16
-    (mels,), and in `<split>` each utterance's first frame `start`, its `length` and, for training, its `label`.
+    """Pack the utterances of the splits `train` and `test`.
 
-    Half precision is off by at most 0.8 % of an e-fold, far below the noise of a frame's log energy, and halves what is
-    read and kept. The facts hold `speakers` (by label), `mels` and `test_ids` (file names in the order of the list).
+    `<split>_frames` has all frames one after another, float16 (mels,). `<split>` has one row per utterance: its first
+    frame `start`, its `length` in frames and, in `train`, its `label`. Half precision rounds a log energy by at most
+    0.008, far below the noise of a frame, and halves the memory. The facts are `speakers` (names by label), `mels` and
+    `test_ids` (file names in the order of `testdata.json`).
     """
     mapping, metadata, testdata = (_read(folder, name) for name in (MAPPING, METADATA, TESTDATA))
     train = [
@@ -179,80 +167,37 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     return shards.pack(out, splits, origin=origin, facts=facts)
 
 
-# --- synthetic speakers ----------------------------------------------------------------------------------------------
+def check_submission(file: Path) -> list[str]:
+    """The first fault of a submission file as a sentence with its line; empty if there is none.
+
+    The ids of the test set differ between data sets, so an id must only have the right form and be unique.
+    """
+    with file.open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    if not rows or tuple(rows[0]) != SUBMISSION_HEADER:
+        return [f"{file.name} line 1: the header must be '{','.join(SUBMISSION_HEADER)}'"]
+    seen: set[str] = set()
+    for line, row in enumerate(rows[1:], 2):
+        if len(row) != 2 or not re.fullmatch(FEATURES, row[0]) or not re.fullmatch(SPEAKER, row[1]):
+            return [f"{file.name} line {line}: expected 'uttr-<32 hex digits>.pt,id<digits>', found {','.join(row)!r}"]
+        if row[0] in seen:
+            return [f"{file.name} line {line}: {row[0]} is on an earlier line as well"]
+        seen.add(row[0])
+    return [] if seen else [f"{file.name} has no predictions"]
 
 
-def _shares(rng: random.Random, total: int, parts: int, spread: int) -> list[int]:
-    """`total` in whole parts that differ by up to `spread` from their mean."""
-    shares = [total // parts + (part < total % parts) for part in range(parts)]
-    for part in range(0, parts - 1, 2):
+def _distribute(rng: random.Random, total: int, speakers: int, spread: int) -> list[int]:
+    """Number of utterances for each speaker: `total` together, each up to `spread` away from the mean."""
+    counts = [total // speakers + (speaker < total % speakers) for speaker in range(speakers)]
+    for speaker in range(0, speakers - 1, 2):
         moved = rng.randint(-spread, spread)
-        shares[part] += moved
-        shares[part + 1] -= moved
-    return shares
-
-
-def _speaker(rng: random.Random) -> Speaker:
-    voice = espeak.Voice(
-        rng.choice(ACCENTS),
-        rng.choice(VARIANTS),
-        speed=rng.randint(140, 220),
-        pitch=rng.randint(20, 80),
-        range=rng.randint(15, 85),
-    )
-    return Speaker(voice, rng.randrange(20000, 24250, 250))
-
-
-def _speak(stream: str, count: int) -> Iterator[np.ndarray]:
-    """`count` utterances of one speaker, each (frames, MELS), with an endless recording to cut them from."""
-    rng = random.Random(stream)
-    noise = np.random.default_rng([int(byte) for byte in stream.encode()])
-    speaker = _speaker(rng)
-    recording = np.zeros(0, np.float32)
-    for _ in range(count):
-        length = int(rng.uniform(*SECONDS) * acoustics.RATE)
-        if len(recording) < length:
-            recording = _record(rng, speaker)
-        yield acoustics.log_mel(_disturb(noise, recording[:length]), MELS)
-        recording = recording[length:]
-
-
-def _record(rng: random.Random, speaker: Speaker) -> np.ndarray:
-    """A few sentences in one go, some 15 s, at `acoustics.RATE`: nobody is in the same mood twice."""
-    mood = replace(
-        speaker.voice,
-        speed=speaker.voice.speed + rng.randint(-8, 8),
-        pitch=speaker.voice.pitch + rng.randint(-4, 4),
-    )
-    samples, _ = espeak.say(" ".join(sentence(rng) for _ in range(6)), mood)
-    return acoustics.resample(samples, speaker.rate)
-
-
-def _disturb(rng: np.random.Generator, speech: np.ndarray) -> np.ndarray:
-    """The speech through a microphone in a room, with a steady noise and a few loud ones, at some loudness."""
-    tail = np.arange(acoustics.RATE // 5) / acoustics.RATE
-    room = rng.uniform(0, 0.25) * rng.standard_normal(len(tail)) * np.exp(-tail / rng.uniform(0.01, 0.08))
-    room[0] = 1
-    heard = oaconvolve(speech, np.convolve(_colour(rng, 2.5), room).astype(np.float32))[: len(speech)]
-    loudness = np.full(len(speech), 10 ** (-rng.uniform(12, 30) / 20), np.float32)
-    for _ in range(rng.integers(0, 3)):
-        first = rng.integers(0, len(speech))
-        loudness[first : first + int(rng.uniform(0.1, 0.5) * acoustics.RATE)] = 10 ** (rng.uniform(-8, 4) / 20)
-    noise = oaconvolve(rng.standard_normal(len(speech), np.float32), _colour(rng, 8.0), "same")
-    level = (heard.std() + 1e-6) / (noise.std() + 1e-6)
-    mixed: np.ndarray = (heard + level * loudness * noise) * np.float32(10 ** (rng.uniform(-5, 5) / 20))
-    return mixed
-
-
-def _colour(rng: np.random.Generator, decibels: float) -> np.ndarray:
-    """A filter of 65 samples that raises and lowers eight bands at random."""
-    bands = np.array([0, 250, 500, 1000, 2000, 4000, 6000, 8000]) / 8000
-    taps: np.ndarray = firwin2(65, bands, 10 ** (rng.normal(0, decibels, len(bands)) / 20))
-    return taps.astype(np.float32)
+        counts[speaker] += moved
+        counts[speaker + 1] -= moved
+    return counts
 
 
 def _save(folder: Path, frames: np.ndarray) -> dict[str, Any]:
-    """Write an utterance under a name made from its content; gives its entry for the lists."""
+    """Write an utterance to a file named after its hash; returns its entry for the JSON lists."""
     name = f"uttr-{hashlib.md5(frames.tobytes()).hexdigest()}.pt"
     torch.save(torch.from_numpy(frames), folder / name)
     return {"feature_path": name, "mel_len": len(frames)}
@@ -260,9 +205,6 @@ def _save(folder: Path, frames: np.ndarray) -> dict[str, Any]:
 
 def _write(path: Path, document: dict[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=2))
-
-
-# --- the course's format ---------------------------------------------------------------------------------------------
 
 
 def _read(folder: Path, name: str) -> Any:
@@ -277,16 +219,16 @@ def _check_document(path: Path, model: type[BaseModel]) -> list[str]:
     except ValueError as error:
         if isinstance(error, ValidationError):
             return [f"{path.name}: {fault}" for fault in sentences(error)]
-        return [f"{path.name}: expected JSON, found a fault: {error}"]
+        return [f"{path.name}: expected JSON, found invalid JSON: {error}"]
     return []
 
 
 def _check_speakers(mapping: Mapping, metadata: Metadata) -> list[str]:
     numbers, count = sorted(mapping.speaker2id.values()), len(mapping.speaker2id)
     if numbers != list(range(count)):
-        wrong = next(i for i, number in enumerate(numbers) if number != i)
+        missing = next(i for i, number in enumerate(numbers) if number != i)
         return [f"{MAPPING}: speaker2id must number its {count} speakers 0 to {count - 1}, each once; "
-                f"found {numbers[wrong]} in place of {wrong}"]  # fmt: skip
+                f"found {numbers[missing]} in place of {missing}"]  # fmt: skip
     inverse = {str(number): name for name, number in mapping.speaker2id.items()}
     for number in sorted(inverse.keys() | mapping.id2speaker.keys(), key=lambda key: (len(key), key)):
         expected, found = inverse.get(number), mapping.id2speaker.get(number)
@@ -318,5 +260,6 @@ def _check_features(folder: Path, utterance: Utterance, mels: int, source: str) 
 
 def _frames(folder: Path, utterances: Sequence[Utterance]) -> Iterator[shards.Batch]:
     for first in range(0, len(utterances), RECORD):
-        part = [torch.load(folder / u.feature_path, weights_only=True) for u in utterances[first : first + RECORD]]
-        yield {"frames": torch.cat(part).half().numpy()}
+        batch = utterances[first : first + RECORD]
+        frames = [torch.load(folder / utterance.feature_path, weights_only=True) for utterance in batch]
+        yield {"frames": torch.cat(frames).half().numpy()}

@@ -1,4 +1,4 @@
-"""What each variant of attention costs as utterances get longer: the self-attention lab's report question."""
+"""Time and memory of each kind of attention by the length of the utterance: a report question of homework 4."""
 
 import csv
 import time
@@ -12,14 +12,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from labs.self_attention.attention import Kind, SelfAttention
 
 LENGTHS = (256, 512, 1024, 2048)
-"""Frames, 10 ms each."""
+"""Lengths of the utterances, in frames of 10 ms."""
 HEADER = ("attention", "kernel", "frames", "milliseconds", "megabytes")
 REPEATS = 3
+"""Timings of each case, of which the fastest is reported."""
 Cost = tuple[str, str, int, float, float]
+"""A row of the table, as `HEADER`."""
 
 
 def write_costs(out: Path, d_model: int, heads: int, window: int, device: torch.device) -> None:
-    """Measure, and write `attention_cost.csv` (as `HEADER`) and `attention_cost.png` to the folder `out`."""
+    """Measure all kinds at all lengths; write `attention_cost.csv` and `attention_cost.png` to the folder `out`."""
     variants = [(kind, False) for kind in get_args(Kind)] + [("full", True)]
     costs = [
         measure(kind, d_model, heads, window, length, device, fused) for kind, fused in variants for length in LENGTHS
@@ -32,25 +34,18 @@ def write_costs(out: Path, d_model: int, heads: int, window: int, device: torch.
 def measure(
     kind: Kind, d_model: int, heads: int, window: int, length: int, device: torch.device, fused: bool = False
 ) -> Cost:
-    """A row of the table: forward and backward of one layer of attention over one utterance.
+    """Cost of the forward and backward pass of one layer of self-attention on one utterance.
 
     Args:
-        fused: with torch's kernel that never holds all weights at once, instead of the plain formula.
+        fused: use torch's fused kernel, which never stores all attention weights, instead of the plain formula.
 
     Returns:
-        Variant, kernel, frames, the fastest of a few times in milliseconds, and megabytes (1e6) that the forward keeps
-        for the backward.
+        Kind, kernel, frames, milliseconds, and megabytes (1e6 bytes) that the forward pass saves for the backward pass.
     """
     layer = SelfAttention(d_model, heads, kind, window, dropout=0.0).to(device)
-    # The utterance has padding behind it, as in a batch.
+    # One frame is padding, so that the mask is used as in a batch.
     mask = torch.arange(length, device=device)[None] < length - 1
     x = torch.randn(1, length, d_model, device=device)
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
     seconds = []
     backends = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION] if fused else [SDPBackend.MATH]
     with sdpa_kernel(backends):
@@ -58,13 +53,25 @@ def measure(
             start = _clock(device)
             layer(x, mask).sum().backward()
             seconds.append(_clock(device) - start)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            layer(x, mask)
-    return kind, "fused" if fused else "plain", length, 1e3 * min(seconds), sum(kept.values()) / 1e6
+        saved = _saved_bytes(layer, x, mask)
+    return kind, "fused" if fused else "plain", length, 1e3 * min(seconds), saved / 1e6
+
+
+def _saved_bytes(layer: SelfAttention, x: torch.Tensor, mask: torch.Tensor) -> int:
+    """Bytes that a forward pass saves for the backward pass, each storage counted once."""
+    saved: dict[int, int] = {}
+
+    def save(tensor: torch.Tensor) -> torch.Tensor:
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        layer(x, mask)
+    return sum(saved.values())
 
 
 def plot(costs: list[Cost]) -> Figure:
-    """Time and memory against length, on axes where a power law is a straight line."""
+    """Time and memory by length, on logarithmic axes, where a power law is a straight line."""
     figure = Figure(figsize=(11, 4.5))
     for axes, column, label in zip(figure.subplots(1, 2), (3, 4), HEADER[3:], strict=True):
         for kind, kernel in dict.fromkeys(cost[:2] for cost in costs):

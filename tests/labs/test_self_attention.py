@@ -19,11 +19,12 @@ from labs.core import shards
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
 from labs.self_attention import attention, data
+from labs.self_attention.am_softmax import am_softmax
 from labs.self_attention.attention import EncoderLayer, Kind, SelfAttention
 from labs.self_attention.conformer import Convolution, FrameNorm, Subsampling
 from labs.self_attention.figures import HEADER as COSTS
 from labs.self_attention.figures import measure
-from labs.self_attention.lesson import LAB, SpeakerNet, am_softmax, evaluate, predict
+from labs.self_attention.lesson import LAB, SpeakerNet, evaluate, predict
 from labs.self_attention.pooling import AttentivePooling, MeanPooling
 from labs.shared.speech import crops
 from tests.labs.folders import contents, made
@@ -50,15 +51,15 @@ def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
-    """Synthetic utterances have the course's format, and as many as stated."""
+    """Synthetic utterances have the course's format, and there are as many as stated."""
     counts = data.COUNTS["tiny"]
     assert data.check(source) == []
     assert len(list(source.glob("uttr-*.pt"))) == counts.train + counts.test
     assert len(json.loads((source / data.MAPPING).read_text())["speaker2id"]) == counts.speakers
 
 
-def test_names_and_order_of_the_test_set_tell_nothing(source: Path) -> None:
-    """The test list is sorted by random names, so that no speaker's utterances lie together."""
+def test_names_and_order_of_the_test_set_reveal_no_speaker(source: Path) -> None:
+    """The test list is sorted by file names, which are hashes, so that it is not grouped by speaker."""
     entries = json.loads((source / data.TESTDATA).read_text())["utterances"]
     names = [entry["feature_path"] for entry in entries]
     with (source / data.ANSWERS).open(newline="") as file:
@@ -68,12 +69,13 @@ def test_names_and_order_of_the_test_set_tell_nothing(source: Path) -> None:
 
 
 @pytest.mark.parametrize("size", data.COUNTS)
-def test_shares_add_up(size: str) -> None:
-    """Every speaker has some utterances, and together they are as many as stated."""
+def test_utterances_are_distributed_over_the_speakers(size: str) -> None:
+    """Every speaker has some utterances, and their number is as stated."""
     counts = data.COUNTS[size]
-    shares = data._shares(random.Random(0), counts.train, counts.speakers, counts.spread)
-    assert sum(shares) == counts.train
-    assert (min(shares) >= 80 and max(shares) <= 111) if size == "course" else min(shares) >= 8
+    found = data._distribute(random.Random(0), counts.train, counts.speakers, counts.spread)
+    assert sum(found) == counts.train
+    assert min(found) >= (80 if size == "course" else 8)
+    assert max(found) <= 111
 
 
 def edit(folder: Path, name: str, change: Callable[[Any], None]) -> None:
@@ -110,7 +112,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no file": (lambda d: (d / "mapping.json").unlink(), "mapping.json is missing"),
     "no JSON": (
         lambda d: (d / "testdata.json").write_text('{"n_mels": 40,'),
-        "testdata.json: expected JSON, found a fault: Expecting property name enclosed in double quotes: line 1",
+        "testdata.json: expected JSON, found invalid JSON: Expecting property name enclosed in double quotes: line 1",
     ),
     "no key": (
         lambda d: edit(d, "metadata.json", lambda m: m.pop("n_mels")),
@@ -181,19 +183,19 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
+def test_check_reports_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
     """One sentence per fault, with the file, what was found and what was expected."""
     folder = tmp_path / "speakers"
     shutil.copytree(source, folder)
-    spoil, message = FAULTS[fault]
-    spoil(folder)
+    change, message = FAULTS[fault]
+    change(folder)
     faults = data.check(folder)
     assert len(faults) == 1
     assert message in faults[0]
 
 
 def write_noise(folder: Path, counts: list[int], mels: int, lengths: list[int]) -> Path:
-    """A folder in the course's format with `counts` utterances of each speaker, and as many test ones as lengths."""
+    """A folder in the course's format with so many utterances of each speaker, and a test utterance of each length."""
     generator = torch.Generator().manual_seed(0)
     names = [f"id{number}" for number in range(len(counts))]
 
@@ -221,7 +223,7 @@ def write_noise(folder: Path, counts: list[int], mels: int, lengths: list[int]) 
 
 
 def test_other_numbers_of_speakers_and_mels_are_accepted(tmp_path: Path) -> None:
-    """Three speakers, one of them without utterances, 24 mels, one frame up to more than a crop: it trains."""
+    """Three speakers, one of them without utterances, 24 mels, lengths from one frame to more than a crop."""
     for name in ("source", "packed"):
         (tmp_path / name).mkdir()
     folder = write_noise(tmp_path / "source", [5, 0, 4], 24, [1, 30, 200])
@@ -238,7 +240,7 @@ def test_other_numbers_of_speakers_and_mels_are_accepted(tmp_path: Path) -> None
 
 
 def test_packed_frames_are_those_of_the_files(source: Path, data_dir: Path) -> None:
-    """Each utterance comes back whole, to half precision, with its label."""
+    """Each utterance is packed completely, in half precision, with its label."""
     mapping = json.loads((source / data.MAPPING).read_text())["speaker2id"]
     listed = json.loads((source / data.METADATA).read_text())["speakers"]
     entries = [(entry, mapping[name]) for name, found in listed.items() for entry in found]
@@ -254,9 +256,9 @@ def test_packed_frames_are_those_of_the_files(source: Path, data_dir: Path) -> N
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
-def test_buckets_hold_every_utterance_once_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches are bounded in padded frames; an utterance longer than the bound comes alone."""
-    monkeypatch.setattr(crops, "FRAMES", 100)
+def test_buckets_contain_every_utterance_once_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches have a bounded number of padded frames; a longer utterance is a batch of its own."""
+    monkeypatch.setattr(crops, "BATCH_FRAMES", 100)
     lengths = [30, 250, 10, 33, 34, 40, 9, 100]
     buckets = crops.bucket(lengths)
     assert sorted(number for bucket in buckets for number in bucket.tolist()) == list(range(8))
@@ -264,32 +266,30 @@ def test_buckets_hold_every_utterance_once_within_bounds(monkeypatch: pytest.Mon
         assert len(bucket) == 1 or len(bucket) * max(lengths[i] for i in bucket.tolist()) <= 100
 
 
-def test_a_very_long_utterance_is_looked_at_in_part(
-    source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Evaluation takes the first frames of what would not fit in memory."""
-    monkeypatch.setattr(crops, "LONGEST", 150)
+def test_a_very_long_utterance_is_cut(source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluation uses the first frames of an utterance that would not fit in memory."""
+    monkeypatch.setattr(crops, "MAX_FRAMES", 150)
     buckets = crops.Buckets(data_dir, "test")
     assert max(buckets[torch.tensor([i])][0].shape[1] for i in range(len(buckets))) == 150
 
 
 def test_crops_depend_on_seed_and_epoch_alone(data_dir: Path) -> None:
-    """Any order and share of the utterances gives each the same stretch; another epoch gives another."""
+    """In any order and subset of the utterances each has the same crop; another epoch has other crops."""
     rows = torch.arange(40)
-    whole, again = (crops.Crops(data_dir, rows, 64, seed=5) for _ in range(2))
+    one, again = (crops.Crops(data_dir, rows, 64, seed=5) for _ in range(2))
     again.redraw(1)
     later = again[rows][0]
     again.redraw(0)
-    frames, lengths, labels = whole[rows]
+    frames, lengths, labels = one[rows]
     assert (frames.shape, lengths.tolist(), len(labels)) == ((40, 64, 40), [64] * 40, 40)
     assert torch.equal(again[torch.tensor([7, 5, 3])][0], frames[[7, 5, 3]])
     assert not torch.equal(later, frames)
 
 
 def test_split_is_a_partition(tmp_path: Path) -> None:
-    """A tenth by seed; even two utterances leave one to each."""
-    held_out, kept = crops.split(60, 0.1, seed=1)
-    assert sorted([*held_out.tolist(), *kept.tolist()]) == list(range(60))
+    """A tenth is held out, depending on the seed; of two utterances one is held out."""
+    held_out, training = crops.split(60, 0.1, seed=1)
+    assert sorted([*held_out.tolist(), *training.tolist()]) == list(range(60))
     assert len(held_out) == 6
     assert held_out.tolist() != crops.split(60, 0.1, seed=2)[0].tolist()
     assert [len(part) for part in crops.split(2, 0.1, seed=0)] == [1, 1]
@@ -299,15 +299,15 @@ def test_split_is_a_partition(tmp_path: Path) -> None:
 
 
 def brute_force(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, sees: Callable[[int, int], bool]
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, attends: Callable[[int, int], bool]
 ) -> torch.Tensor:
-    """Softmax attention of each real frame over the real frames that `sees` lets through, one by one."""
+    """Softmax attention of each real frame t over the real frames s for which `attends(t, s)`, frame by frame."""
     out = torch.zeros_like(v)
     batch, heads, length, width = q.shape
     for b in range(batch):
         for h in range(heads):
             for t in range(int(mask[b].sum())):
-                others = [s for s in range(length) if mask[b, s] and sees(t, s)]
+                others = [s for s in range(length) if mask[b, s] and attends(t, s)]
                 weights = (k[b, h, others] @ q[b, h, t] / math.sqrt(width)).softmax(0)
                 out[b, h, t] = weights @ v[b, h, others]
     return out
@@ -320,36 +320,36 @@ def qkv() -> tuple[torch.Tensor, ...]:
 
 
 @pytest.mark.parametrize("window", [1, 3, 5, 20])
-def test_local_attention_is_softmax_over_the_neighbours(qkv: tuple[torch.Tensor, ...], window: int) -> None:
-    """Against brute force, for windows that divide the length, do not, and exceed it."""
+def test_local_attention_equals_softmax_over_the_neighbours(qkv: tuple[torch.Tensor, ...], window: int) -> None:
+    """Against brute force, for windows that divide the length, that do not, and that exceed it."""
     expected = brute_force(*qkv, lambda t, s: abs(t - s) <= window)
     mask = qkv[3][:, None, :, None]
     torch.testing.assert_close(attention.local(*qkv, window) * mask, expected)
 
 
 @pytest.mark.parametrize("stride", [1, 3, 5, 20])
-def test_strided_attention_is_softmax_over_every_nth_frame(qkv: tuple[torch.Tensor, ...], stride: int) -> None:
+def test_strided_attention_equals_softmax_over_every_nth_frame(qkv: tuple[torch.Tensor, ...], stride: int) -> None:
     """Against brute force."""
     expected = brute_force(*qkv, lambda t, s: (t - s) % stride == 0)
     mask = qkv[3][:, None, :, None]
     torch.testing.assert_close(attention.strided(*qkv, stride) * mask, expected)
 
 
-def test_full_attention_is_softmax_over_all(qkv: tuple[torch.Tensor, ...]) -> None:
+def test_full_attention_equals_softmax_over_all_frames(qkv: tuple[torch.Tensor, ...]) -> None:
     """Against brute force."""
     expected = brute_force(*qkv, lambda t, s: True)
     torch.testing.assert_close(attention.full(*qkv) * qkv[3][:, None, :, None], expected)
 
 
-def test_linear_attention_is_the_same_product_in_another_order(qkv: tuple[torch.Tensor, ...]) -> None:
-    """Against weights phi(q) . phi(k) of all pairs, formed one after another and normalised."""
+def test_linear_attention_equals_its_quadratic_formula(qkv: tuple[torch.Tensor, ...]) -> None:
+    """Against the normalised weights phi(q) . phi(k) of all pairs of frames."""
     q, k, v, mask = qkv
     weights = (F.elu(q) + 1) @ (F.elu(k) + 1).transpose(2, 3) * mask[:, None, None]
     torch.testing.assert_close(attention.linear(*qkv), (weights / weights.sum(3, keepdim=True)) @ v)
 
 
-def test_subsampling_halves_twice_and_knows_no_padding() -> None:
-    """Eleven frames become three, padded or alone, and what the padding holds does not matter."""
+def test_subsampling_halves_twice_and_ignores_padding() -> None:
+    """Eleven frames become three, padded or not, and the values of the padding have no effect."""
     layer = Subsampling(4, 8)
     frames = torch.randn(1, 11, 4)
     alone, mask = layer(frames, torch.ones(1, 11, dtype=torch.bool))
@@ -361,8 +361,8 @@ def test_subsampling_halves_twice_and_knows_no_padding() -> None:
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
-def test_encoder_layer_is_torchs(norm_first: bool) -> None:
-    """With its weights, `nn.TransformerEncoderLayer` gives the same at all real frames."""
+def test_encoder_layer_equals_torchs(norm_first: bool) -> None:
+    """With equal weights, `nn.TransformerEncoderLayer` has the same outputs at all real frames."""
     torch.manual_seed(0)
     reference = nn.TransformerEncoderLayer(12, 3, 20, 0.0, batch_first=True, norm_first=norm_first).eval()
     layer = EncoderLayer(lambda: SelfAttention(12, 3, "full", 1, 0.0), 12, 20, 0.0, norm_first)
@@ -383,8 +383,8 @@ def test_encoder_layer_is_torchs(norm_first: bool) -> None:
     torch.testing.assert_close(layer(x, mask)[mask], reference(x, src_key_padding_mask=~mask)[mask])
 
 
-def test_convolution_is_its_formula() -> None:
-    """Gate, a filter for each channel, normalisation, swish: written out for one frame in the middle."""
+def test_convolution_equals_its_formula() -> None:
+    """Gated linear unit, depthwise filter, normalisation, Swish: computed directly for a middle frame."""
     torch.manual_seed(0)
     module = Convolution(4, 5, 0.0).eval()
     module.norm2.norm.running_mean.normal_()
@@ -398,7 +398,7 @@ def test_convolution_is_its_formula() -> None:
 
 
 def test_batch_statistics_are_those_of_the_real_frames() -> None:
-    """Padding, whatever stands in it and however much of it, changes neither the outputs nor the running statistics."""
+    """Neither the values nor the amount of padding change the outputs or the running statistics."""
     torch.manual_seed(0)
     x, mask = 3 + 2 * torch.randn(2, 6, 4), torch.arange(6) < torch.tensor([[6], [2]])
     module, plain = FrameNorm(4), nn.BatchNorm1d(4)
@@ -408,7 +408,7 @@ def test_batch_statistics_are_those_of_the_real_frames() -> None:
 
 
 def test_attentive_weights_sum_to_one_over_the_real_frames() -> None:
-    """Padded frames weigh nothing, and equal scores give the mean."""
+    """Padded frames have weight 0, and equal scores give the mean."""
     torch.manual_seed(0)
     x, mask = torch.randn(2, 6, 4), torch.arange(6) < torch.tensor([[6], [2]])
     pooling = AttentivePooling(4)
@@ -422,8 +422,8 @@ def test_attentive_weights_sum_to_one_over_the_real_frames() -> None:
     torch.testing.assert_close(MeanPooling()(x, mask)[1], x[1, :2].mean(0))
 
 
-def test_am_softmax_is_its_formula() -> None:
-    """Equation 6 of the paper, for cosines of normalised vectors; without a margin it is the cross-entropy."""
+def test_am_softmax_equals_its_formula() -> None:
+    """Against equation 6 of the paper, from cosines of vectors; without a margin it is the cross-entropy."""
     torch.manual_seed(0)
     config = LAB.resolve("boss", "tiny", {"scale": 12.0})
     head = SpeakerNet(config, 40, 5).head[-1]
@@ -440,8 +440,8 @@ def test_am_softmax_is_its_formula() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("preset", LAB.presets)
-def test_padding_changes_nothing(preset: str, kind: str) -> None:
-    """A padded batch gives each utterance what it gets alone, whatever the padding holds, for every attention."""
+def test_padding_has_no_effect(preset: str, kind: str) -> None:
+    """A padded batch gives each utterance the logits that it has alone, for every kind of attention."""
     torch.manual_seed(0)
     net = SpeakerNet(LAB.resolve(preset, "tiny", {"attention": kind, "window": 7}), 40, 5).eval()
     lengths = [50, 23, 7, 1]
@@ -467,8 +467,8 @@ def test_costs_are_measured(kind: Kind) -> None:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
-    """The submission has a line for each test utterance in the list's order; the cost of attention lies beside it."""
+def test_training_delivers_a_valid_submission(finished: Path, source: Path, data_dir: Path) -> None:
+    """The submission has a line for each test utterance in the list's order; the cost of attention is delivered too."""
     file = finished / "deliver/output.csv"
     with file.open(newline="") as handle:
         rows = list(csv.reader(handle))
@@ -484,18 +484,18 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
     assert scores["test/trivial"] == pytest.approx(1 / 6)
 
 
-def test_the_delivered_guesses_are_those_of_each_utterance_alone(finished: Path, source: Path) -> None:
-    """Padded batches in order of length put each guess where it belongs."""
+def test_the_delivered_predictions_are_those_of_each_utterance_alone(finished: Path, source: Path) -> None:
+    """Batching by length leaves each prediction with its utterance."""
     model = LAB.load(finished)
     names = {str(i): name for name, i in json.loads((source / data.MAPPING).read_text())["speaker2id"].items()}
     with (finished / "deliver/output.csv").open(newline="") as handle:
-        for name, guess in list(csv.reader(handle))[1:]:
+        for name, prediction in list(csv.reader(handle))[1:]:
             frames = torch.load(source / name, weights_only=True).half().float()
-            assert guess == names[str(model(frames[None]).argmax().item())]
+            assert prediction == names[str(model(frames[None]).argmax().item())]
 
 
 def test_the_best_weights_are_kept(data_dir: Path, tmp_path: Path) -> None:
-    """What a run ends with has the best validation accuracy it saw, computed again from its weights."""
+    """The weights of a finished run have the run's best validation accuracy when they are evaluated again."""
     run = Run(tmp_path, data_dir, seed=4)
     LAB.fit(LAB.resolve("strong", "tiny"), run, test=False)
     best = json.loads((tmp_path / "result.json").read_text())["metrics"]["best/value"]
@@ -516,10 +516,10 @@ def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir:
         assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
 
 
-def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> None:
-    """Three steps on the same global batches: the ranks bit-equal, and one worker's weights to 1e-5; and the same
+def test_two_workers_train_the_same_weights_as_one(data_dir: Path, tmp_path: Path) -> None:
+    """Three steps on the same global batches: both ranks have equal weights, within 1e-5 of one worker's, and the same
     validation accuracy."""
-    # Without dropout, which every worker draws for itself, and the Conformer's batch statistics, which are local.
+    # Without dropout, whose masks differ between workers, and without the Conformer's batch norm, whose statistics do.
     fields = {"epochs": 1, "batch_size": 18, "dropout": 0.0, "lr": 1e-4}
     config = LAB.resolve("boss", "tiny", {**fields, "encoder": "transformer", "subsampling": False})
     (one,) = train_on(1, "self-attention", config, data_dir, tmp_path / "one")
@@ -527,7 +527,7 @@ def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> No
     assert all(torch.equal(two[0][name], two[1][name]) for name in one)
     for name, expected in one.items():
         if name.endswith("attention.inputs.bias"):
-            # No softmax knows the keys' bias: its gradient is rounding alone, which Adam scales up to full steps.
+            # The softmax does not depend on the keys' bias: its gradient is rounding error, which Adam scales up.
             keys = slice(len(expected) // 3, 2 * len(expected) // 3)
             expected.data[keys] = two[0][name][keys]
         torch.testing.assert_close(two[0][name], expected, atol=1e-5, rtol=1e-4)
@@ -537,7 +537,7 @@ def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> No
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """A batch of spectra gives a distribution over the speakers each."""
+    """Each spectrogram of a batch gets a probability for each speaker."""
     inputs = LAB.example(data_dir)
     output = predict(LAB.load(finished), inputs)
     assert (inputs.dtype, inputs.shape[0], inputs.shape[2]) == (np.float32, 2, 40)
@@ -547,11 +547,11 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and moves twice on two samples."""
+    """Every preset builds at the course's size and trains two steps on two samples."""
     config = LAB.resolve(preset, "course")
     model = LAB.network(config)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    frames, before = torch.randn(2, config.segment, 40), next(model.parameters()).clone()
+    frames, before = torch.randn(2, config.crop, 40), next(model.parameters()).clone()
     for _ in range(2):
         loss = am_softmax(model(frames), torch.tensor([0, 599]), config.margin, config.scale)
         optimizer.zero_grad()
@@ -561,7 +561,7 @@ def test_course_size_takes_two_steps(preset: str) -> None:
     assert not torch.equal(before, next(model.parameters()))
 
 
-def test_simple_at_course_size_is_the_sample() -> None:
+def test_simple_at_course_size_has_the_samples_parameters() -> None:
     """The sample code's network has 125,896 parameters."""
     assert LAB.scale("simple", "course")["parameters"] == 125_896
 
@@ -577,11 +577,11 @@ NAME = f"uttr-{7:032x}.pt"
         ("id,category\n", "line 1: the header must be 'Id,Category'"),
         ("Id,Category\n7.pt,id1\n", "line 2: expected 'uttr-<32 hex digits>.pt,id<digits>', found '7.pt,id1'"),
         (f"Id,Category\n{NAME},5\n", f"line 2: expected 'uttr-<32 hex digits>.pt,id<digits>', found '{NAME},5'"),
-        (f"Id,Category\n{NAME},id5\n{NAME},id5\n", f"line 3: {NAME} was on an earlier line already"),
+        (f"Id,Category\n{NAME},id5\n{NAME},id5\n", f"line 3: {NAME} is on an earlier line as well"),
         ("Id,Category\n", "has no predictions"),
     ],
 )
-def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> None:
+def test_an_invalid_submission_is_reported(text: str, message: str, tmp_path: Path) -> None:
     """Each fault of a submission file is a sentence with its line."""
     file = tmp_path / "output.csv"
     file.write_text(text)
@@ -597,14 +597,14 @@ def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> N
         ({"conv_kernel": 8}, "conv_kernel 8 must be odd"),
     ],
 )
-def test_a_wrong_field_is_named(overrides: dict[str, Any], message: str) -> None:
-    """The message has the field, its value and what would be right."""
+def test_an_invalid_field_is_reported(overrides: dict[str, Any], message: str) -> None:
+    """The message has the field, its value and what was expected."""
     with pytest.raises(BadInput, match=message):
         LAB.resolve("simple", "tiny", overrides)
 
 
 def test_every_sample_of_the_space_is_valid() -> None:
-    """Whatever is sampled, the heads divide the channels and the filters are odd."""
+    """In every sample the number of heads divides `d_model` and kernel sizes are odd."""
     space = LAB.space()
     for d_model in space["d_model"]["values"]:
         for heads in space["heads"]["values"]:

@@ -1,4 +1,4 @@
-"""Promises of the speech that the embedded data of two labs are made from, and of its features."""
+"""Promises of the synthetic speech of two labs, and of its acoustic features."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from labs.shared.speech import acoustics, espeak
 TEXT = "Please call Stella, and ask her to bring these things."
 
 
-def test_a_text_sounds_the_same_whatever_was_said_before() -> None:
-    """espeak-ng keeps its state from one text to the next; ours does not."""
+def test_a_text_is_spoken_the_same_whatever_was_spoken_before() -> None:
+    """espeak-ng keeps state from one text to the next; `say` does not."""
     voice = espeak.Voice("en-us", "f3", speed=190, pitch=70)
     first, phonemes = espeak.say(TEXT, voice)
     espeak.say("Something else.", espeak.Voice("en-029", "m2"))
@@ -19,8 +19,8 @@ def test_a_text_sounds_the_same_whatever_was_said_before() -> None:
     assert phonemes == phonemes_again
 
 
-def test_phonemes_come_with_their_times() -> None:
-    """The mnemonics are those of the text, their start times rise and lie within the sound."""
+def test_phonemes_have_start_times() -> None:
+    """The mnemonics are those of the text; their start times increase and lie within the audio."""
     samples, phonemes = espeak.say(TEXT, espeak.Voice())
     starts = [start for start, _ in phonemes]
     assert [mnemonic for _, mnemonic in phonemes[:4]] == ["p", "l", "'i:", "z"]
@@ -28,14 +28,14 @@ def test_phonemes_come_with_their_times() -> None:
     assert 0 <= starts[0] < starts[-1] <= len(samples)
 
 
-def test_an_unknown_voice_is_refused() -> None:
-    """espeak-ng itself would go on with the voice before."""
+def test_an_unknown_voice_is_rejected() -> None:
+    """espeak-ng itself would continue with the previous voice."""
     with pytest.raises(BadInput, match="can't speak with the voice 'en-us\\+nobody'"):
         espeak.say(TEXT, espeak.Voice("en-us", "nobody"))
 
 
-def test_a_tone_is_loudest_in_its_own_band() -> None:
-    """A higher tone lies in a higher mel band, silence at the floor, and frames follow each other every 10 ms."""
+def test_a_tone_has_most_energy_in_its_own_band() -> None:
+    """A higher tone is in a higher mel band, silence is at the floor, and there is a frame every 10 ms."""
     time = np.arange(acoustics.RATE) / acoustics.RATE
     bands = [acoustics.log_mel(np.sin(2 * np.pi * hertz * time)).mean(0).argmax() for hertz in (300, 1000, 3000)]
     assert bands == sorted(set(bands))
@@ -45,14 +45,14 @@ def test_a_tone_is_loudest_in_its_own_band() -> None:
 
 
 def test_differences_are_slopes() -> None:
-    """Of a straight line the first differences are its slope, the second ones 0, but for the edges."""
+    """The first differences of a line are its slope and the second differences are 0, except at the edges."""
     line = np.arange(20.0)[:, None] * 3
     assert acoustics.delta(line)[2:-2] == pytest.approx(3)
     assert acoustics.delta(acoustics.delta(line))[4:-4] == pytest.approx(0)
 
 
 def test_cepstra_are_normalised_over_the_utterance() -> None:
-    """39 columns of mean 0 and deviation 1."""
+    """39 columns of mean 0 and standard deviation 1."""
     samples, _ = espeak.say(TEXT, espeak.Voice())
     features = acoustics.mfcc(acoustics.resample(samples, espeak.RATE))
     assert features.shape[1] == 39

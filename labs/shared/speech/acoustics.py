@@ -1,4 +1,4 @@
-"""From samples to the features of the two speech labs: log-mel spectra and MFCC, a frame of 25 ms every 10 ms."""
+"""Acoustic features of the two speech labs: log-mel spectra and MFCC, in frames of 25 ms, one every 10 ms."""
 
 import numpy as np
 import torch
@@ -7,15 +7,16 @@ from scipy.signal import resample_poly
 from transformers.audio_utils import mel_filter_bank
 
 RATE = 16000
-"""Samples a second that the features are computed at; the course's recordings have it."""
+"""Sampling rate in Hz at which features are computed, that of the course's recordings."""
 WINDOW, HOP = RATE // 40, RATE // 100
+"""Length of a frame, and distance between frames, in samples."""
 FFT = 512
 FLOOR = 1e-9
-"""Energy below which a log-mel value is cut: log(1e-9) = -20.7233, the course's floor."""
+"""Smallest mel energy; lower ones are raised to it. log(1e-9) = -20.7233 is the minimum of the course's data."""
 
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
-    """Samples (time,) int16 or float at `rate` to float32 in -1..1 at `RATE`."""
+    """Samples (time,), int16 or float, at the sampling rate `rate` -> float32 from -1 to 1 at `RATE`."""
     scale = 32768 if samples.dtype == np.int16 else 1
     divisor = np.gcd(rate, RATE)
     resampled: np.ndarray = resample_poly(samples / scale, RATE // divisor, rate // divisor).astype(np.float32)
@@ -36,16 +37,19 @@ def log_mel(samples: np.ndarray, mels: int = 40) -> np.ndarray:
 
 
 def mfcc(samples: np.ndarray) -> np.ndarray:
-    """13 cepstral coefficients with first and second differences, float32 (frames, 39), each column normalised to mean
-    0 and deviation 1 over the utterance, as the course's are."""
+    """13 mel-frequency cepstral coefficients with their first and second differences, float32 (frames, 39).
+
+    Each column is normalised to mean 0 and standard deviation 1 over the utterance, as in the course's data.
+    """
     static = dct(log_mel(samples), norm="ortho")[:, :13]
     columns = np.concatenate([static, delta(static), delta(delta(static))], 1)
-    normal: np.ndarray = ((columns - columns.mean(0)) / (columns.std(0) + 1e-8)).astype(np.float32)
-    return normal
+    normalised: np.ndarray = ((columns - columns.mean(0)) / (columns.std(0) + 1e-8)).astype(np.float32)
+    return normalised
 
 
 def delta(columns: np.ndarray, width: int = 2) -> np.ndarray:
-    """Slope over `width` frames on either side by least squares, (frames, n); the edges repeat."""
+    """Differences (frames, n): the least-squares slope over `width` frames on either side; edge frames are repeated."""
+    # d_t = sum_k k (c_(t+k) - c_(t-k)) / (2 sum_k k^2),  k = 1 ... width
     padded = np.pad(columns, ((width, width), (0, 0)), mode="edge")
     total = sum(
         k * (padded[width + k :][: len(columns)] - padded[width - k :][: len(columns)]) for k in range(1, width + 1)

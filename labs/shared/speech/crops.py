@@ -1,4 +1,4 @@
-"""Packed utterances as batches: random crops to train on, whole utterances of like length to evaluate on."""
+"""Packed utterances as data sets: random crops for training, whole utterances of similar length for evaluation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,18 +10,18 @@ from torch.nn.utils.rnn import pad_sequence
 from labs.core import shards
 from labs.core.loader import BatchDataset
 
-LONGEST = 8192
-"""Frames of an utterance that evaluation looks at, from its first one on: 82 s, more than any of the course's has."""
-FRAMES = 16384
-"""Frames of a padded batch of whole utterances, which bounds memory."""
+MAX_FRAMES = 8192
+"""Frames after which evaluation cuts an utterance: 82 s, more than any of the course's utterances has."""
+BATCH_FRAMES = 16384
+"""Frames in a padded batch of whole utterances, which bounds memory."""
 
 
 class Utterances:
-    """Utterances of a split that `labs.self_attention.data.prepare` packed, memory-mapped.
+    """Memory-mapped utterances of a split, as `labs.self_attention.data.prepare` packs them.
 
     Args:
         split: `train` or `test`.
-        rows: the utterances to take, (n,) int64; all by default.
+        rows: indices of the utterances to use, (n,) int64; all by default.
     """
 
     def __init__(self, data_dir: Path, split: str, rows: torch.Tensor | None = None) -> None:
@@ -31,69 +31,71 @@ class Utterances:
         self.frames = shards.ArrowDataset(data_dir, f"{split}_frames", ("frames",)).columns[0]
 
     def pad(self, starts: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Stretches of frames, zeros after the shorter ones: (B,) first frames, (B,) -> (B, longest, mels) float32."""
+        """Frames (B, longest, mels) float32 from the given first frames (B,) and lengths (B,), padded with zeros."""
         rows = [torch.arange(first, first + n) for first, n in zip(starts.tolist(), lengths.tolist(), strict=True)]
         return pad_sequence(list(self.frames[torch.cat(rows)].float().split(lengths.tolist())), batch_first=True)
 
 
 class Crops(Utterances, BatchDataset):
-    """Training samples: a stretch of `segment` frames at a random place, or all of a shorter utterance.
+    """Training samples: a random crop of each utterance, or the whole utterance where it is shorter.
 
-    Indexed with (B,) numbers it gives frames (B, segment, mels), lengths (B,) and labels (B,).
+    Indices (B,) give frames (B, crop, mels), lengths (B,) and labels (B,).
+
+    Args:
+        crop: frames of a crop.
     """
 
-    def __init__(self, data_dir: Path, rows: torch.Tensor, segment: int, seed: int) -> None:
+    def __init__(self, data_dir: Path, rows: torch.Tensor, crop: int, seed: int) -> None:
         super().__init__(data_dir, "train", rows)
         (self.labels,) = shards.ArrowDataset(data_dir, "train", ("label",))[rows]
-        self.segment, self.seed = segment, seed
+        self.crop, self.seed = crop, seed
         self.redraw(0)
 
     def redraw(self, epoch: int) -> None:
-        """Choose the places of an epoch from (seed, epoch) alone: the same for any number of workers."""
-        places = torch.from_numpy(np.random.default_rng([self.seed, epoch]).random(len(self)))
-        self.offsets = (places * (self.lengths - self.segment + 1).clamp(min=1)).long()
+        """Draw the positions of an epoch's crops from (seed, epoch) alone: the same for any number of workers."""
+        positions = torch.from_numpy(np.random.default_rng([self.seed, epoch]).random(len(self)))
+        self.offsets = (positions * (self.lengths - self.crop + 1).clamp(min=1)).long()
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        lengths = self.lengths[index].clamp(max=self.segment)
+        lengths = self.lengths[index].clamp(max=self.crop)
         return self.pad(self.starts[index] + self.offsets[index], lengths), lengths, self.labels[index]
 
 
 class Buckets(Utterances, BatchDataset):
-    """Batches of whole utterances, which differ little in length, as samples of their own.
+    """Batches of whole utterances of similar length; each sample is a batch.
 
-    Indexed with one number, (1,), it gives frames (B, longest, mels), lengths (B,), and (B,) which of the utterances
-    they are, counted within `rows`.
+    An index (1,) gives frames (B, longest, mels), lengths (B,), and the utterances' indices (B,) within `rows`.
     """
 
     def __init__(self, data_dir: Path, split: str, rows: torch.Tensor | None = None) -> None:
         super().__init__(data_dir, split, rows)
-        self.lengths = self.lengths.clamp(max=LONGEST)
+        self.lengths = self.lengths.clamp(max=MAX_FRAMES)
         self.buckets = bucket(self.lengths.tolist())
 
     def __len__(self) -> int:
         return len(self.buckets)
 
     def __getitem__(self, index: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        which = self.buckets[int(index)]
-        return self.pad(self.starts[which], self.lengths[which]), self.lengths[which], which
+        indices = self.buckets[int(index)]
+        return self.pad(self.starts[indices], self.lengths[indices]), self.lengths[indices], indices
 
 
 def bucket(lengths: Sequence[int]) -> list[torch.Tensor]:
-    """Numbers of the utterances in batches: sorted by length, each batch of at most `FRAMES` frames when padded, or of
-    one utterance."""
+    """Indices of the utterances in batches, by length: at most `BATCH_FRAMES` padded frames, or a single utterance."""
     batches: list[list[int]] = [[]]
-    for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):  # ascending: the newest one sets the padding
-        if batches[-1] and (len(batches[-1]) + 1) * lengths[number] > FRAMES:
+    # In ascending order, each utterance is the longest of its batch so far, to which the others are padded.
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if batches[-1] and (len(batches[-1]) + 1) * lengths[index] > BATCH_FRAMES:
             batches.append([])
-        batches[-1].append(number)
+        batches[-1].append(index)
     return [torch.tensor(batch) for batch in batches]
 
 
-def split(count: int, share: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of the utterances to validate on, at least one, and of those to train on, both at random by seed."""
+def split(count: int, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random indices of the held-out samples, a `fraction` of them but at least one, and of the training samples."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    held_out = max(1, round(count * share))
+    held_out = max(1, round(count * fraction))
     return order[:held_out], order[held_out:]

@@ -1,4 +1,4 @@
-"""Speech from espeak-ng, with the times of its phonemes: what the embedded data of the two speech labs are made from.
+"""Speech synthesis with espeak-ng, including the times of the phonemes, for the synthetic data of the two speech labs.
 
 The library comes as a wheel (`espeakng-loader`, GPL-3, extra `data`) and is called through ctypes.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from labs.core.errors import BadInput
 
 RATE = 22050
-"""Samples a second of what espeak-ng says."""
+"""Sampling rate of espeak-ng's output, in Hz."""
 _SYNCHRONOUS, _PHONEME_EVENTS, _DONT_EXIT = 2, 0x0001, 0x8000
 _SPEED, _PITCH, _RANGE = 1, 3, 4
 _EVENT_END_OF_LIST, _EVENT_PHONEME = 0, 7
@@ -26,18 +26,18 @@ _UTF8, _CHARACTER = 1, 1
 
 @dataclass(frozen=True)
 class Voice:
-    """How a text is spoken."""
+    """The voice and manner in which a text is spoken."""
 
     accent: str = "en-us"
-    """A language of espeak-ng: en-us, en-gb, en-gb-scotland, en-029, ..."""
+    """Language code of espeak-ng: en-us, en-gb, en-gb-scotland, en-029, ..."""
     variant: str = ""
-    """A speaker: f1 to f5, m1 to m8, Annie, klatt2, ...; "" for the accent's own."""
+    """Voice variant: f1 to f5, m1 to m8, Annie, klatt2, ...; "" for the default of the accent."""
     speed: int = 175
-    """Words a minute, 80 to 450."""
+    """Words per minute, 80 to 450."""
     pitch: int = 50
     """Base pitch, 0 to 99."""
     range: int = 50
-    """How much the pitch moves, 0 (monotone) to 99."""
+    """Pitch range, 0 (monotone) to 99."""
 
 
 class _Event(ctypes.Structure):
@@ -60,8 +60,8 @@ def say(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]]]:
     """Speak a text; the same text and voice always give the same samples.
 
     Returns:
-        The samples, int16 (time,) at `RATE`, and for each phoneme the sample where it starts and its mnemonic in
-        espeak-ng's own notation ("'" and "," mark stress); "_:" and "_" are pauses.
+        The samples, int16 (time,) at `RATE`, and for each phoneme the index of its first sample and its mnemonic in
+        espeak-ng's notation ("'" and "," mark stress, "_:" and "_" are pauses).
 
     Raises:
         BadInput: espeakng-loader is not installed, or espeak-ng has no such voice.
@@ -79,7 +79,7 @@ def say(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]]]:
             index += 1
         return 0
 
-    callback = _Callback(receive)  # espeak-ng keeps no reference of its own
+    callback = _Callback(receive)  # kept in a variable: Python would free it while espeak-ng still calls it
     with _library() as library:
         library.espeak_SetSynthCallback(callback)
         _select(library, voice)
@@ -90,13 +90,13 @@ def say(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]]]:
 
 @cache
 def variants() -> list[str]:
-    """Names of the speakers that a voice may have, in string order."""
+    """Names of all voice variants, in string order."""
     return sorted(path.name for path in (Path(_loader().get_data_path()) / "voices" / "!v").iterdir())
 
 
 @contextmanager
 def _library() -> Iterator[Any]:
-    """The library, loaded afresh: what it said before would change its flutter and its timing."""
+    """The library, loaded anew for each text: its state after earlier texts would change pitch flutter and timing."""
     loader = _loader()
     library = ctypes.CDLL(loader.get_library_path())
     path = str(loader.get_data_path()).encode()
@@ -120,7 +120,7 @@ def _loader() -> Any:
 
 def _select(library: Any, voice: Voice) -> None:
     name = f"{voice.accent}+{voice.variant}" if voice.variant else voice.accent
-    if voice.variant and voice.variant not in variants():  # espeak-ng would go on without it
+    if voice.variant and voice.variant not in variants():  # espeak-ng would ignore it
         raise BadInput(f"espeak-ng can't speak with the voice {name!r}: its variants are {', '.join(variants())}")
     _checked(library.espeak_SetVoiceByName(name.encode()), f"speak with the voice {name!r}")
     for parameter, value in ((_SPEED, voice.speed), (_PITCH, voice.pitch), (_RANGE, voice.range)):

@@ -1,15 +1,15 @@
-"""Plain English sentences from a small grammar and a word list of our own: what the embedded speech says."""
+"""Random English sentences from a small grammar, the texts of the synthetic speech."""
 
 import random
 
-PEOPLE = (
+SUBJECTS = (
     "my uncle|the young teacher|our neighbour|a quiet boy|the old judge|her cousin|that tall girl|the village doctor|"
     "a French painter|the brave captain|their mother|his twin sister|the lazy clerk|a famous author|the cook|"
     "the shoemaker|a thin soldier|our guide|the Asian dancer|the royal guard|two strangers|both brothers|"
     "the whole family|a group of pupils|the loud children|many people|the young engineer|everyone|nobody|"
     "the new mayor|an honest farmer|the shy student|a wise king|George|Joyce|Matthew|Ruth|Charlotte|Hugh|Zoe"
 ).split("|")
-THINGS = (
+OBJECTS = (
     "a wooden chair|the yellow book|some cheese|a huge map|the broken watch|fresh fish|a treasure|"
     "the orange leather bag|an ancient coin|five good photographs|the garage door|a pair of shoes|cold water|"
     "the kitchen knife|a bunch of roses|the blue vase|an unusual toy|a few pounds of sugar|the long letter|"
@@ -18,14 +18,14 @@ THINGS = (
     "her wool gloves|a new bridge|the small boat|olive oil|the judge's advice|eight eggs|a song about love|"
     "the church bell|the coffee|a measure of cloth|beige paint|the choir|a feather"
 ).split("|")
-DEEDS = (
+TRANSITIVE_VERBS = (
     "bought|carried|found|wanted|chose|forgot|showed us|pushed away|watched|washed|took|changed|enjoyed|"
     "would not sell|should have kept|never touched|always loved|could hear|put down|threw out|looked for|joined|"
     "described|examined|measured|brought back|sketched|paid for|hid|asked about|dropped|cleaned|borrowed|used|"
     "thought of|fought over|collected|exchanged|might need|will bring|gave away|finally used|just noticed|gathered|"
     "painted|stole|shared|refused|served|stretched|covered|emptied|polished|mentioned"
 ).split("|")
-MOODS = (
+PREDICATES = (
     "laughed|went home|was very tired|smiled with pleasure|shouted|slept through the noise|walked in the rain|"
     "fell asleep|stood there without a word|was waiting for an answer|came back too late|danced with joy|"
     "coughed and sneezed|argued about the decision|sang in the choir|swam across the lake|looked around|"
@@ -44,16 +44,16 @@ TIMES = (
     "once a month|during the long winter|for a while|on Wednesday evening|two years ago|as usual|in July|"
     "at the end of the week|again and again|all day|at noon|when it was dark"
 ).split("|")
-JOINTS = ", and|, but|, so|, while|, because|, although|;|, for| and| before| until".split("|")
+CONJUNCTIONS = ", and|, but|, so|, while|, because|, although|;|, for| and| before| until".split("|")
 OPENINGS = "Perhaps|However|Of course|To be fair|In other words|Oh|Well|As you know|Finally|Without a doubt".split("|")
 
 
 def sentence(rng: random.Random) -> str:
-    """One sentence of 3 to 60 words, 17 on average, drawn with `rng`: one to four clauses, some with an opening or a
+    """One sentence of 3 to 60 words, 17 on average: one to four clauses, in some sentences after an opening or with a
     question mark."""
     clauses = [_clause(rng)]
     while len(clauses) < 4 and rng.random() < 0.45:
-        clauses.append(f"{rng.choice(JOINTS)} {_clause(rng)}")
+        clauses.append(f"{rng.choice(CONJUNCTIONS)} {_clause(rng)}")
     text = "".join(clauses)
     if rng.random() < 0.2:
         text = f"{rng.choice(OPENINGS)}, {text}"
@@ -61,13 +61,16 @@ def sentence(rng: random.Random) -> str:
 
 
 def _clause(rng: random.Random) -> str:
-    """Somebody does something, mostly with a place or a time before or after it."""
-    doing = rng.choice(MOODS) if rng.random() < 0.35 else f"{rng.choice(DEEDS)} {rng.choice(THINGS)}"
-    parts = [rng.choice(PEOPLE), doing]
+    """Subject and predicate, mostly with a place or a time."""
+    if rng.random() < 0.35:
+        predicate = rng.choice(PREDICATES)
+    else:
+        predicate = f"{rng.choice(TRANSITIVE_VERBS)} {rng.choice(OBJECTS)}"
+    phrases = [rng.choice(SUBJECTS), predicate]
     if rng.random() < 0.5:
-        parts.append(rng.choice(PLACES))
+        phrases.append(rng.choice(PLACES))
     if rng.random() < 0.25:
-        parts.append(rng.choice(TIMES))
+        phrases.append(rng.choice(TIMES))
     elif rng.random() < 0.3:
-        parts.insert(0, f"{rng.choice(TIMES)},")
-    return " ".join(parts)
+        phrases.insert(0, f"{rng.choice(TIMES)},")
+    return " ".join(phrases)
