@@ -19,7 +19,7 @@ class Recurrent(nn.Module):
     (B, T, inputs) and lengths (B,) -> (B, T, hidden), or (B, T, 2 * hidden) if bidirectional.
 
     The backward direction is a layer of its own on reversed sequences. It therefore starts at a sequence's own last
-    step, and padding has no effect on the outputs before it. The usual alternative, torch's packed sequences, has a
+    step, and padding has no effect on the outputs before it. The common alternative, torch's packed sequences, has a
     backward pass on CPUs whose time is quadratic in the length.
     """
 
