@@ -1,38 +1,38 @@
-"""Chinese text without questions, for a language model to be trained before it reads: a folder of two files.
+"""Chinese text without questions, on which a language model is pre-trained: a folder of two files.
 
-`train.txt` and `dev.txt` have a text a line: its first sentence ends with the first full stop, 。, and says once more
-what the rest tells.
+`train.txt` and `dev.txt` have one text per line. Its first sentence, up to the first full stop 。, repeats in other
+words some of the facts that the rest of the text states.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from labs.bert import packed_texts
 from labs.core import shards
-from labs.shared.text import texts
-from labs.shared.text.passages import Teller
+from labs.shared.text.passages import PassageGenerator
 
 FILES = {"train": "train.txt", "dev": "dev.txt"}
 ANSWERS = "answers/test.txt"
-"""Text of the same kind that only the final scoring reads: there is nothing to hand in for it."""
+"""Test texts, which only the final scoring reads; there is no submission for them."""
 COUNTS = {
     "tiny": {"train": 96, "dev": 24, "test": 24},
     "small": {"train": 12000, "dev": 400, "test": 400},
     "course": {"train": 400_000, "dev": 4000, "test": 4000},
 }
-PEOPLE, FACTS, AGAIN = 2, 3, 3
-"""People of a text, facts of each, and how many of all facts its first sentence says."""
+PEOPLE, FACTS, REPEATED = 2, 3, 3
+"""People of a text, facts about each of them, and the number of facts that the first sentence repeats."""
 STOP = "。"
 
 
 def make(folder: Path, seed: int, size: str) -> None:
-    """Write invented lives, each after a sentence that says some of its facts, maybe in other words."""
+    """Write generated passages, each after a sentence that repeats some of its facts."""
     (folder / ANSWERS).parent.mkdir()
     for split, count in COUNTS[size].items():
-        # Not the seeds of the questions' paragraphs: no text of the reading lab is in here.
-        teller = Teller(f"{seed} corpus {split}")
+        # Other seeds than those of the question-answering data, so that no passage is in both.
+        generator = PassageGenerator(f"{seed} corpus {split}")
         path = folder / FILES.get(split, ANSWERS)
-        path.write_text("".join(f"{_life(teller)}\n" for _ in range(count)), encoding="utf-8")
+        path.write_text("".join(f"{_text(generator)}\n" for _ in range(count)), encoding="utf-8")
 
 
 def check(folder: Path) -> list[str]:
@@ -41,23 +41,23 @@ def check(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack the texts `train` and `dev` (see `texts.py`); the facts hold `characters`, those that `train` has."""
+    """Pack the texts `train` and `dev` (see `packed_texts.py`); the facts hold `characters`, all those of `train`."""
     lines = {split: _lines(folder / name) for split, name in FILES.items()}
     characters = sorted({character for line in lines["train"] for character in line if not character.isspace()})
     splits: dict[str, Iterator[shards.Batch]] = {}
     for split, content in lines.items():
-        splits |= texts.columns(split, content)
+        splits |= packed_texts.columns(split, content)
     return shards.pack(out, splits, origin=origin, facts={"characters": "".join(characters)})
 
 
-def cut(text: str) -> tuple[str, str]:
-    """The first sentence, and the rest."""
+def split_first_sentence(text: str) -> tuple[str, str]:
+    """The first sentence, and the rest of the text."""
     first, _, rest = text.partition(STOP)
     return first + STOP, rest
 
 
 def read_answers(data_dir: Path) -> list[str] | None:
-    """The text that only the final scoring reads; None where there is none."""
+    """The test texts; None where there are none."""
     path = data_dir / ANSWERS
     return _lines(path) if path.exists() else None
 
@@ -66,10 +66,10 @@ def _lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines()
 
 
-def _life(teller: Teller) -> str:
-    text, facts = teller.passage(PEOPLE, FACTS)
-    first = "，".join(map(teller.again_said, teller.rng.sample(facts, AGAIN)))
-    return f"{first}{STOP}{text}"
+def _text(generator: PassageGenerator) -> str:
+    passage, facts = generator.passage(PEOPLE, FACTS)
+    first_sentence = "，".join(map(generator.paraphrase, generator.rng.sample(facts, REPEATED)))
+    return f"{first_sentence}{STOP}{passage}"
 
 
 def _faults(path: Path) -> Iterator[str]:

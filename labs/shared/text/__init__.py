@@ -1,1 +1,1 @@
-"""Text: passages, tokens, spans that answer questions."""
+"""Parts of the question-answering labs: generated passages, tokenised questions, the reader and its span search."""

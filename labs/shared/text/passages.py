@@ -1,7 +1,7 @@
-"""Short lives of invented people in Traditional Chinese, and questions about them: what the embedded reading lab reads.
+"""Short biographies of invented people in Traditional Chinese, and questions about them.
 
-A passage tells a few facts of each of a few people, and says each fact in one of several ways. Other people of the
-passage have facts of the same kind, so a question is answered by the clause that is about its person and its relation.
+A passage states a few facts about each of a few people, each fact in one of several wordings. Two people of a passage
+often have facts of the same kind: then only the clause about the question's person answers the question.
 """
 
 import random
@@ -10,22 +10,24 @@ from typing import NamedTuple
 SURNAMES = "林陳黃張李王吳劉蔡楊許鄭謝郭洪曾邱廖賴周"
 GIVEN = "文德志明秀英建華淑美俊傑玉蘭家豪雅婷國春麗雲天福榮昌清泉金水"
 RARE = "彧旻犇堃垚喆淼焱"
-"""Characters of names that only questions' passages have, so a vocabulary learnt elsewhere lacks them."""
+"""Characters that occur in names of the question-answering data only: a vocabulary learnt from the corpus of
+`bert-pretrain` lacks them."""
 PLACES = ("東西南北大小新舊上下內外", "山河湖林橋港田湯崎坪溪洲", "縣市鎮村")
 BOOKS = ("秋夜春江寒山雪月風雨舊夢", "秋夜春江寒山雪月風雨舊夢", "集記譜傳論詩")
 FIRST_YEAR, LAST_YEAR = 1700, 1999
 
 
 class Relation(NamedTuple):
-    """One kind of fact; `{s}` stands for its person and `{v}` for its value."""
+    """One kind of fact; `{s}` is replaced by the person and `{v}` by the value."""
 
     value: str
-    """Kind of value: person, place, year or book."""
+    """Type of the value: person, place, year or book."""
     full: tuple[str, ...]
     """Clauses that name the person."""
     short: tuple[str, ...]
-    """Clauses about the person who was named before."""
+    """Clauses without a subject, which continue a sentence about the person."""
     questions: tuple[str, ...]
+    """Questions that ask for the value."""
 
 
 RELATIONS = (
@@ -77,7 +79,7 @@ RELATIONS = (
 
 
 class Fact(NamedTuple):
-    """A fact as a passage tells it: `passage[start : start + len(value)] == value`."""
+    """A fact that a passage states: `passage[start : start + len(value)] == value`."""
 
     person: str
     relation: Relation
@@ -85,44 +87,45 @@ class Fact(NamedTuple):
     start: int
 
 
-class Teller:
-    """Draws passages and what is asked about them.
+class PassageGenerator:
+    """Draws passages, and questions about their facts.
 
     Args:
-        seed: two tellers with the same seed tell the same.
-        rare: share of names with a character of `RARE`.
-        again: share of a person's later clauses that name the person again.
+        seed: two generators with the same seed draw the same texts.
+        rare_fraction: fraction of names with a character of `RARE`.
+        named_fraction: fraction of a person's later clauses that repeat the person's name.
     """
 
-    def __init__(self, seed: str, rare: float = 0.0, again: float = 0.7) -> None:
-        self.rng, self.rare, self.again = random.Random(seed), rare, again
+    def __init__(self, seed: str, rare_fraction: float = 0.0, named_fraction: float = 0.7) -> None:
+        self.rng = random.Random(seed)
+        self.rare_fraction, self.named_fraction = rare_fraction, named_fraction
 
     def passage(self, people: int, facts: int) -> tuple[str, list[Fact]]:
-        """A sentence of `facts` clauses about each of `people` people."""
-        text, told = "", list[Fact]()
+        """A text with one sentence for each of `people` people, of `facts` clauses, and the facts that it states."""
+        text, stated = "", list[Fact]()
         for _ in range(people):
             person = self._value("person")
             for number, relation in enumerate(self.rng.sample(RELATIONS, facts)):
-                named = number == 0 or self.rng.random() < self.again
+                named = number == 0 or self.rng.random() < self.named_fraction
                 fact, clause = self._clause(person, relation, named)
-                told.append(fact._replace(start=fact.start + len(text)))
+                stated.append(fact._replace(start=fact.start + len(text)))
                 text += clause + ("。" if number == facts - 1 else "，")
-        return text, told
+        return text, stated
 
     def question(self, fact: Fact) -> str:
-        """One of the ways to ask for the fact's value."""
+        """A question that asks for the fact's value."""
         return self.rng.choice(fact.relation.questions).replace("{s}", fact.person)
 
-    def again_said(self, fact: Fact) -> str:
-        """The fact as a clause that stands alone, in words that are drawn anew, or as a question with its answer."""
+    def paraphrase(self, fact: Fact) -> str:
+        """The fact on its own, in a wording drawn anew: as a clause, or as a question followed by its answer."""
         if self.rng.random() < 0.5:
             return self.question(fact) + fact.value
         return self.rng.choice(fact.relation.full).replace("{s}", fact.person).replace("{v}", fact.value)
 
     def _clause(self, person: str, relation: Relation, named: bool) -> tuple[Fact, str]:
         value = self._value(relation.value)
-        form = self.rng.choice(relation.full if named else relation.short).replace("{s}", person)
-        return Fact(person, relation, value, form.index("{v}")), form.replace("{v}", value)
+        wording = self.rng.choice(relation.full if named else relation.short).replace("{s}", person)
+        return Fact(person, relation, value, wording.index("{v}")), wording.replace("{v}", value)
 
     def _value(self, kind: str) -> str:
         rng = self.rng
@@ -133,6 +136,6 @@ class Teller:
         if kind == "book":
             return f"《{''.join(map(rng.choice, BOOKS))}》"
         given = rng.sample(GIVEN, 2)
-        if rng.random() < self.rare:
+        if rng.random() < self.rare_fraction:
             given[rng.randrange(2)] = rng.choice(RARE)
         return rng.choice(SURNAMES) + "".join(given)

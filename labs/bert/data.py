@@ -1,21 +1,21 @@
-"""Questions about Chinese paragraphs, answered by a span of them: the folder of homework 7, its checks, and invented
-lives in it.
+"""Chinese paragraphs and questions answered by a span of them: the folder of homework 7, its checks, embedded data.
 
 `hw7_train.json`, `hw7_dev.json` and `hw7_test.json` each hold an object with `paragraphs`, a list of strings, and
-`questions`, a list of `{id, paragraph_id, question_text, answer_text, answer_start, answer_end}`. Offsets count
-characters and `answer_end` is the answer's last one. The test set's answers are null, or the string "null".
+`questions`, a list of `{id, paragraph_id, question_text, answer_text, answer_start, answer_end}`. The offsets count
+characters, and `answer_end` is inclusive. The test set's answers are null, or the string "null".
 """
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from labs.bert import packed_texts
 from labs.core import shards
-from labs.shared.text import texts
-from labs.shared.text.passages import Teller
+from labs.shared.text.passages import PassageGenerator
+from labs.shared.text.questions import Question
 
 SPLITS = ("train", "dev", "test")
 FILES = {split: f"hw7_{split}.json" for split in SPLITS}
@@ -29,42 +29,31 @@ FIELDS = {
     "answer_end": int,
 }
 NO_ANSWER = (None, "null")
-"""What stands in the test set in place of an answer and of its offsets; the course has both."""
+"""Values of an answer and of its offsets in the test set; the course's file has both."""
 COUNTS = {
     "tiny": {"train": (40, 96), "dev": (12, 24), "test": (16, 32)},
     "small": {"train": (2500, 6000), "dev": (200, 500), "test": (300, 900)},
     "course": {"train": (10524, 31690), "dev": (1490, 4131), "test": (1586, 4957)},
 }
-"""Paragraphs and questions of each split; the course's own are the last ones."""
+"""Size -> paragraphs and questions of each split; those of `course` are the course's own."""
 PEOPLE, FACTS = (2, 3, 3), 3
-"""How many people a paragraph has, drawn at random, and facts of each."""
-RARE = 0.05
-"""Share of names with a character that the corpus of `bert-pretrain` lacks."""
-NULLS = 3493 / 4957
-"""Share of test questions, the first ones, whose missing answer is null; in the rest it is the string."""
-
-
-class Question(NamedTuple):
-    """A question as it is packed; the test set's answers are missing: start and end are -1."""
-
-    id: int
-    paragraph: int
-    text: str
-    start: int
-    end: int
-    """The answer's last character, inclusive."""
+"""Numbers of people of a paragraph, one of which is drawn at random, and facts about each person."""
+RARE_FRACTION = 0.05
+"""Fraction of names with a character that the corpus of `bert-pretrain` lacks."""
+NULL_FRACTION = 3493 / 4957
+"""Fraction of the test questions, the first ones, whose answer is null; in the others it is the string "null"."""
 
 
 def make(folder: Path, seed: int, size: str) -> None:
-    """Write invented lives of `passages.py` in the course's format; the test set's answers go to `answers/`."""
+    """Write generated passages in the course's format; the test set's answers go to `answers/`."""
     for split, (paragraphs, questions) in COUNTS[size].items():
-        made = _invented(Teller(f"{seed} {split}", RARE), paragraphs, questions)
+        content = _generate(PassageGenerator(f"{seed} {split}", RARE_FRACTION), paragraphs, questions)
         if split == "test":
-            _write(folder / ANSWERS, made)
-            for number, question in enumerate(made["questions"]):
-                nothing = NO_ANSWER[number >= NULLS * questions]
-                question |= dict.fromkeys(("answer_text", "answer_start", "answer_end"), nothing)
-        _write(folder / FILES[split], made)
+            _write(folder / ANSWERS, content)
+            for number, question in enumerate(content["questions"]):
+                no_answer = None if number < NULL_FRACTION * questions else "null"
+                question |= dict.fromkeys(("answer_text", "answer_start", "answer_end"), no_answer)
+        _write(folder / FILES[split], content)
 
 
 def check(folder: Path) -> list[str]:
@@ -78,49 +67,50 @@ def check(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack each split: the texts `<split>_paragraphs` and `<split>_questions` (see `texts.py`), and in `<split>`
-    a row a question: `id`, `paragraph`, `start` and `end` (inclusive), -1 where there is no answer."""
+    """Pack each split: the texts `<split>_paragraphs` and `<split>_questions` (see `packed_texts.py`), and in `<split>`
+    a row for each question: `id`, `paragraph`, `start` and `end` (inclusive), -1 where there is no answer."""
     splits: dict[str, Iterator[shards.Batch]] = {}
     for split in SPLITS:
         content = _read(folder / FILES[split])
         rows = np.array([_row(question) for question in content["questions"]])
-        splits[split] = iter([dict(zip(_ROW, rows.T, strict=True))])
-        splits |= texts.columns(f"{split}_paragraphs", content["paragraphs"])
-        splits |= texts.columns(f"{split}_questions", [question["question_text"] for question in content["questions"]])
+        splits[split] = iter([dict(zip(_COLUMNS, rows.T, strict=True))])
+        splits |= packed_texts.columns(f"{split}_paragraphs", content["paragraphs"])
+        question_texts = [question["question_text"] for question in content["questions"]]
+        splits |= packed_texts.columns(f"{split}_questions", question_texts)
     return shards.pack(out, splits, origin=origin)
 
 
-class Asked:
+class Split:
     """A packed split in memory: its paragraphs, and its questions in the file's order."""
 
     def __init__(self, data_dir: Path, split: str) -> None:
-        self.paragraphs = texts.read(data_dir, f"{split}_paragraphs")
-        rows = [column.all().tolist() for column in shards.ArrowDataset(data_dir, split, _ROW).columns]
-        asked = zip(*rows, texts.read(data_dir, f"{split}_questions"), strict=True)
-        self.questions = [Question(i, paragraph, text, start, end) for i, paragraph, start, end, text in asked]
+        self.paragraphs = packed_texts.read(data_dir, f"{split}_paragraphs")
+        columns = [column.all().tolist() for column in shards.ArrowDataset(data_dir, split, _COLUMNS).columns]
+        rows = zip(*columns, packed_texts.read(data_dir, f"{split}_questions"), strict=True)
+        self.questions = [Question(number, paragraph, text, start, end) for number, paragraph, start, end, text in rows]
 
     def answers(self) -> list[str]:
-        """The right answers."""
+        """The reference answers."""
         return [self.paragraphs[q.paragraph][q.start : q.end + 1] for q in self.questions]
 
 
 def read_answers(data_dir: Path) -> tuple[list[str], list[tuple[str, str]]] | None:
-    """The test set's answers, and each one's question and paragraph; None where they are not known."""
+    """The test set's answers, and (question, paragraph) of each; None where the answers are not known."""
     path = data_dir / ANSWERS
     if not path.exists():
         return None
     content = _read(path)
-    asked = [(q["question_text"], content["paragraphs"][q["paragraph_id"]]) for q in content["questions"]]
-    return [question["answer_text"] for question in content["questions"]], asked
+    pairs = [(q["question_text"], content["paragraphs"][q["paragraph_id"]]) for q in content["questions"]]
+    return [question["answer_text"] for question in content["questions"]], pairs
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
 
-_ROW = ("id", "paragraph", "start", "end")
+_COLUMNS = ("id", "paragraph", "start", "end")
 
 
 def _row(question: dict[str, Any]) -> tuple[int, int, int, int]:
-    answered = question["answer_start"] not in NO_ANSWER  # "null" is also a text that can be an answer
+    answered = question["answer_start"] not in NO_ANSWER  # "null" can also be an answer's text
     span = (question["answer_start"], question["answer_end"]) if answered else (-1, -1)
     return question["id"], question["paragraph_id"], *span
 
@@ -139,24 +129,24 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
-def _invented(teller: Teller, paragraphs: int, questions: int) -> dict[str, Any]:
-    """So many paragraphs, with equally many questions each, as far as that goes."""
-    lives, asked = list[str](), list[dict[str, Any]]()
+def _generate(generator: PassageGenerator, paragraphs: int, questions: int) -> dict[str, Any]:
+    """Content of a file: as many passages as `paragraphs`, and `questions` spread evenly over them."""
+    texts, rows = list[str](), list[dict[str, Any]]()
     for number in range(paragraphs):
-        text, facts = teller.passage(teller.rng.choice(PEOPLE), FACTS)
-        lives.append(text)
-        share = (number + 1) * questions // paragraphs - number * questions // paragraphs
-        for fact in teller.rng.sample(facts, share):
+        text, facts = generator.passage(generator.rng.choice(PEOPLE), FACTS)
+        texts.append(text)
+        count = (number + 1) * questions // paragraphs - number * questions // paragraphs
+        for fact in generator.rng.sample(facts, count):
             last = fact.start + len(fact.value) - 1
-            values = (len(asked), number, teller.question(fact), fact.value, fact.start, last)
-            asked.append(dict(zip(FIELDS, values, strict=True)))
-    return {"questions": asked, "paragraphs": lives}
+            values = (len(rows), number, generator.question(fact), fact.value, fact.start, last)
+            rows.append(dict(zip(FIELDS, values, strict=True)))
+    return {"questions": rows, "paragraphs": texts}
 
 
 def _check_file(path: Path, answered: bool) -> list[str]:
     try:
         content = _read(path)
-        json.dumps(content, ensure_ascii=False).encode()  # JSON can say half a character, which no text can hold
+        json.dumps(content, ensure_ascii=False).encode()  # JSON can hold a lone surrogate, which UTF-8 can't
     except FileNotFoundError:
         return [f"{path} is missing"]
     except (UnicodeError, json.JSONDecodeError) as error:
@@ -170,7 +160,7 @@ def _check_file(path: Path, answered: bool) -> list[str]:
     for number, question in enumerate(content["questions"]):
         fault = _fault(question, content["paragraphs"], answered)
         if not fault and question["id"] in seen:
-            fault = f"'id' {question['id']} stands twice"
+            fault = f"'id' {question['id']} occurs twice"
         if fault:
             faults.append(f"{path.name} question {number}: {fault}")
         else:
@@ -179,7 +169,7 @@ def _check_file(path: Path, answered: bool) -> list[str]:
 
 
 def _fault(question: Any, paragraphs: list[str], answered: bool) -> str | None:
-    """What is wrong with a question; where answers are not wanted, none may stand."""
+    """The first fault of a question, None if there is none; with `answered=False` it must have no answer."""
     if not isinstance(question, dict) or set(FIELDS) - set(question):
         missing = ", ".join(sorted(set(FIELDS) - set(question))) if isinstance(question, dict) else "all"
         return f"expected the fields {', '.join(FIELDS)}, found without {missing}"
@@ -187,7 +177,7 @@ def _fault(question: Any, paragraphs: list[str], answered: bool) -> str | None:
         value = question[name]
         optional = name.startswith("answer") and not answered
         if optional and value not in NO_ANSWER:
-            return f"{name!r} is {value!r}, expected null: the answers to the test set belong elsewhere"
+            return f"{name!r} is {value!r}, expected null: the test set's answers belong in {ANSWERS}"
         if not optional and (not isinstance(value, kind) or isinstance(value, bool)):
             return f"{name!r} is {value!r}, expected {'a string' if kind is str else 'an integer'}"
     if not 0 <= question["id"] < 2**63:
@@ -197,12 +187,12 @@ def _fault(question: Any, paragraphs: list[str], answered: bool) -> str | None:
         return f"'paragraph_id' is {number}, expected 0 to {len(paragraphs) - 1}"
     if not question["question_text"].strip():
         return "'question_text' is empty"
-    return _wrong_span(question, paragraphs[number]) if answered else None
+    return _span_fault(question, paragraphs[number]) if answered else None
 
 
-def _wrong_span(question: dict[str, Any], paragraph: str) -> str | None:
+def _span_fault(question: dict[str, Any], paragraph: str) -> str | None:
     start, end, answer = (question[name] for name in ("answer_start", "answer_end", "answer_text"))
     if not 0 <= start <= end < len(paragraph):
-        return f"the answer's characters {start} to {end} lie outside of the paragraph's, 0 to {len(paragraph) - 1}"
+        return f"the answer's characters {start} to {end} are outside the paragraph's, 0 to {len(paragraph) - 1}"
     found = paragraph[start : end + 1]
     return None if found == answer else f"characters {start} to {end} are {found!r}, expected the answer {answer!r}"

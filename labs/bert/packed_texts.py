@@ -1,4 +1,4 @@
-"""Texts as columns of packed data: their characters one after another, and how many each has."""
+"""Texts as columns of packed data: the characters of all texts in one column, each text's length in another."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from labs.core import shards
 
 
 def columns(name: str, texts: Sequence[str]) -> dict[str, Iterator[shards.Batch]]:
-    """What `shards.pack` takes for texts that `read` shall find as `name`."""
+    """Splits for `shards.pack` that hold the texts; `read` finds them under `name`."""
     characters = np.frombuffer("".join(texts).encode("utf-32-le"), np.int32)
     return {
         f"{name}_characters": iter([{"character": characters}]),
@@ -18,7 +18,7 @@ def columns(name: str, texts: Sequence[str]) -> dict[str, Iterator[shards.Batch]
 
 
 def read(data_dir: Path, name: str) -> list[str]:
-    """The texts, in memory."""
+    """The texts packed under `name`, in memory."""
     characters = shards.ArrowDataset(data_dir, f"{name}_characters", ("character",)).columns[0].all().numpy()
     lengths = shards.ArrowDataset(data_dir, f"{name}_lengths", ("length",)).columns[0].all().numpy()
     text = characters.tobytes().decode("utf-32-le")
