@@ -1,4 +1,4 @@
-"""Report of the bert lab: each rule of the span search at several strides, and the learning curves."""
+"""Figures of the bert labs: the rules of the span search at several strides, and learning curves."""
 
 import csv
 from dataclasses import replace
@@ -59,11 +59,10 @@ def plot_rules(rows: list[Row]) -> Figure:
     return figure
 
 
-def plot_curves(folder: Path) -> Figure:
-    """Training loss, exact match and F1 against epochs."""
+def plot_curves(folder: Path, labels: dict[str, str]) -> Figure:
+    """Metrics of a run's folder against epochs; `labels` has a label for the name of each metric."""
     figure = Figure(figsize=(8, 4.5))
     axes = figure.subplots()
-    labels = {"train/loss": "training loss", "val/exact_match": "exact match", "val/f1": "F1 in characters"}
     draw(axes, folder, labels)
     axes.set(xlabel="epoch")
     return figure

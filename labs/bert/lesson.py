@@ -20,9 +20,6 @@ Ladder
              "Measured"). At size `course` also another pre-trained model. Trains longer, as in the course.
     boss     better post-processing: the best valid span, start and end chosen jointly, copied from the paragraph's own
              characters; and the averaged logits of several fine-tuned models (an ensemble).
-Pre-trained model
-    `pretrained_model` is a local folder or a name on the Hugging Face hub; if it is empty, the run of the bert-pretrain
-    lab that this lab needs.
 Report
     The rules that turn logits into a span, other than the sample's: `rules.csv` and `rules.png` compare two rules. A
     second pre-trained model: any other `pretrained_model`.
@@ -60,6 +57,7 @@ METRIC = COURSE["bert"].metric
 PRETRAINED = "pretrained"
 """Role of the run that this lab needs."""
 HEADER = ("ID", "Answer")
+CURVES = {"train/loss": "training loss", "val/exact_match": "exact match", "val/f1": "F1 in characters"}
 
 
 class BertConfig(Config):
@@ -118,7 +116,7 @@ def learning_rate(config: BertConfig, done: float) -> float:
 
 def train(config: BertConfig, run: Run) -> None:
     reader = pretrained_reader(config, run)
-    training, validation = Split(run.data_dir, "train"), Split(run.data_dir, "dev")
+    training, dev = Split(run.data_dir, "train"), Split(run.data_dir, "dev")
     texts = TokenizedQuestions(training.questions, training.paragraphs, reader.tokenizer, config.question_tokens)
     models: list[Any] = [run.wrap(member) for member in reader.members]
     optimizers = [torch.optim.AdamW(m.parameters(), lr=config.lr, weight_decay=config.weight_decay) for m in models]
@@ -139,7 +137,7 @@ def train(config: BertConfig, run: Run) -> None:
                 done = (epoch + (step + 0.5) / len(batches)) / config.epochs
                 set_rate(optimizer, learning_rate(config, done))
 
-                # 3. Add up the gradients of the micro-batches, of which every worker has equally many.
+                # 3. Add up the gradients of the micro-batches; every worker has the same number of them.
                 optimizer.zero_grad()
                 for micro_batch in zip(*(column.chunk(config.accumulation) for column in batch), strict=True):
                     *inputs, first, last = micro_batch
@@ -154,7 +152,7 @@ def train(config: BertConfig, run: Run) -> None:
                 optimizer.step()
 
         # 5. Validate the ensemble, and keep the weights with the best exact match.
-        run.log({"train/loss": run.mean(losses.sum, losses.count), **evaluate(reader, validation, run)})
+        run.log({"train/loss": run.mean(losses.sum, losses.count), **evaluate(reader, dev, run)})
         run.best(METRIC, reader)
 
 
@@ -162,9 +160,8 @@ def pretrained_reader(config: BertConfig, run: Run) -> Reader:
     """The pre-trained model, once for each member of the ensemble, each with an untrained head of its own."""
     name = config.pretrained_model or str(run.upstream(PRETRAINED) / "deliver")
     reader, model_config = pretrained_models.load_reader(name, config.members, inference_settings(config))
-    run.write_shape(
-        model=model_config.to_dict(), tokenizer=reader.tokenizer.to_str(), special_tokens=reader.special_tokens
-    )
+    shape = {"model": model_config.to_dict(), "tokenizer": reader.tokenizer.to_str()}
+    run.write_shape(**shape, special_tokens=reader.special_tokens)
     return reader
 
 
@@ -172,15 +169,15 @@ def inference_settings(config: BertConfig) -> InferenceSettings:
     return InferenceSettings(**{field.name: getattr(config, field.name) for field in fields(InferenceSettings)})
 
 
-def evaluate(reader: Reader, validation: Split, run: Run) -> dict[str, float]:
-    """Exact match and F1 over all validation questions, which the workers share."""
+def evaluate(reader: Reader, dev: Split, run: Run) -> dict[str, float]:
+    """Exact match and F1 over all validation questions, which are spread over the workers."""
     settings = reader.settings
     with run.evaluation(reader) as net:
-        texts = TokenizedQuestions(validation.questions, validation.paragraphs, net.tokenizer, settings.question_tokens)
+        texts = TokenizedQuestions(dev.questions, dev.paragraphs, net.tokenizer, settings.question_tokens)
         windows = SlidingWindows(texts, net.special_tokens, settings.paragraph_tokens, settings.doc_stride)
         own = best_answers(net, texts, run.loader(windows, 64))
     best = dict(run.gather(list(own.items())))
-    predictions, answers = [best[number].text for number in range(len(best))], validation.answers()
+    predictions, answers = [best[number].text for number in range(len(best))], dev.answers()
     return {"val/exact_match": exact_match(predictions, answers), "val/f1": character_f1(predictions, answers)}
 
 
@@ -210,7 +207,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     rows = zip((question.id for question in test.questions), map(normalise, predictions), strict=True)
     submission.write(out / LAB.submission, HEADER, rows)
     figures.write_rules(out, reader, Split(data_dir, "dev"))
-    figures.plot_curves(folder).savefig(out / "curves.png", dpi=100, bbox_inches="tight")
+    figures.plot_curves(folder, CURVES).savefig(out / "curves.png", dpi=100, bbox_inches="tight")
 
 
 def check_submission(file: Path) -> list[str]:

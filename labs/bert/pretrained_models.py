@@ -36,8 +36,8 @@ def load_reader(name: str, members: int, settings: InferenceSettings) -> tuple[R
     config = load_config(name)
     maximum, needed = config.max_position_embeddings, settings.question_tokens + settings.paragraph_tokens + 3
     if needed > maximum:
-        raise BadInput(f"question_tokens {settings.question_tokens}, paragraph_tokens {settings.paragraph_tokens} and 3 "
-                       f"special tokens are {needed} tokens, but the maximum of pretrained_model {name!r} is "
+        raise BadInput(f"question_tokens {settings.question_tokens}, paragraph_tokens {settings.paragraph_tokens} and "
+                       f"3 special tokens are {needed} tokens, but the maximum of pretrained_model {name!r} is "
                        f"{maximum}")  # fmt: skip
     tokenizer, special_tokens = load_tokenizer(name)
     models = [load_model(name).train() for _ in range(members)]

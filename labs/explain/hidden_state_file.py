@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from labs.explain.hidden_states import look_inside
-from labs.shared.text.answering import answers
-from labs.shared.text.drcd import Question
-from labs.shared.text.windows import Reader
+from labs.shared.text.answering import predict_answers
+from labs.shared.text.questions import Question
+from labs.shared.text.reader import Reader
 
 QUESTION, CONTEXT, ANSWER = range(3)
 """Kinds of tokens."""
@@ -73,7 +73,7 @@ def read(file: Path) -> Readings:
 
 def _question(reader: Reader, question: str, context: str) -> Reading:
     inside = look_inside(reader, question, context)
-    answer = answers(reader, [Question(0, 0, question, -1, -1)], [context])[0]
+    answer = predict_answers(reader, [Question(0, 0, question, -1, -1)], [context])[0]
     kinds, first = inside.kinds.clone(), context.find(answer) if answer else -1
     for place, (start, end) in enumerate(inside.spans):
         if first >= 0 and kinds[place] == CONTEXT and first <= start < end <= first + len(answer):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from labs.core.errors import BadInput
-from labs.shared.text.windows import Layout, Reader, model_inputs
+from labs.shared.text.reader import Reader, encode_pairs, model_inputs
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def look_inside(reader: Reader, question: str, context: str) -> Inside:
     if needed > most:
         raise BadInput(f"question {question!r} and its context are {needed} tokens with their marks, expected at most "
                        f"{most}, as many as the reader reads")  # fmt: skip
-    tokens, kinds, real = Layout(reader.layout.marks, len(asked), len(told)).columns([(asked, told)])
+    tokens, kinds, real = encode_pairs([(asked, told)], reader.special_tokens)
     model.set_attn_implementation("eager")  # other kernels do not keep the weights
     with torch.no_grad():
         inputs = model_inputs(model, tokens, kinds, real)

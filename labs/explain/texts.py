@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labs.core.errors import sentences
-from labs.shared.text.passages import Fact, Teller
+from labs.shared.text.passages import Fact, PassageGenerator
 
 FILE = "texts.json"
 QUESTIONS, SENTENCES = 3, 10
@@ -47,7 +47,7 @@ class Texts(_Strict):
 
 def make(folder: Path, seed: int) -> None:
     """Write questions about invented lives, and sentences of both meanings in turn."""
-    teller = Teller(f"{seed} explain")
+    teller = PassageGenerator(f"{seed} explain")
     asked = []
     for _ in range(QUESTIONS):
         context, facts = teller.passage(people=2, facts=3)

@@ -92,7 +92,7 @@ def test_the_character_is_looked_at_in_its_place(upstream: dict[str, Path], text
 def test_an_answer_that_is_not_in_the_context_is_not_shown(upstream: dict[str, Path]) -> None:
     """A reader that decodes [UNK] for a character it does not know says what stands nowhere: no token is the answer."""
     model = bert.load(upstream[READER])
-    model.rules = replace(model.rules, search="separate")
+    model.settings = replace(model.settings, search="separate")
     asked = {"question": "誰？", "context": "彧犇堃垚"}
     found = read_texts(model, {"questions": [asked], "sentences": [{"text": "1年", "start": 1}]}).questions[0]
     assert (found.kinds != ANSWER).all()
