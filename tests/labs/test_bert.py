@@ -1,4 +1,4 @@
-"""Promises of the bert lab: its search, its measures, its training on a pre-trained model, and its submission."""
+"""Promises of the bert lab: its span search, its metrics, its training on a pre-trained model, its submission."""
 
 import csv
 import itertools
@@ -15,18 +15,18 @@ import torch
 from torch.nn import functional as F
 from transformers import BertConfig, BertForQuestionAnswering
 
-from labs.bert import corpus, pretraining
-from labs.bert.answers import character_f1, exact_match, nearest
-from labs.bert.lesson import LAB, PRETRAINED, evaluate, predict, rate
-from labs.bert.tiny_bert import MARKS, tokenizer
+from labs.bert import corpus, data, pretrained_models, pretraining
+from labs.bert.data import Split
+from labs.bert.lesson import LAB, PRETRAINED, evaluate, learning_rate, predict
+from labs.bert.metrics import character_f1, exact_match, trivial_answer
+from labs.bert.tiny_bert import SPECIAL_TOKENS, tokenizer
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
 from labs.explain.hidden_states import look_inside
-from labs.shared.text import drcd, pretrained
-from labs.shared.text.answering import answers
-from labs.shared.text.drcd import Asked, Question
-from labs.shared.text.span_search import joint, separate
-from labs.shared.text.windows import Reader, Rules
+from labs.shared.text.answering import predict_answers
+from labs.shared.text.questions import Question
+from labs.shared.text.reader import InferenceSettings, Reader
+from labs.shared.text.span_search import joint_search, separate_search
 from tests.labs.folders import made, packed
 from tests.labs.workers import last_metrics, train_on
 
@@ -52,23 +52,23 @@ def finished(data_dir: Path, pre: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def same_weights(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    """To 1e-5, but for two biases that shift all scores of a window alike, which changes no probability: their
-    gradients are nothing but rounding, and Adam makes steps of it."""
+    """Equal to 1e-5, except for two biases that shift all logits of a window equally, which changes no probability:
+    their gradients are rounding errors, which Adam scales up to steps."""
     for name, weight in expected.items():
         if not name.endswith(("qa_outputs.bias", "layer.0.output.LayerNorm.bias")):
             torch.testing.assert_close(found[name], weight, atol=1e-5, rtol=1e-4)
 
 
-# --- search and measures ---------------------------------------------------------------------------------------------
+# --- search and metrics ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("longest", [1, 3, 9])
 def test_joint_search_is_brute_force(longest: int) -> None:
-    """The best sum over all pairs first <= last < first + longest of allowed tokens."""
+    """The best sum of logits over all spans first <= last < first + longest that begin and end with allowed tokens."""
     generator = torch.Generator().manual_seed(0)
     logits, allowed = torch.randn(20, 2, 9, generator=generator), torch.rand(20, 9, generator=generator) < 0.7
     allowed[:, 4] = True
-    scores, first, last = joint(logits, allowed, longest)
+    scores, first, last = joint_search(logits, allowed, longest)
     for row in range(20):
         pairs = [
             (logits[row, 0, a] + logits[row, 1, b], a, b)
@@ -79,147 +79,143 @@ def test_joint_search_is_brute_force(longest: int) -> None:
 
 
 def test_separate_search_may_end_before_it_begins() -> None:
-    """The sample's rule, whose answer is empty then."""
+    """The sample's rule; the answer is empty then."""
     logits = torch.tensor([[[0.0, 1.0, 5.0], [0.0, 4.0, 1.0]]])
-    assert [part.item() for part in separate(logits)] == [9.0, 2, 1]
+    assert [part.item() for part in separate_search(logits)] == [9.0, 2, 1]
 
 
 class Oracle(torch.nn.Module):
-    """Scores that say exactly where a text stands in a window, and that it stands nowhere."""
+    """Logits of 5 where a given answer begins and ends in a window, and of 0 elsewhere."""
 
-    def __init__(self, cutter: Any, said: str) -> None:
+    def __init__(self, tokenizer: Any, answer: str) -> None:
         super().__init__()
-        self.register_parameter("nothing", torch.nn.Parameter(torch.zeros(1)))  # says which device it is on
-        self.config, self.said = SimpleNamespace(type_vocab_size=2), cutter.encode(said, add_special_tokens=False).ids
+        self.register_parameter("unused", torch.nn.Parameter(torch.zeros(1)))  # its device is taken as the model's
+        self.config = SimpleNamespace(type_vocab_size=2)
+        self.answer = tokenizer.encode(answer, add_special_tokens=False).ids
 
     def forward(self, input_ids: torch.Tensor, **_: torch.Tensor) -> Any:
         first, last = torch.zeros(2, *input_ids.shape)
         for row, tokens in enumerate(input_ids.tolist()):
             for place in range(len(tokens)):
-                if tokens[place : place + len(self.said)] == self.said:
-                    first[row, place], last[row, place + len(self.said) - 1] = 5, 5
+                if tokens[place : place + len(self.answer)] == self.answer:
+                    first[row, place], last[row, place + len(self.answer) - 1] = 5, 5
         return SimpleNamespace(start_logits=first, end_logits=last)
 
 
 PARAGRAPH = "林文德是王家豪的老師。陳彧明，1874年生，是張志的老師，死於1913年。"
-CUTTER = tokenizer("林文德是王家豪的老師。陳明，年生張志死於0123456789").backend_tokenizer
+TOKENIZER = tokenizer("林文德是王家豪的老師。陳明，年生張志死於0123456789").backend_tokenizer
 
 
-def found(said: str, **rules: Any) -> str:
-    """What an oracle that looks for `said` answers from windows of 12 tokens."""
-    whole = Rules(
-        **{
-            "question_tokens": 9,
-            "paragraph_tokens": 12,
-            "doc_stride": 12,
-            "search": "joint",
-            "longest": 9,
-            "negatives": 0.0,
-            **rules,
-        }
-    )
-    return answers(Reader([Oracle(CUTTER, said)], CUTTER, MARKS, whole), [Question(0, 0, "誰？", 0, 0)], [PARAGRAPH])[0]
+def found(answer: str, **settings: Any) -> str:
+    """The prediction from windows of 12 tokens when the logits point to `answer`."""
+    defaults = {"question_tokens": 9, "paragraph_tokens": 12, "doc_stride": 12, "search": "joint",
+                "max_answer_tokens": 9, "negative_fraction": 0.0}  # fmt: skip
+    return predicted(Oracle(TOKENIZER, answer), InferenceSettings(**{**defaults, **settings}))
+
+
+def predicted(member: Any, settings: InferenceSettings) -> str:
+    reader = Reader([member], TOKENIZER, SPECIAL_TOKENS, settings)
+    return predict_answers(reader, [Question(0, 0, "誰？", 0, 0)], [PARAGRAPH])[0]
 
 
 @pytest.mark.parametrize("search", ["separate", "joint"])
 def test_an_answer_in_any_window_is_found(search: str) -> None:
-    """Windows without it score less."""
-    for said in ("林文德", "王家豪", "1913年", "張志"):
-        assert found(said, search=search, doc_stride=6) == said
+    """Windows without it have a lower score."""
+    for answer in ("林文德", "王家豪", "1913年", "張志"):
+        assert found(answer, search=search, doc_stride=6) == answer
 
 
 def test_overlap_finds_what_a_window_s_end_cuts() -> None:
-    """陳彧明 stands on tokens 11 to 13, on both sides of the first window's end."""
+    """陳彧明 is tokens 11 to 13, on both sides of the first window's end."""
     assert found("陳彧明") != "陳彧明"
     assert found("陳彧明", doc_stride=6) == "陳彧明"
 
 
 def test_unknown_characters_are_not_lost() -> None:
-    """The sample's decoding gives [UNK] for 彧; by its offsets the character comes back."""
+    """The sample's decoding gives [UNK] for 彧; the token's offsets give the character."""
     assert found("陳彧明", doc_stride=6, search="separate") == "陳[UNK]明"
     assert found("陳彧明", doc_stride=6, search="joint") == "陳彧明"
 
 
 def test_no_answer_is_longer_than_allowed() -> None:
-    """Whatever the scores say."""
-    assert found("林文德是王", longest=9) == "林文德是王"
-    assert len(found("林文德是王", longest=3)) <= 3
+    """Whatever the logits are."""
+    assert found("林文德是王", max_answer_tokens=9) == "林文德是王"
+    assert len(found("林文德是王", max_answer_tokens=3)) <= 3
 
 
-class Doubtful(Oracle):
-    """An oracle that also likes what is not the answer, and says of those windows, more loudly, that they have none."""
+class NullScoring(Oracle):
+    """An oracle with higher logits, 7, on a wrong token of windows without the answer, and there still higher ones, 9,
+    on [CLS]."""
 
-    def forward(self, input_ids: torch.Tensor, **more: torch.Tensor) -> Any:
-        said = super().forward(input_ids, **more)
-        without = said.start_logits.amax(1) < 5
-        for scores in (said.start_logits, said.end_logits):
-            scores[without, 11], scores[without, 0] = 7, 9
-        return said
+    def forward(self, input_ids: torch.Tensor, **inputs: torch.Tensor) -> Any:
+        output = super().forward(input_ids, **inputs)
+        without = output.start_logits.amax(1) < 5
+        for logits in (output.start_logits, output.end_logits):
+            logits[without, 11], logits[without, 0] = 7, 9
+        return output
 
 
 @pytest.mark.parametrize("search", ["separate", "joint"])
-def test_a_window_that_has_no_answer_gives_none(search: Any) -> None:
-    """A model that has seen windows without the answer is asked how much likelier its answer is than that there is
-    none; the bare score would be misled."""
-    for negatives, expected in ((0.0, False), (0.3, True)):
-        rules = Rules(9, 12, 6, search, 9, negatives)
-        reader = Reader([Doubtful(CUTTER, "1913年")], CUTTER, MARKS, rules)
-        (said,) = answers(reader, [Question(0, 0, "誰？", 0, 0)], [PARAGRAPH])
-        assert (said == "1913年") == expected
+def test_a_window_without_an_answer_gives_none(search: Any) -> None:
+    """After training with negative windows, spans are compared by their margin over [CLS]; by the logits alone the
+    wrong window would win."""
+    for negative_fraction, right in ((0.0, False), (0.3, True)):
+        settings = InferenceSettings(9, 12, 6, search, 9, negative_fraction)
+        assert (predicted(NullScoring(TOKENIZER, "1913年"), settings) == "1913年") == right
 
 
-def test_members_scores_are_averaged() -> None:
-    """The logits of two models, member by member, summed and halved."""
+def test_members_logits_are_averaged() -> None:
+    """The ensemble's logits are the mean of its two members' logits."""
     tokens = torch.tensor([[2, 5, 3, 6, 7, 3]])
-    members: list[Any] = [Oracle(CUTTER, text) for text in ("文", "德")]
-    rules = Rules(9, 12, 12, "joint", 9, 0.0)
-    together = Reader(members, CUTTER, MARKS, rules)(tokens, tokens, tokens)
-    alone = [Reader([member], CUTTER, MARKS, rules)(tokens, tokens, tokens) for member in members]
+    members: list[Any] = [Oracle(TOKENIZER, text) for text in ("文", "德")]
+    settings = InferenceSettings(9, 12, 12, "joint", 9, 0.0)
+    together = Reader(members, TOKENIZER, SPECIAL_TOKENS, settings)(tokens, tokens, tokens)
+    alone = [Reader([member], TOKENIZER, SPECIAL_TOKENS, settings)(tokens, tokens, tokens) for member in members]
     torch.testing.assert_close(together, (alone[0] + alone[1]) / 2)
 
 
-def test_measures_count_characters() -> None:
-    """By hand: commas and spaces do not count, a character counts as often as it stands."""
+def test_metrics_count_characters() -> None:
+    """Computed by hand: commas and spaces do not count, a repeated character counts as often as it occurs."""
     assert exact_match(["1,874 年", "林", ""], ["1874年", "林文", "王"]) == pytest.approx(1 / 3)
     assert character_f1(["林林文"], ["林文文德"]) == pytest.approx(2 * 2 / 7)
     assert character_f1(["", "甲", "1,0"], ["乙", "甲", "10"]) == pytest.approx(2 / 3)
 
 
-def test_the_trivial_answer_is_of_the_nearest_clause() -> None:
-    """What the question lacks of the clause that has most of its characters."""
-    assert nearest("王家豪的老師是誰？", PARAGRAPH) == "林文德"
-    assert nearest("誰死於1913？", PARAGRAPH) == "年"
+def test_the_trivial_answer_is_of_the_most_similar_clause() -> None:
+    """The clause with most of the question's characters, without those characters."""
+    assert trivial_answer("王家豪的老師是誰？", PARAGRAPH) == "林文德"
+    assert trivial_answer("誰死於1913？", PARAGRAPH) == "年"
 
 
-def test_the_rate_rises_and_falls_to_zero() -> None:
-    """On straight lines; else it is constant."""
+def test_the_learning_rate_rises_and_falls_to_zero() -> None:
+    """Linearly with `schedule=linear`; otherwise it is constant."""
     config = LAB.resolve("medium", "course")
-    assert [rate(config, done) for done in (0, 0.05, 0.1, 0.55, 1)] == pytest.approx([0, 5e-5, 1e-4, 5e-5, 0])
-    assert {rate(LAB.resolve("simple", "course"), done) for done in (0, 0.5, 1)} == {1e-4}
+    assert [learning_rate(config, done) for done in (0, 0.05, 0.1, 0.55, 1)] == pytest.approx([0, 5e-5, 1e-4, 5e-5, 0])
+    assert {learning_rate(LAB.resolve("simple", "course"), done) for done in (0, 0.5, 1)} == {1e-4}
 
 
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
-    """A row for each test question, in order, without commas; scored against the answers; the report beside it."""
+def test_training_delivers_a_valid_submission(finished: Path, source: Path, data_dir: Path) -> None:
+    """A row for each test question, in order, without commas; scored against the answers; the report's files."""
     file = finished / "deliver/result.csv"
     assert LAB.check_submission(file) == []
     rows = list(csv.reader(file.open()))
-    questions = json.loads((source / drcd.FILES["test"]).read_text())["questions"]
+    questions = json.loads((source / data.FILES["test"]).read_text())["questions"]
     assert rows[0] == ["ID", "Answer"]
     assert [row[0] for row in rows[1:]] == [str(question["id"]) for question in questions]
     assert not any("," in row[1] for row in rows)
-    right = [q["answer_text"] for q in json.loads((source / drcd.ANSWERS).read_text())["questions"]]
+    answers = [q["answer_text"] for q in json.loads((source / data.ANSWERS).read_text())["questions"]]
     scores = LAB.score(finished / "deliver", data_dir)
-    assert scores["test/exact_match"] == exact_match([row[1] for row in rows[1:]], right)
+    assert scores["test/exact_match"] == exact_match([row[1] for row in rows[1:]], answers)
     assert 0 < scores["test/trivial"] < 0.6
     for name in ("rules.png", "curves.png"):
         assert (finished / "deliver" / name).stat().st_size > 5000
 
 
-def test_the_report_has_each_rule_at_each_overlap(finished: Path) -> None:
-    """The sample's rule and the joint one, for windows 32, 16 and 8 tokens apart."""
+def test_the_report_has_each_rule_at_each_stride(finished: Path) -> None:
+    """The sample's rule and the joint one, for strides of 32, 16 and 8 tokens."""
     rows = list(csv.DictReader((finished / "deliver/rules.csv").open()))
     assert {(row["search"], row["doc_stride"]) for row in rows} == {
         (search, stride) for search in ("separate", "joint") for stride in ("32", "16", "8")
@@ -228,16 +224,16 @@ def test_the_report_has_each_rule_at_each_overlap(finished: Path) -> None:
 
 
 def test_the_best_weights_are_kept(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """What a run ends with has the best validation value it saw, computed again from its weights."""
-    found = evaluate(LAB.load(finished), Asked(data_dir, "dev"), Run(tmp_path, data_dir))
+    """The final weights have the best validation value of the run, computed again from them."""
+    found = evaluate(LAB.load(finished), Split(data_dir, "dev"), Run(tmp_path, data_dir))
     best = json.loads((finished / "result.json").read_text())["metrics"]["best/value"]
     assert found["val/exact_match"] == pytest.approx(best)
 
 
-def test_right_answers_score_1(source: Path, data_dir: Path, tmp_path: Path) -> None:
+def test_the_answers_score_1(source: Path, data_dir: Path, tmp_path: Path) -> None:
     """The answers themselves are a perfect submission; without answers nothing is scored."""
-    right = json.loads((source / drcd.ANSWERS).read_text())["questions"]
-    lines = [f"{question['id']},{question['answer_text']}" for question in right]
+    questions = json.loads((source / data.ANSWERS).read_text())["questions"]
+    lines = [f"{question['id']},{question['answer_text']}" for question in questions]
     (tmp_path / "result.csv").write_text("\n".join(["ID,Answer", *lines, ""]))
     scores = LAB.score(tmp_path, data_dir)
     assert (scores["test/exact_match"], scores["test/f1"]) == (1, 1)
@@ -247,7 +243,7 @@ def test_right_answers_score_1(source: Path, data_dir: Path, tmp_path: Path) -> 
 def test_an_interrupted_run_ends_with_the_same_numbers(
     finished: Path, data_dir: Path, pre: Path, tmp_path: Path
 ) -> None:
-    """Stopped after an epoch and started again, all members end as in an undisturbed run."""
+    """Stopped after an epoch and started again, all members end as in an uninterrupted run."""
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
         fit(tmp_path, data_dir, pre)
@@ -258,7 +254,7 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
 
 
 def test_fine_tuning_starts_from_the_pre_trained_weights(data_dir: Path, pre: Path, tmp_path: Path) -> None:
-    """With a rate of next to nothing the body is that of the run that is needed; each member's head is its own."""
+    """With a learning rate near 0 the encoder stays that of the run that is needed; each member has its own head."""
     fit(tmp_path, data_dir, pre, lr=1e-30, weight_decay=0, epochs=1)
     own, members = pretraining.load(pre).roformer.state_dict(), LAB.load(tmp_path).members
     for member in members:
@@ -266,8 +262,8 @@ def test_fine_tuning_starts_from_the_pre_trained_weights(data_dir: Path, pre: Pa
     assert not torch.equal(members[0].qa_outputs.weight, members[1].qa_outputs.weight)
 
 
-def test_parts_of_a_batch_learn_what_the_batch_learns(data_dir: Path, pre: Path, tmp_path: Path) -> None:
-    """Accumulated gradients of unequal parts are the gradients of the whole."""
+def test_micro_batches_learn_what_the_batch_learns(data_dir: Path, pre: Path, tmp_path: Path) -> None:
+    """Accumulated gradients of unequal micro-batches are the gradients of the whole batch."""
     for parts in (1, 3):
         fit(tmp_path / str(parts), data_dir, pre, "strong", accumulation=parts, epochs=1)
     one, three = (LAB.load(tmp_path / str(parts)).state_dict() for parts in (1, 3))
@@ -275,7 +271,7 @@ def test_parts_of_a_batch_learn_what_the_batch_learns(data_dir: Path, pre: Path,
 
 
 def test_two_workers_learn_what_one_learns(data_dir: Path, pre: Path, tmp_path: Path) -> None:
-    """The ranks bit-equal, and one worker's weights to 1e-5, windows drawn anywhere; the same validation values."""
+    """The ranks are bit-equal, and equal to one worker to 1e-5, with random windows; so are the validation values."""
     config = LAB.resolve("strong", "tiny", {"epochs": 1})
     upstream = {PRETRAINED: pre}
     (one,) = train_on(1, "bert", config, data_dir, tmp_path / "one", upstream)
@@ -294,25 +290,25 @@ def test_a_batch_that_can_not_be_split_is_refused(data_dir: Path, pre: Path, tmp
 
 
 def test_questions_can_be_learnt(data_dir: Path, pre: Path, tmp_path: Path) -> None:
-    """Even from next to no pre-training, the loss falls well below that of guessing among a window's tokens."""
+    """Even after little pre-training, the loss falls well below that of a uniform choice among a window's tokens."""
     fit(tmp_path, data_dir, pre, "strong", epochs=15, lr=5e-3)
     loss = json.loads((tmp_path / "result.json").read_text())["metrics"]["train/loss"]
     assert loss < 0.8 * np.log(32)
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """Pairs of texts give the answers that the delivery has."""
+    """Pairs of texts give the answers of the submission."""
     inputs = LAB.example(data_dir)
     output = predict(LAB.load(finished), inputs)
     assert (inputs.shape, inputs.dtype.kind, output.shape, output.dtype.kind) == ((2, 2), "U", (2,), "U")
-    test = Asked(data_dir, "test")
+    test = Split(data_dir, "test")
     pairs = np.array([[q.text, test.paragraphs[q.paragraph]] for q in test.questions[:5]])
-    said = [row["Answer"] for row in csv.DictReader((finished / "deliver/result.csv").open())][:5]
-    assert predict(LAB.load(finished), pairs).tolist() == said
+    submitted = [row["Answer"] for row in csv.DictReader((finished / "deliver/result.csv").open())][:5]
+    assert predict(LAB.load(finished), pairs).tolist() == submitted
 
 
-def test_a_model_can_be_looked_into(finished: Path) -> None:
-    """Tokens with their characters, what each layer gives, and where each token looks."""
+def test_hidden_states_and_attention_can_be_read(finished: Path) -> None:
+    """Tokens with their characters, the hidden states of each layer, and attention weights that sum to 1."""
     question, context = "林文德的老師", "彧明是林文德的老師。"
     seen = look_inside(LAB.load(finished), question, context)
     assert seen.hidden.shape == (2, 19, 16)
@@ -324,37 +320,38 @@ def test_a_model_can_be_looked_into(finished: Path) -> None:
     assert context[slice(*seen.spans[8])] == "彧"
 
 
-# --- checkpoints -----------------------------------------------------------------------------------------------------
+# --- pre-trained models ----------------------------------------------------------------------------------------------
 
 
-def test_a_local_folder_is_a_checkpoint(data_dir: Path, pre: Path, tmp_path: Path) -> None:
-    """A BERT with learnt positions and a vocabulary of its own, from a folder, instead of the run that is needed."""
-    folder = tmp_path / "checkpoint"
+def test_a_local_folder_is_a_pre_trained_model(data_dir: Path, pre: Path, tmp_path: Path) -> None:
+    """A BERT with absolute position embeddings and another vocabulary, instead of the run that is needed."""
+    folder = tmp_path / "pretrained"
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     model = BertForQuestionAnswering(BertConfig(vocab_size=8, max_position_embeddings=60, **sizes))
     model.save_pretrained(folder)
     tokenizer("年生於").save_pretrained(folder)
-    fit(tmp_path / "run", data_dir, pre, checkpoint=str(folder), lr=1e-30, weight_decay=0, epochs=1)
+    fit(tmp_path / "run", data_dir, pre, pretrained_model=str(folder), lr=1e-30, weight_decay=0, epochs=1)
     member = LAB.load(tmp_path / "run").members[0]
     assert isinstance(member, BertForQuestionAnswering)
     torch.testing.assert_close(member.bert.state_dict(), model.bert.state_dict())
 
 
 def test_too_long_windows_are_refused(data_dir: Path, pre: Path, tmp_path: Path) -> None:
-    """More tokens than the checkpoint has positions for: the message has the numbers."""
-    with pytest.raises(BadInput, match="question_tokens 14, paragraph_tokens 500 and 3 marks are 517 tokens"):
+    """More tokens than the pre-trained model has positions: the message has the numbers."""
+    with pytest.raises(BadInput, match="question_tokens 14, paragraph_tokens 500 and 3 special tokens are 517 tokens"):
         fit(tmp_path, data_dir, pre, paragraph_tokens=500)
 
 
-def test_a_checkpoint_that_is_not_here_is_named(
+def test_a_missing_pre_trained_model_is_named(
     data_dir: Path, pre: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name without a network, or a folder without a model: one sentence that says what would be right."""
+    """A name without a connection to the hub, or a folder without a model: the message says what is expected."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
     for name in ("nobody/nothing", str(tmp_path / "empty")):
-        with pytest.raises(BadInput, match=f"checkpoint '{re.escape(name)}' can't be had: expected a folder with"):
-            fit(tmp_path / "run", data_dir, pre, checkpoint=name)
+        expected = f"pretrained_model '{re.escape(name)}' can't be loaded: expected a folder with"
+        with pytest.raises(BadInput, match=expected):
+            fit(tmp_path / "run", data_dir, pre, pretrained_model=name)
 
 
 def test_weights_as_a_pickle_are_refused(data_dir: Path, pre: Path, tmp_path: Path) -> None:
@@ -363,29 +360,29 @@ def test_weights_as_a_pickle_are_refused(data_dir: Path, pre: Path, tmp_path: Pa
     (tmp_path / "pickled/model.safetensors").unlink()
     torch.save({}, tmp_path / "pickled/pytorch_model.bin")
     with pytest.raises(BadInput, match=r"expected a folder with config\.json, model\.safetensors"):
-        fit(tmp_path / "run", data_dir, pre, checkpoint=str(tmp_path / "pickled"))
+        fit(tmp_path / "run", data_dir, pre, pretrained_model=str(tmp_path / "pickled"))
 
 
 def test_simple_at_course_size_is_bert_base_chinese() -> None:
-    """Parameters of the public model with a head for two ends and without a pooler."""
+    """Parameters of the public model with a head for start and end logits and without a pooler."""
     config = LAB.resolve("simple", "course")
-    assert (config.checkpoint, config.question_tokens + config.paragraph_tokens + 3) == ("bert-base-chinese", 193)
+    assert (config.pretrained_model, config.question_tokens + config.paragraph_tokens + 3) == ("bert-base-chinese", 193)
     embeddings, layer = (21128 + 512 + 2 + 2) * 768, 4 * (768 * 768 + 768) + 2 * 768 * 3072 + 3072 + 768 + 4 * 768
     assert LAB.scale("simple", "course")["parameters"] == embeddings + 12 * layer + 768 * 2 + 2
 
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every preset builds at the course's size and moves twice on two samples."""
-    # Each layer of a checkpoint is like the other: two stand for all, or the test would take minutes.
-    shape = pretrained.shape
+    """Every preset builds at the course's size and takes two optimizer steps on two samples."""
+    # All layers have the same shape: two of them are enough, and with all the test would take minutes.
+    load_config = pretrained_models.load_config
 
     def shallow(name: str) -> Any:
-        config = shape(name)
+        config = load_config(name)
         config.num_hidden_layers = 2
         return config
 
-    monkeypatch.setattr(pretrained, "shape", shallow)
+    monkeypatch.setattr(pretrained_models, "load_config", shallow)
     config = LAB.resolve(preset, "course", {"members": 1})
     (model,) = LAB.network(config)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
@@ -412,11 +409,11 @@ def test_course_size_takes_two_steps(preset: str, monkeypatch: pytest.MonkeyPatc
         ("ID,Answer\n1,a\nx,b\n", "result.csv line 3: expected '<integer>,<answer without commas>', found 'x,b'"),
         ("ID,Answer\n1,a,b\n", "result.csv line 2: expected '<integer>,<answer without commas>', found '1,a,b'"),
         ('ID,Answer\n1,"a,b"\n', "result.csv line 2: the answer 'a,b' has a comma, expected none"),
-        ("ID,Answer\n1,a\n1,b\n", "result.csv line 3: id 1 stands twice"),
+        ("ID,Answer\n1,a\n1,b\n", "result.csv line 3: id 1 occurs twice"),
     ],
 )
 def test_a_bad_submission_is_named(content: str, message: str, tmp_path: Path) -> None:
-    """Each fault of a submission file is a sentence with its line."""
+    """Each fault of a submission file is one sentence with the line."""
     file = tmp_path / "result.csv"
     file.write_text(content)
     assert LAB.check_submission(file) == [message]
@@ -426,18 +423,21 @@ def test_a_bad_submission_is_named(content: str, message: str, tmp_path: Path) -
     ("overrides", "message"),
     [
         ({"search": "best"}, "field 'search' is 'best'"),
-        ({"doc_stride": 33}, "doc_stride 33 must be at most paragraph_tokens 32: else some tokens are in no window"),
+        (
+            {"doc_stride": 33},
+            "doc_stride 33 must be at most paragraph_tokens 32: otherwise some tokens are in no window",
+        ),
         ({"members": 0}, "field 'members' is 0"),
     ],
 )
 def test_a_wrong_field_is_named(overrides: dict[str, Any], message: str) -> None:
-    """The message has the field, its value and what would be right."""
+    """The message has the field, its value and what is expected."""
     with pytest.raises(BadInput, match=message):
         LAB.resolve("strong", "tiny", overrides)
 
 
 def test_every_sample_of_the_space_is_valid() -> None:
-    """Whatever is sampled, windows leave no gap."""
+    """Every stride is at most every window's length."""
     space = LAB.space()
     for window, stride in itertools.product(space["paragraph_tokens"]["values"], space["doc_stride"]["values"]):
         LAB.config(paragraph_tokens=window, doc_stride=stride)

@@ -1,4 +1,4 @@
-"""Promises of the bert-pretrain lab: its text, its gaps, its training, and the folder that it leaves."""
+"""Promises of the bert-pretrain lab: its text, its masking, its training, and the folder that it writes."""
 
 import json
 import math
@@ -12,13 +12,12 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from labs.bert import corpus, tiny_bert
-from labs.bert.pretraining import IGNORED, LAB, hide, predict
+from labs.bert import corpus, packed_texts, tiny_bert
+from labs.bert.pretraining import IGNORED, LAB, mask, predict
 from labs.bert.tiny_bert import CLS, MASK, PAD, SEP, SPECIAL, UNK, tokenizer
 from labs.core import shards
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
-from labs.shared.text import texts
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
@@ -41,16 +40,16 @@ def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
-    """Lives, as many as stated, none of them twice."""
+    """Biographies, as many as stated, none of them twice."""
     assert corpus.check(source) == []
     lines = [(source / name).read_text().splitlines() for name in (*corpus.FILES.values(), corpus.ANSWERS)]
     assert [len(part) for part in lines] == list(corpus.COUNTS["tiny"].values())
     assert len({line for part in lines for line in part}) == sum(len(part) for part in lines)
 
 
-def test_a_first_sentence_says_again_what_the_rest_tells(source: Path) -> None:
-    """Its last two characters, of a name, a place or a year, mostly stand in the rest as well."""
-    pairs = [corpus.cut(line) for line in (source / "train.txt").read_text().splitlines()]
+def test_a_first_sentence_repeats_facts_of_the_rest(source: Path) -> None:
+    """Its first three characters, a person, or its last three, a value, mostly occur in the rest as well."""
+    pairs = [corpus.split_first_sentence(line) for line in (source / "train.txt").read_text().splitlines()]
     assert all(first.endswith("。") and first.count("。") == 1 for first, _ in pairs)
     names = [(first[:3] in rest or first[-4:-1] in rest) for first, rest in pairs]
     assert sum(names) > 0.8 * len(names)
@@ -82,79 +81,79 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 
 
 def test_packed_text_is_the_file_s(source: Path, data_dir: Path) -> None:
-    """Every line comes back, in order; the characters are the training text's."""
+    """Every line is read back, in order; the characters are those of the training text."""
     for split, name in corpus.FILES.items():
-        assert texts.read(data_dir, split) == (source / name).read_text().splitlines()
+        assert packed_texts.read(data_dir, split) == (source / name).read_text().splitlines()
     characters = shards.manifest(data_dir)["facts"]["characters"]
     assert set(characters) == set((source / "train.txt").read_text()) - {"\n"}
 
 
-# --- tokenizer, gaps and network -------------------------------------------------------------------------------------
+# --- tokenizer, masking and network ----------------------------------------------------------------------------------
 
 
-def test_the_tokenizer_cuts_characters() -> None:
-    """Numbers included; a character that the vocabulary lacks is [UNK], and the offsets say which it was."""
-    cut = tokenizer("林德生於年0123456789。")
-    found = cut("林彧德生於1874年。", add_special_tokens=False, return_offsets_mapping=True)
+def test_each_character_is_a_token() -> None:
+    """Digits included; a character that the vocabulary lacks is [UNK], and the offsets say which one it is."""
+    characters = tokenizer("林德生於年0123456789。")
+    found = characters("林彧德生於1874年。", add_special_tokens=False, return_offsets_mapping=True)
     assert found["offset_mapping"] == [(i, i + 1) for i in range(11)]
-    tokens = cut.convert_ids_to_tokens(found["input_ids"])
+    tokens = characters.convert_ids_to_tokens(found["input_ids"])
     assert tokens == ["林", "[UNK]", "德", "生", "於", "1", "##8", "##7", "##4", "年", "。"]
-    assert [cut.pad_token_id, cut.unk_token_id, cut.cls_token_id, cut.sep_token_id, cut.mask_token_id] == [
-        PAD, UNK, CLS, SEP, MASK,
-    ]  # fmt: skip
+    names = ("pad", "unk", "cls", "sep", "mask")
+    assert [getattr(characters, f"{name}_token_id") for name in names] == [PAD, UNK, CLS, SEP, MASK]
 
 
-def test_gaps_are_bert_s() -> None:
-    """Of 15 in 100 characters 8 in 10 are masked, 1 in 10 is another, 1 in 10 stays; marks and padding never are."""
+def test_masking_is_bert_s() -> None:
+    """15 % of the characters are masked, of which 80 % are [MASK], 10 % random and 10 % unchanged; special tokens and
+    padding are never masked."""
     tokens = torch.randint(len(SPECIAL), 50, (400, 100), generator=torch.Generator().manual_seed(0))
     tokens[:, 0], tokens[:, 90:] = CLS, PAD
     config = LAB.resolve("characters", "course")
-    shown, labels = hide(tokens, config, 50, torch.Generator().manual_seed(1))
-    hidden = labels != IGNORED
-    assert torch.equal(labels[hidden], tokens[hidden])
-    assert torch.equal(shown[~hidden], tokens[~hidden])
-    assert not hidden[tokens < len(SPECIAL)].any()
-    assert hidden[:, 1:90].float().mean().item() == pytest.approx(0.15, abs=0.01)
-    assert (shown[hidden] == MASK).float().mean().item() == pytest.approx(0.8, abs=0.02)
-    # One in 45 of the other characters is the same one again.
-    assert (shown[hidden] == tokens[hidden]).float().mean().item() == pytest.approx(0.1 + 0.1 / 45, abs=0.02)
+    inputs, labels = mask(tokens, config, 50, torch.Generator().manual_seed(1))
+    masked = labels != IGNORED
+    assert torch.equal(labels[masked], tokens[masked])
+    assert torch.equal(inputs[~masked], tokens[~masked])
+    assert not masked[tokens < len(SPECIAL)].any()
+    assert masked[:, 1:90].float().mean().item() == pytest.approx(0.15, abs=0.01)
+    assert (inputs[masked] == MASK).float().mean().item() == pytest.approx(0.8, abs=0.02)
+    # One in 45 of the random characters is the original one.
+    assert (inputs[masked] == tokens[masked]).float().mean().item() == pytest.approx(0.1 + 0.1 / 45, abs=0.02)
 
 
-def test_spans_hide_neighbours() -> None:
-    """As many characters, but a hidden one mostly has a hidden neighbour, and no span that stands alone is longer."""
+def test_spans_mask_neighbours() -> None:
+    """As many characters are masked, but most of them have a masked neighbour; runs are mostly of 1 to 4 characters."""
     tokens = torch.full((400, 100), 9)
     runs = {}
-    for preset, share in (("characters", 0.05), ("spans", 0.05)):
-        config = LAB.resolve(preset, "course", {"share": share})
-        hidden = hide(tokens, config, 50, torch.Generator().manual_seed(0))[1] != IGNORED
-        assert hidden.float().mean().item() == pytest.approx(share, abs=0.01)
-        edges = hidden.int().diff(prepend=torch.zeros(400, 1), append=torch.zeros(400, 1), dim=1)
+    for preset, fraction in (("characters", 0.05), ("spans", 0.05)):
+        config = LAB.resolve(preset, "course", {"mask_fraction": fraction})
+        masked = mask(tokens, config, 50, torch.Generator().manual_seed(0))[1] != IGNORED
+        assert masked.float().mean().item() == pytest.approx(fraction, abs=0.01)
+        edges = masked.int().diff(prepend=torch.zeros(400, 1), append=torch.zeros(400, 1), dim=1)
         runs[preset] = ((edges == -1).nonzero()[:, 1] - (edges == 1).nonzero()[:, 1]).float()
     assert runs["characters"].mean() < 1.1
     assert runs["spans"].mean() > 2.2
     assert (runs["spans"] <= 4).float().mean() > 0.85
 
 
-def test_attention_begins_by_looking_at_equal_tokens() -> None:
-    """A fresh model's first layer looks more at a token that is there twice than at others, and passes on what it is:
-    the product of value and output has a large trace."""
+def test_a_new_model_attends_to_equal_tokens() -> None:
+    """In the first layer a token that occurs twice attends most to its copy, and W_o W_v has a large trace, so that it
+    passes on what the copy is."""
     torch.manual_seed(0)
-    model = tiny_bert.blank(tiny_bert.shape(60, 1, 64, 1, 64, 0.0)).eval()
+    model = tiny_bert.new_model(tiny_bert.model_config(60, 1, 64, 1, 64, 0.0)).eval()
     tokens = torch.arange(10, 26)[None].clone()
     tokens[0, 9] = tokens[0, 6]
     model.set_attn_implementation("eager")
-    look = model(input_ids=tokens, output_attentions=True).attentions[0][0, 0]
-    others = [look[6, place].item() for place in range(16) if place not in (6, 9)]
-    assert look[6, 9] > 2 * max(others)
-    attention = model.roformer.encoder.layer[0].attention
-    passed = attention.output.dense.weight @ attention.self.value.weight
-    assert passed.trace() > 5 * (passed - passed.diag().diag()).abs().mean() * 64
+    attention = model(input_ids=tokens, output_attentions=True).attentions[0][0, 0]
+    others = [attention[6, place].item() for place in range(16) if place not in (6, 9)]
+    assert attention[6, 9] > 2 * max(others)
+    layer = model.roformer.encoder.layer[0].attention
+    product = layer.output.dense.weight @ layer.self.value.weight
+    assert product.trace() > 5 * (product - product.diag().diag()).abs().mean() * 64
 
 
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_training_leaves_a_folder_for_hugging_face(finished: Path) -> None:
+def test_training_writes_a_folder_for_hugging_face(finished: Path) -> None:
     """Model and tokenizer load from it, without a pickle, and the model is the trained one."""
     folder = finished / "deliver"
     assert LAB.check_submission(folder / LAB.submission) == []
@@ -166,16 +165,16 @@ def test_training_leaves_a_folder_for_hugging_face(finished: Path) -> None:
     assert (folder / "curves.png").stat().st_size > 5000
 
 
-def test_scores_are_those_of_the_hidden_characters(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """A share each; without the text that was kept apart there is none."""
+def test_scores_are_those_of_the_masked_characters(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """Fractions of them; without the test texts nothing is scored."""
     scores = LAB.score(finished / "deliver", data_dir)
     assert 0 <= scores["test/accuracy"] < 1
     assert 0 < scores["test/trivial"] < 0.2
     assert LAB.score(finished / "deliver", tmp_path) == {}
 
 
-def test_gaps_can_be_learnt_to_fill(data_dir: Path, tmp_path: Path) -> None:
-    """The loss falls below that of guessing among all characters."""
+def test_masked_characters_can_be_learnt(data_dir: Path, tmp_path: Path) -> None:
+    """The loss falls below that of a uniform choice among all characters."""
     LAB.fit(LAB.resolve("characters", "tiny", {"epochs": 12, "lr": 0.01}), Run(tmp_path, data_dir), test=False)
     characters = len(shards.manifest(data_dir)["facts"]["characters"])
     loss = json.loads((tmp_path / "result.json").read_text())["metrics"]["train/loss"]
@@ -183,7 +182,7 @@ def test_gaps_can_be_learnt_to_fill(data_dir: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after an epoch and started again, a run ends as an undisturbed one."""
+    """Stopped after an epoch and started again, a run ends as an uninterrupted one."""
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
         LAB.fit(LAB.resolve("spans", "tiny"), Run(tmp_path, data_dir, seed=3))
@@ -194,8 +193,8 @@ def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir:
 
 
 def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> None:
-    """The ranks bit-equal, and one worker's weights to 1e-5, though the workers hide unequal numbers of characters;
-    the same validation accuracy."""
+    """The ranks are bit-equal, and equal to one worker to 1e-5, though the workers mask unequal numbers of characters;
+    so is the validation accuracy."""
     config = LAB.resolve("spans", "tiny", {"epochs": 1, "clip": 0.5})
     (one,) = train_on(1, "bert-pretrain", config, data_dir, tmp_path / "one")
     two = train_on(2, "bert-pretrain", config, data_dir, tmp_path / "two")
@@ -206,7 +205,7 @@ def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> No
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """A token for each place."""
+    """A predicted token for each position."""
     inputs = LAB.example(data_dir)
     output = predict(LAB.load(finished), inputs)
     assert (inputs == MASK).any()
@@ -216,7 +215,7 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and moves twice on two samples."""
+    """Every preset builds at the course's size and takes two optimizer steps on two samples."""
     model = LAB.network(LAB.resolve(preset, "course"))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     before = model.roformer.encoder.layer[0].attention.self.query.weight.clone()
@@ -234,7 +233,7 @@ def test_course_size_takes_two_steps(preset: str) -> None:
 
 
 def test_a_bad_folder_is_named(finished: Path, tmp_path: Path) -> None:
-    """A model without its config is not one, and neither is one that was cut off."""
+    """A model without its config is refused, and so is a truncated one."""
     shutil.copytree(finished / "deliver", tmp_path / "cut")
     weights = (finished / "deliver/model.safetensors").read_bytes()
     for name, content in (("alone", weights), ("cut", weights[: len(weights) // 2])):
@@ -245,14 +244,14 @@ def test_a_bad_folder_is_named(finished: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_field_is_named() -> None:
-    """The message has the field, its value and what would be right."""
-    with pytest.raises(BadInput, match="hidden 18 must be an even multiple of heads 2"):
-        LAB.resolve("spans", "tiny", {"hidden": 18})
+    """The message has the field, its value and what is expected."""
+    with pytest.raises(BadInput, match="hidden_size 18 must be an even multiple of heads 2"):
+        LAB.resolve("spans", "tiny", {"hidden_size": 18})
 
 
 def test_every_sample_of_the_space_is_valid() -> None:
-    """Whatever is sampled, the heads divide the channels."""
+    """Every hidden size is an even multiple of every number of heads."""
     space = LAB.space()
-    for hidden in space["hidden"]["values"]:
+    for hidden_size in space["hidden_size"]["values"]:
         for heads in space["heads"]["values"]:
-            LAB.config(hidden=hidden, heads=heads)
+            LAB.config(hidden_size=hidden_size, heads=heads)
