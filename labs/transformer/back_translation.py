@@ -1,5 +1,5 @@
-"""Back-translation (Sennrich et al., arXiv:1511.06709): sources for sentences that have none, written by a model of the
-other direction and tagged as such (Caswell et al., arXiv:1906.06442)."""
+"""Back-translation (Sennrich et al., arXiv:1511.06709): a model of the reverse direction, Chinese to English, writes
+sources for sentences of the monolingual corpus. They begin with a tag (Caswell et al., arXiv:1906.06442)."""
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -7,35 +7,40 @@ from safetensors.torch import load_file, save_file
 from labs.core.run import Run
 from labs.transformer.decoding import Translator
 from labs.transformer.inference import translate
-from labs.transformer.token_batches import TAG, Batches, Pairs, Sentences
+from labs.transformer.token_batches import TAG, Pairs, Sentences, TokenBatches
 
 FILE = "back_translations.safetensors"
-"""In a run's folder, so that a continued run learns from the same."""
+"""In a run's folder, so that a continued run trains on the same synthetic pairs."""
 
 
-def back_translate(model: Translator, run: Run, count: int, tokens: int, length_penalty: float) -> None:
-    """Write a source for `count` sentences of Chinese alone, or all, at random by seed; the workers share the work."""
-    chinese = Sentences(run.data_dir, "mono_zh").pieces
+def back_translate(model: Translator, run: Run, count: int, batch_tokens: int, length_penalty: float) -> None:
+    """Write sources for `count` sentences of the monolingual corpus, drawn by the seed, or for all if it has fewer.
+
+    source = argmax over x of log p(x | target) / |x| ** length_penalty, found by greedy search. The sentences are
+    spread over the workers.
+    """
+    chinese = Sentences(run.data_dir, "mono_zh").token_ids
     rows = torch.randperm(len(chinese), generator=torch.Generator().manual_seed(run.seed))[:count]
-    batches = Batches([chinese[row] for row in rows.tolist()], None, tokens)
-    found = dict(run.gather(list(translate(model, run.loader(batches, 1), 1, length_penalty).items())))
+    batches = TokenBatches([chinese[row] for row in rows.tolist()], None, batch_tokens)
+    own = translate(model, run.loader(batches, 1), 1, length_penalty)
+    translations = dict(run.gather(list(own.items())))
     if run.rank == 0:
-        lines = [torch.tensor(found[number], dtype=torch.int64) for number in range(len(rows))]
-        lengths = torch.tensor([len(line) for line in lines])
+        sources = [torch.tensor(translations[number], dtype=torch.int64) for number in range(len(rows))]
+        lengths = torch.tensor([len(source) for source in sources])
         part = run.file(f"{FILE}.part")
-        save_file({"rows": rows, "lengths": lengths, "pieces": torch.cat(lines)}, part)
+        save_file({"rows": rows, "lengths": lengths, "tokens": torch.cat(sources)}, part)
         part.replace(run.file(FILE))
     run.barrier()
 
 
-def with_made(pairs: Pairs, run: Run) -> Pairs:
-    """The pairs, and behind them what `back_translate` wrote."""
-    made = read(run)
-    return pairs[0] + made[0], pairs[1] + made[1]
+def with_synthetic(pairs: Pairs, run: Run) -> Pairs:
+    """The pairs, followed by the synthetic pairs that `back_translate` wrote."""
+    sources, targets = read(run)
+    return pairs[0] + sources, pairs[1] + targets
 
 
 def read(run: Run) -> Pairs:
-    """What `back_translate` wrote: tagged sources, and the Chinese."""
-    found, tag = load_file(run.file(FILE)), torch.tensor([TAG])
-    sources = [torch.cat([tag, line]) for line in found["pieces"].split(found["lengths"].tolist())]
-    return sources, Sentences(run.data_dir, "mono_zh", found["rows"]).pieces
+    """The synthetic pairs: tagged sources written by `back_translate`, and sentences of the monolingual corpus."""
+    stored, tag = load_file(run.file(FILE)), torch.tensor([TAG])
+    sources = [torch.cat([tag, source]) for source in stored["tokens"].split(stored["lengths"].tolist())]
+    return sources, Sentences(run.data_dir, "mono_zh", stored["rows"]).token_ids

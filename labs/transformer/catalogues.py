@@ -1,8 +1,7 @@
-"""Real sentences in English and Traditional Chinese: what installed packages say to their users in both languages.
+"""Real sentences in English and Traditional Chinese: the translated messages of installed packages.
 
-Programs keep translations of their messages in catalogues, one a language: gettext's `.mo` files (the standard
-library's `gettext` reads them), in folders named after the language. Django has some 800 messages of one to fifty
-words.
+Programs keep the translations of their messages in catalogues, one for each language: gettext's `.mo` files, in folders
+named after the language, which the standard library's `gettext` reads. Django has about 800 messages of 1 to 50 words.
 """
 
 import gettext
@@ -13,26 +12,26 @@ from pathlib import Path
 from labs.core.errors import BadInput
 
 FOLDERS = ("zh_Hant", "zh_TW", "zh_HK")
-"""Languages that are written in Traditional Chinese."""
+"""Language codes of Traditional Chinese, the names of catalogues' folders."""
 CHINESE = re.compile("[\u4e00-\u9fff]")
 
 
 class Catalogue(gettext.GNUTranslations):
-    """A `.mo` file whose messages can be listed, which the base class has no public way for."""
+    """A `.mo` file whose messages can be listed; the base class has no public method for this."""
 
     _catalog: dict[str | tuple[str, int], str]
 
     def messages(self) -> list[tuple[str, str]]:
-        """English and its translation; of a message with a plural, its first form."""
+        """(English, translation) of each message; a message with plural forms gives its first form."""
         found = []
         for key, translation in self._catalog.items():
             english = key if isinstance(key, str) else key[0]
-            found.append((english.split("\x04")[-1], translation))  # what is before it says where a message stands
+            found.append((english.split("\x04")[-1], translation))  # a context may stand before the byte 4
         return found
 
 
 def messages() -> list[tuple[str, str]]:
-    """English and Chinese of all catalogues of installed packages, in order, each English message once.
+    """(English, Chinese) messages of all installed packages, sorted, each English message once.
 
     Raises:
         BadInput: there are fewer than 100 messages.
@@ -46,14 +45,14 @@ def messages() -> list[tuple[str, str]]:
                     found.setdefault(english, chinese)
     if len(found) < 100:
         raise BadInput(
-            f"the message catalogues of the installed packages have {len(found)} of the at least 100 messages in "
-            "Traditional Chinese that are needed: `pip install django` brings some 800"
+            f"the message catalogues of the installed packages have {len(found)} messages in Traditional Chinese, "
+            "expected at least 100: `pip install django` adds about 800"
         )
     return sorted(found.items())
 
 
 def files() -> list[Path]:
-    """Catalogues of Traditional Chinese among the files of the installed packages."""
+    """The `.mo` files in Traditional Chinese of all installed packages."""
     return sorted(
         Path(str(file.locate()))
         for package in distributions()

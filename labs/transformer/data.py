@@ -1,13 +1,12 @@
-"""Talks in English and Traditional Chinese: the folder of homework 5, its checks, and a grammar's sentences in it.
+"""Parallel sentences in English and Traditional Chinese: the folder of homework 5, its checks, and embedded data.
 
-`raw.en` and `raw.zh` are parallel, a sentence a line; `test/test.en` is to be translated and `test/test.zh` holds a
-full stop for each line of it; `ted_zh_corpus.deduped.gz` has Chinese alone.
+`raw.en` and `raw.zh` are parallel, one sentence per line. `test/test.en` is to be translated; `test/test.zh` is a
+placeholder with a full stop on each line. `ted_zh_corpus.deduped.gz` is a monolingual Chinese corpus.
 """
 
 import gzip
 import io
 import random
-import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ import sentencepiece as spm
 
 from labs.core import shards
 from labs.transformer import catalogues
+from labs.transformer.cleaning import clean_en, clean_zh, is_kept
 from labs.transformer.grammar import Grammar
 from labs.transformer.phrases import Pair
 from labs.transformer.token_batches import BOS, EOS, PAD, UNK
@@ -27,16 +27,16 @@ from labs.transformer.token_batches import BOS, EOS, PAD, UNK
 RAW = {"en": "raw.en", "zh": "raw.zh"}
 TEST = {"en": "test/test.en", "zh": "test/test.zh"}
 MONO, ANSWERS, MODEL = "ted_zh_corpus.deduped.gz", "answers/test.zh", "spm.model"
-STOPS = (".", "。", "．")
-"""What stands on each line of `test.zh` in place of a translation."""
-PIECES = 8000
-"""Pieces of the course's vocabulary, shared by both languages."""
+PLACEHOLDERS = (".", "。", "．")
+"""Full stops, one of which is on each line of `test.zh` in place of a translation."""
+VOCABULARY_SIZE = 8000
+"""Tokens of the course's vocabulary, which both languages share."""
 RECORD = 4096
-"""Sentences of a record batch: what packing holds in memory, beside the vocabulary's training text."""
+"""Sentences of a record batch, all that packing holds in memory besides the text that the vocabulary is learnt from."""
 
 
 class Counts(NamedTuple):
-    """How many sentences `make` writes."""
+    """Numbers of sentences that `make` writes."""
 
     train: int
     mono: int
@@ -44,45 +44,42 @@ class Counts(NamedTuple):
 
 
 COUNTS = {"tiny": Counts(240, 160, 24), "small": Counts(4000, 12000, 400), "course": Counts(398066, 800000, 4000)}
-"""The course's own counts; how much Chinese alone it gave out is not known."""
+"""Size -> counts; those of `course` are the course's own, except `mono`, which is not known."""
 DEPTHS = {"train": (0, 0, 1, 1, 2), "mono": (1, 1, 2, 3), "test": (1, 2, 3, 3)}
-"""Nested clauses of a sentence, drawn at random: the test set and Chinese alone are longer than what is trained on."""
+"""Numbers of nested clauses, one of which is drawn for each sentence; test and monolingual sentences are longer than
+training sentences."""
 NOISE = (Pair(" (Laughter)", "(笑聲)"), Pair(" (Applause)", "（掌聲）"))
-"""What a transcript has in parentheses."""
+"""Notes of a transcript, in parentheses, which cleaning removes."""
 
 
 def make(folder: Path, seed: int, size: str) -> None:
     """Write sentences of `grammar.py` in the course's format; the test set's translations go to `answers/`."""
-    counts, seen = COUNTS[size], set[str]()
-    pairs = {}
-    for split, count in (("test", counts.test), ("train", counts.train), ("mono", counts.mono)):
-        rng = random.Random(f"{seed} {split}")
-        grammar, pairs[split] = Grammar(rng, DEPTHS[split]), list[Pair]()
-        while len(pairs[split]) < count:
-            pair = grammar.sentence()
-            if pair.en not in seen or split == "train":  # no test sentence is trained on, none comes twice
-                pairs[split].append(pair)
-                seen |= {pair.en} if split != "train" else set()
-    noisy = random.Random(f"{seed} noise")
-    train = [_noise(pair, noisy) if noisy.random() < 0.02 else pair for pair in pairs["train"]]
-    _lay_out(folder, train, pairs["test"], pairs["mono"])
+    counts = COUNTS[size]
+    # No test sentence is in another split; no test sentence and no monolingual sentence occurs twice.
+    seen = set[str]()
+    test = _generate(seed, "test", counts.test, seen, unique=True)
+    train = _generate(seed, "train", counts.train, seen, unique=False)
+    mono = _generate(seed, "mono", counts.mono, seen, unique=True)
+    rng = random.Random(f"{seed} noise")
+    train = [_with_noise(pair, rng) if rng.random() < 0.02 else pair for pair in train]
+    _write_folder(folder, train, test, mono)
 
 
 def make_from_catalogues(folder: Path, seed: int) -> None:
-    """Write real messages of installed packages (`catalogues.py`) in the course's format: at random by seed, of
-    ten pairs one to translate, two as Chinese alone and seven to train on.
+    """Write messages of installed packages (`catalogues.py`) in the course's format: by the seed, a tenth of the pairs
+    as test set, two tenths as monolingual corpus, and the others as training set.
 
     Raises:
-        BadInput: no installed package has any; the message says which one does.
+        BadInput: too few messages are installed; the message names a package that has some.
     """
     pairs = [Pair(*pair) for pair in catalogues.messages()]
     random.Random(seed).shuffle(pairs)
     test, mono = len(pairs) // 10, 3 * len(pairs) // 10
-    _lay_out(folder, pairs[mono:], pairs[:test], pairs[test:mono])
+    _write_folder(folder, pairs[mono:], pairs[:test], pairs[test:mono])
 
 
 SOURCES = {"catalogues": make_from_catalogues}
-"""Where sentences can come from other than the grammar."""
+"""Sources of embedded data other than the grammar."""
 
 
 def check(folder: Path) -> list[str]:
@@ -109,9 +106,9 @@ def check(folder: Path) -> list[str]:
     if not any(map(clean_zh, _lines(folder / MONO))):
         faults.append(f"{MONO}: no sentence is left after cleaning, expected at least 1")
     for number, line in enumerate(_lines(folder / TEST["zh"]), 1):
-        if line.strip() not in STOPS:
+        if line.strip() not in PLACEHOLDERS:
             faults.append(
-                f"{TEST['zh']} line {number}: found {line!r}, expected a full stop: translations belong elsewhere"
+                f"{TEST['zh']} line {number}: found {line!r}, expected a full stop: translations belong in {ANSWERS}"
             )
             break
     kept = sum(1 for _ in _clean_pairs(folder))
@@ -121,22 +118,51 @@ def check(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Clean the text, learn the vocabulary (`spm.model`) from the parallel side, and pack the pieces' numbers.
+    """Clean the text, learn a subword vocabulary from the parallel sentences (`spm.model`), and pack the token ids.
 
-    For each of `train_en`, `train_zh`, `test_en` and `mono_zh`: the `length` of each sentence in pieces, and in
-    `<name>_pieces` all pieces one after another. Pairs that cleaning drops and lines of Chinese that it empties are
-    left out. The facts hold `pieces`, how many there are, and `most_frequent`, the commonest training translation.
+    Pairs that are not kept and monolingual lines that are empty after cleaning are left out. For each of `train_en`,
+    `train_zh`, `test_en` and `mono_zh`, the split of that name has the `length` of each sentence in tokens, and the
+    split `<name>_tokens` the tokens of all sentences one after another. The facts hold `vocabulary_size` and
+    `most_frequent`, the most frequent training translation.
     """
+    (out / MODEL).write_bytes(_learn_vocabulary(folder))
+    tokenizer = load_tokenizer(out)
+    texts = {
+        "train_en": lambda: (en for en, _ in _clean_pairs(folder)),
+        "train_zh": lambda: (zh for _, zh in _clean_pairs(folder)),
+        "test_en": lambda: map(clean_en, _lines(folder / TEST["en"])),
+        "mono_zh": lambda: filter(None, map(clean_zh, _lines(folder / MONO))),
+    }
+    splits: dict[str, Iterator[shards.Batch]] = {}
+    for name, text in texts.items():
+        splits |= {name: _lengths(tokenizer, text()), f"{name}_tokens": _tokens(tokenizer, text())}
+    (most_frequent, _), *_ = Counter(zh for _, zh in _clean_pairs(folder)).most_common(1)
+    facts = {"vocabulary_size": len(tokenizer), "most_frequent": most_frequent}
+    return shards.pack(out, splits, origin=origin, facts=facts)
+
+
+def load_tokenizer(data_dir: Path) -> spm.SentencePieceProcessor:
+    """The tokenizer with the vocabulary that `prepare` learnt."""
+    return spm.SentencePieceProcessor(model_file=str(data_dir / MODEL))
+
+
+def decode(tokenizer: spm.SentencePieceProcessor, sentences: list[list[int]]) -> list[str]:
+    """Token ids of Chinese sentences -> their text, without spaces."""
+    return [line.replace(" ", "") for line in tokenizer.decode(sentences)]
+
+
+def _learn_vocabulary(folder: Path) -> bytes:
+    """A SentencePiece model of both sides of the parallel sentences."""
     characters = {c for pair in _clean_pairs(folder) for side in pair for c in side}
-    size = min(PIECES, 2 * len(characters))
+    # Text of few characters, such as the grammar's, has few words. With the course's size its tokens would be whole
+    # phrases, and with the course's model, unigram, common words would be split into letters.
+    size = min(VOCABULARY_SIZE, 2 * len(characters))
     model = io.BytesIO()
     spm.SentencePieceTrainer.train(
         sentence_iterator=(side for pair in _clean_pairs(folder) for side in pair),
         model_writer=model,
-        # Text of few characters has few words: the course's number would make pieces of whole phrases, and its kind of
-        # pieces, unigram, breaks common words into letters.
         vocab_size=size,
-        model_type="unigram" if size == PIECES else "bpe",
+        model_type="unigram" if size == VOCABULARY_SIZE else "bpe",
         character_coverage=1,
         normalization_rule_name="nmt_nfkc_cf",
         hard_vocab_limit=False,
@@ -148,53 +174,7 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
         user_defined_symbols=["<back-translated>"],
         minloglevel=2,
     )
-    (out / MODEL).write_bytes(model.getvalue())
-    pieces = vocabulary(out)
-    texts = {
-        "train_en": lambda: (en for en, _ in _clean_pairs(folder)),
-        "train_zh": lambda: (zh for _, zh in _clean_pairs(folder)),
-        "test_en": lambda: map(clean_en, _lines(folder / TEST["en"])),
-        "mono_zh": lambda: filter(None, map(clean_zh, _lines(folder / MONO))),
-    }
-    splits: dict[str, Iterator[shards.Batch]] = {}
-    for name, text in texts.items():
-        splits |= {name: _lengths(pieces, text()), f"{name}_pieces": _pieces(pieces, text())}
-    (most_frequent, _), *_ = Counter(zh for _, zh in _clean_pairs(folder)).most_common(1)
-    facts = {"pieces": len(pieces), "most_frequent": most_frequent}
-    return shards.pack(out, splits, origin=origin, facts=facts)
-
-
-def vocabulary(data_dir: Path) -> spm.SentencePieceProcessor:
-    """The pieces that `prepare` learnt."""
-    return spm.SentencePieceProcessor(model_file=str(data_dir / MODEL))
-
-
-def text(pieces: spm.SentencePieceProcessor, sentences: list[list[int]]) -> list[str]:
-    """Chinese as it is written, without spaces, from piece numbers."""
-    return [line.replace(" ", "") for line in pieces.decode(sentences)]
-
-
-# --- cleaning, by the course's rules ---------------------------------------------------------------------------------
-
-
-def clean_en(text: str) -> str:
-    """Without what is in parentheses and without hyphens, punctuation apart from words."""
-    text = re.sub(r"\([^()]*\)", "", text).replace("-", "")
-    return " ".join(re.sub(r'([.,;!?()"])', r" \1 ", text).split())
-
-
-def clean_zh(text: str) -> str:
-    """Half-width forms, without what is in parentheses, spaces, dashes and underscores, punctuation apart."""
-    text = "".join(chr(ord(c) - 0xFEE0) if "！" <= c <= "～" else c for c in text.replace("\u3000", " "))
-    text = re.sub(r"\([^()]*\)", "", text)
-    text = re.sub(r"[\s—_]", "", text).translate(str.maketrans("“”", '""'))
-    return " ".join(re.sub(r'([。,;!?()"~「」])', r" \1 ", text).split())
-
-
-def keeps(en: str, zh: str) -> bool:
-    """Whether a cleaned pair is trained on: 1 to 1000 words and characters, and neither 9 times the other."""
-    words, characters = len(en.split()), len(zh)
-    return min(words, characters) >= 1 and max(words, characters) <= min(1000, 9 * min(words, characters))
+    return model.getvalue()
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -214,15 +194,30 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 
 def _clean_pairs(folder: Path) -> Iterator[Pair]:
+    """The parallel sentences, cleaned, without pairs that are not kept."""
     for en, zh in zip(_lines(folder / RAW["en"]), _lines(folder / RAW["zh"]), strict=False):
         pair = Pair(clean_en(en), clean_zh(zh))
-        if keeps(*pair):
+        if is_kept(*pair):
             yield pair
 
 
-def _lay_out(folder: Path, train: list[Pair], test: list[Pair], mono: list[Pair]) -> None:
-    for number, language in enumerate(RAW):
-        _write(folder / RAW[language], (pair[number] for pair in train))
+def _generate(seed: int, split: str, count: int, seen: set[str], *, unique: bool) -> list[Pair]:
+    """Sentences of the grammar for a split, none with its English side in `seen`; with `unique`, which adds them to
+    `seen`, none occurs twice."""
+    grammar, pairs = Grammar(random.Random(f"{seed} {split}"), DEPTHS[split]), list[Pair]()
+    while len(pairs) < count:
+        pair = grammar.sentence()
+        if pair.en in seen:
+            continue
+        pairs.append(pair)
+        if unique:
+            seen.add(pair.en)
+    return pairs
+
+
+def _write_folder(folder: Path, train: list[Pair], test: list[Pair], mono: list[Pair]) -> None:
+    _write(folder / RAW["en"], (pair.en for pair in train))
+    _write(folder / RAW["zh"], (pair.zh for pair in train))
     _write(folder / TEST["en"], (pair.en for pair in test))
     _write(folder / TEST["zh"], ("。" for _ in test))
     _write(folder / ANSWERS, (pair.zh for pair in test))
@@ -230,21 +225,21 @@ def _lay_out(folder: Path, train: list[Pair], test: list[Pair], mono: list[Pair]
     (folder / MONO).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
-def _noise(pair: Pair, rng: random.Random) -> Pair:
+def _with_noise(pair: Pair, rng: random.Random) -> Pair:
     noise = rng.choice(NOISE)
     return Pair(pair.en + noise.en, pair.zh + noise.zh)
 
 
-def _encoded(pieces: spm.SentencePieceProcessor, text: Iterator[str]) -> Iterator[list[list[int]]]:
+def _encoded(tokenizer: spm.SentencePieceProcessor, text: Iterator[str]) -> Iterator[list[list[int]]]:
     while lines := list(islice(text, RECORD)):
-        yield pieces.encode(lines)
+        yield tokenizer.encode(lines)
 
 
-def _lengths(pieces: spm.SentencePieceProcessor, text: Iterator[str]) -> Iterator[shards.Batch]:
-    for lines in _encoded(pieces, text):
-        yield {"length": np.array([len(line) for line in lines], np.int64)}
+def _lengths(tokenizer: spm.SentencePieceProcessor, text: Iterator[str]) -> Iterator[shards.Batch]:
+    for sentences in _encoded(tokenizer, text):
+        yield {"length": np.array([len(sentence) for sentence in sentences], np.int64)}
 
 
-def _pieces(pieces: spm.SentencePieceProcessor, text: Iterator[str]) -> Iterator[shards.Batch]:
-    for lines in _encoded(pieces, text):
-        yield {"piece": np.array([number for line in lines for number in line], np.int64)}
+def _tokens(tokenizer: spm.SentencePieceProcessor, text: Iterator[str]) -> Iterator[shards.Batch]:
+    for sentences in _encoded(tokenizer, text):
+        yield {"token": np.array([token for sentence in sentences for token in sentence], np.int64)}

@@ -1,4 +1,4 @@
-"""Beam search, and scheduled sampling, over networks that decode step by step (`labs.transformer.networks`)."""
+"""Beam search and scheduled sampling, for networks that decode step by step (`labs.transformer.networks`)."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -11,74 +11,89 @@ from labs.transformer.token_batches import BOS, EOS, PAD, TAG, UNK
 
 
 class Translator(Protocol):
-    """What beam search needs of a network."""
+    """The methods of a network that beam search needs."""
 
-    def encode(self, source: torch.Tensor) -> State: ...
+    def encode(self, sources: torch.Tensor) -> State: ...
     def parameters(self) -> Iterator[nn.Parameter]: ...
-    def step(self, target: torch.Tensor, source: State, past: State) -> tuple[torch.Tensor, State]: ...
+    def step(self, targets: torch.Tensor, encoded: State, cache: State) -> tuple[torch.Tensor, State]: ...
 
 
-def limits(source: torch.Tensor) -> torch.Tensor:
-    """The course's longest translation of each source, (B, S) -> (B,): 1.2 times its pieces and 10 more."""
-    return (1.2 * (source != PAD).sum(1) + 10).long()
+def max_lengths(sources: torch.Tensor) -> torch.Tensor:
+    """The course's maximum length of each translation, (B, S) -> (B,): 1.2 * tokens of the source + 10."""
+    return (1.2 * (sources != PAD).sum(1) + 10).long()
 
 
 def beam_search(
-    model: Translator, source: torch.Tensor, beam: int, length_penalty: float, limit: torch.Tensor
+    model: Translator, sources: torch.Tensor, beam_size: int, length_penalty: float, limits: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The best translations found, `EOS` at the end of each and `PAD` behind it.
+    """The best translations found, each followed by `EOS` and then `PAD`.
 
-    A translation of n pieces, `EOS` among them, scores its log-probability over n ** `length_penalty`. It has at least
-    one piece before `EOS`. With a beam as wide as there are beginnings of translations, the search is exhaustive.
+    score(y) = log p(y | x) / |y| ** length_penalty, where |y| counts `EOS`. A translation has at least one token before
+    `EOS`. A beam as wide as the number of all prefixes makes the search exhaustive.
 
     Args:
-        source: (B, S) piece numbers.
-        beam: beginnings that are kept for each sentence; 1 is the greedy search.
-        length_penalty: 0 prefers short translations, 1 compares the mean of a piece.
-        limit: (B,) most pieces of each translation.
+        model: in eval mode.
+        sources: (B, S) token ids.
+        beam_size: hypotheses kept for each sentence; 1 is greedy search.
+        length_penalty: 0 favours short translations; 1 compares the mean log-probability of a token.
+        limits: (B,) maximum length of each translation.
 
     Returns:
-        Pieces (B, longest) and scores (B,).
+        Token ids (B, longest limit) and scores (B,).
     """
-    rows, longest = len(source), int(limit.max())
-    read = {name: part.repeat_interleave(beam, 0) for name, part in model.encode(source).items()}
-    past: State = {}
-    scores = torch.full((rows, beam), -torch.inf, device=source.device)
-    scores[:, 0] = 0.0  # all beams of a sentence begin alike: only one counts
-    written = torch.full((rows, beam, longest), PAD, device=source.device)
-    newest = torch.full((rows * beam, 1), BOS, device=source.device)
-    best, best_score = written[:, 0].clone(), torch.full((rows,), -torch.inf, device=source.device)
+    rows, longest = len(sources), int(limits.max())
+    device = sources.device
+    encoded = {name: tensor.repeat_interleave(beam_size, 0) for name, tensor in model.encode(sources).items()}
+    cache: State = {}
+    # All hypotheses of a sentence begin as [BOS]: only the first may be extended, or the beam would hold copies.
+    log_probs = torch.full((rows, beam_size), -torch.inf, device=device)
+    log_probs[:, 0] = 0.0
+    hypotheses = torch.full((rows, beam_size, longest), PAD, device=device)
+    newest = torch.full((rows * beam_size, 1), BOS, device=device)
+    best, best_scores = hypotheses[:, 0].clone(), torch.full((rows,), -torch.inf, device=device)
     for length in range(1, longest + 1):
-        logits, past = model.step(newest, read, past)
+        # 1. log p(y_1 .. y_t | x) = log p(y_1 .. y_t-1 | x) + log p(y_t | y_1 .. y_t-1, x), for every next token
+        logits, cache = model.step(newest, encoded, cache)
         logits[:, -1, [PAD, UNK, BOS, TAG]] = -torch.inf
-        total = scores[:, :, None] + logits[:, -1].float().log_softmax(1).unflatten(0, (rows, beam))
+        token_log_probs = logits[:, -1].float().log_softmax(1).unflatten(0, (rows, beam_size))
+        extended = log_probs[:, :, None] + token_log_probs
+
+        # 2. Hypotheses that end here compete with the best translation so far by length-normalised score.
         if length > 1:
-            ended, which = (total[:, :, EOS] / length**length_penalty).max(1)
-            better = (ended > best_score) & (length <= limit)
-            best_score = torch.where(better, ended, best_score)
-            ending = written[torch.arange(rows), which]
-            ending[:, length - 1] = EOS
-            best = torch.where(better[:, None], ending, best)
-        total[:, :, EOS] = -torch.inf
-        total[length >= limit] = -torch.inf
-        scores, chosen = total.flatten(1).topk(beam)
-        # A beginning can only lose: what it would score at the limit without any further loss is a bound.
-        if (scores[:, 0] / limit**length_penalty <= best_score).all():
+            scores, ending = (extended[:, :, EOS] / length**length_penalty).max(1)
+            better = (scores > best_scores) & (length <= limits)
+            best_scores = torch.where(better, scores, best_scores)
+            ended = hypotheses[torch.arange(rows), ending]
+            ended[:, length - 1] = EOS
+            best = torch.where(better[:, None], ended, best)
+
+        # 3. The most probable unfinished hypotheses of each sentence stay in its beam.
+        extended[:, :, EOS] = -torch.inf
+        extended[length >= limits] = -torch.inf
+        log_probs, chosen = extended.flatten(1).topk(beam_size)
+
+        # 4. Log-probabilities can only fall, so log p / limit ** length_penalty bounds every later score.
+        if (log_probs[:, 0] / limits**length_penalty <= best_scores).all():
             break
-        parent, piece = chosen // total.shape[2], chosen % total.shape[2]
-        written = written.gather(1, parent[:, :, None].expand(-1, -1, longest))
-        written[:, :, length - 1] = piece
-        origin = (parent + torch.arange(rows, device=source.device)[:, None] * beam).flatten()
-        past = {name: part[origin] for name, part in past.items()}
-        newest = piece.flatten()[:, None]
-    return best, best_score
+
+        # 5. Append the chosen tokens, and reorder hypotheses and cache by the hypotheses that they extend.
+        parents, tokens = chosen // extended.shape[2], chosen % extended.shape[2]
+        hypotheses = hypotheses.gather(1, parents[:, :, None].expand(-1, -1, longest))
+        hypotheses[:, :, length - 1] = tokens
+        cache_rows = (parents + torch.arange(rows, device=device)[:, None] * beam_size).flatten()
+        cache = {name: tensor[cache_rows] for name, tensor in cache.items()}
+        newest = tokens.flatten()[:, None]
+    return best, best_scores
 
 
-def own_words(model: nn.Module, source: torch.Tensor, inputs: torch.Tensor, share: float) -> torch.Tensor:
-    """Scheduled sampling in two passes (Mihaylova and Martins, arXiv:1906.07651): the inputs (B, T), with a share of
-    those behind the first replaced by what the model itself would say there."""
+def scheduled_sampling(model: nn.Module, sources: torch.Tensor, inputs: torch.Tensor, fraction: float) -> torch.Tensor:
+    """The decoder's inputs (B, T), with a fraction of those after `BOS` replaced by the model's predictions for them.
+
+    In two passes (Mihaylova and Martins, arXiv:1906.07651): a first pass predicts all tokens from the true inputs.
+    """
     with torch.no_grad():
-        predictions = model(source, inputs).argmax(2)
-    swap = (torch.rand(inputs.shape, device=inputs.device) < share) & (inputs != PAD)
-    swap[:, 0] = False
-    return torch.where(swap, predictions.roll(1, 1), inputs)
+        predictions = model(sources, inputs).argmax(2)
+    replaced = (torch.rand(inputs.shape, device=inputs.device) < fraction) & (inputs != PAD)
+    replaced[:, 0] = False
+    # The output at position t predicts the input at position t + 1.
+    return torch.where(replaced, predictions.roll(1, 1), inputs)

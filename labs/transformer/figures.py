@@ -1,28 +1,38 @@
-"""Figures of the transformer lab's report questions: what positions look like, and where clipping acts."""
+"""Figures for the report: similarity of the position encodings, and gradient norms with clipping."""
+
+import json
+from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
-from labs.transformer.networks import positions
+from labs.transformer.networks import position_encodings
 
 COUNT = 1026
-"""Positions that the course's map shows."""
+"""Positions of the course's figure."""
+
+
+def write(out: Path, norms: Path, clip: float, d_model: int | None) -> None:
+    """Write `gradient_norm.png`, from a file of gradient norms, and where `d_model` is given `positions.png`."""
+    plot_norms(json.loads(norms.read_text()), clip).savefig(out / "gradient_norm.png", dpi=100, bbox_inches="tight")
+    if d_model is not None:
+        plot_positions(d_model).savefig(out / "positions.png", dpi=100, bbox_inches="tight")
 
 
 def plot_positions(d_model: int) -> Figure:
-    """Cosine similarity of each pair of the decoder's positions, a (COUNT, COUNT) map: near places are alike."""
-    table = F.normalize(positions(COUNT, d_model), dim=1)
+    """Cosine similarity of each pair of position encodings, a (COUNT, COUNT) map: near positions are similar."""
+    encodings = F.normalize(position_encodings(COUNT, d_model), dim=1)
     figure = Figure(figsize=(6, 5))
     axes = figure.subplots()
-    image = axes.imshow((table @ table.T).numpy(), vmin=-1, vmax=1, cmap="RdBu_r")
-    axes.set(xlabel="position", ylabel="position", title=f"cosine similarity of {d_model} sines and cosines")
+    image = axes.imshow((encodings @ encodings.T).numpy(), vmin=-1, vmax=1, cmap="RdBu_r")
+    axes.set(xlabel="position", ylabel="position", title=f"cosine similarity of encodings with {d_model} channels")
     figure.colorbar(image)
     return figure
 
 
 def plot_norms(norms: list[float], clip: float) -> Figure:
-    """Norm of the gradient at each step before it is clipped, with the two steps marked where clipping took most."""
+    """Gradient norm of each step before clipping; the two largest norms that were clipped are marked."""
     figure = Figure(figsize=(8, 4.5))
     axes = figure.subplots()
     axes.plot(norms, linewidth=0.7)

@@ -1,8 +1,9 @@
 """A synchronous grammar of English and Traditional Chinese: each derivation is a sentence in both languages.
 
-Every rule builds the two sides together, so a translation is right by construction, and the sides differ as the
-languages do: measure words after numbers, relative clauses before their noun, time and place before the verb, particles
-for aspect, 把 and 被, question words left in place, and verbs whose translation hangs on their object.
+Every rule generates the two sides together, so a translation is correct by construction. The sides differ as the
+languages do: Chinese has measure words after numbers, relative clauses before their noun, time and place before the
+verb, particles for aspect, 把 and 被, and question words in the place of the answer. The translation of a verb depends
+on its object.
 """
 
 import random
@@ -11,14 +12,14 @@ from typing import NamedTuple
 
 from labs.transformer import lexicon as words
 from labs.transformer.lexicon import Verb
-from labs.transformer.phrases import Nominal, Pair, Phrases, article, spaced
+from labs.transformer.phrases import Nominal, Pair, Phrases, article, joined
 
-LONGEST = 40
-"""English words of a sentence."""
+MAX_WORDS = 40
+"""Maximum English words of a sentence."""
 
 
 class Frame(NamedTuple):
-    """A verb phrase: English in front of the verb, the verb, English behind it; Chinese around its verb."""
+    """A verb phrase: the English verb with its auxiliaries, the Chinese before and after the verb, and the time."""
 
     en: str
     before: str
@@ -30,8 +31,8 @@ class Grammar(Phrases):
     """Draws sentence pairs.
 
     Args:
-        rng: the source of all choices.
-        depths: numbers of nested clauses that a sentence may have, one of which is drawn for each sentence.
+        rng: makes all random choices.
+        depths: numbers of nested clauses, one of which is drawn for each sentence.
     """
 
     def __init__(self, rng: random.Random, depths: Sequence[int]) -> None:
@@ -39,24 +40,24 @@ class Grammar(Phrases):
         self.depths = depths
 
     def sentence(self) -> Pair:
-        """A sentence with capital and full-width punctuation, of at most `LONGEST` English words."""
+        """A sentence with a capital letter and full-width Chinese punctuation, of at most `MAX_WORDS` English words."""
         while True:
             depth = self.rng.choice(self.depths)
             en, zh = self.question(depth) if self.maybe(0.15) else self.statement(depth)
-            if len(en.split()) <= LONGEST:
+            if len(en.split()) <= MAX_WORDS:
                 return Pair(en[0].upper() + en[1:], zh)
 
     def statement(self, depth: int) -> Pair:
         if depth and self.maybe(0.12):
             who, said = self.person(0), self.clause(depth - 1)
             return Pair(f'{who.en} said, "{said.en}."', f"{who.zh}說:「{said.zh}。」")
-        clause = self.joined(depth) if depth and self.maybe(0.4) else self.clause(depth)
+        clause = self.compound(depth) if depth and self.maybe(0.4) else self.clause(depth)
         return Pair(f"{clause.en}.", f"{clause.zh}。")
 
-    def joined(self, depth: int) -> Pair:
-        """Two clauses; English may turn them round, Chinese does not."""
+    def compound(self, depth: int) -> Pair:
+        """Two clauses with a conjunction; English may reverse their order, Chinese does not."""
         first, second = self.clause(depth - 1), self.clause(depth - 1)
-        en, opening, middle = self.word(words.JOINED)
+        en, opening, middle = self.word(words.CONJUNCTIONS)
         zh = f"{first.zh}{middle},{second.zh}" if opening == "~" else f"{opening}{first.zh},{middle}{second.zh}"
         zh = zh.replace(",", "，")
         if self.maybe(0.5):
@@ -74,24 +75,24 @@ class Grammar(Phrases):
         place = self.place() if self.maybe(0.25) else Pair("", "")
         manner = self.word(words.ADVERBS) if self.maybe(0.15) else ("", "")
         frame = self.frame(subject, verb, kind, bool(place.en))
-        tail = spaced(frame.en, thing.me, manner[0], place.en)
+        tail = joined(frame.en, thing.me, manner[0], place.en)
         zh = f"{frame.time.zh}{frame.before}{place.zh}{manner[1]}{verb.zh[kind]}{frame.after}{thing.zh}"
         if frame.time.en and self.maybe(0.3):
             return Pair(f"{frame.time.en} {subject.en} {tail}", subject.zh + zh)
-        return Pair(spaced(subject.en, tail, frame.time.en), subject.zh + zh)
+        return Pair(joined(subject.en, tail, frame.time.en), subject.zh + zh)
 
     def frame(self, subject: Nominal, verb: Verb, kind: str, placed: bool) -> Frame:
         """Tense, aspect, mood and time of an action."""
-        stands = verb.base in words.STATES
-        weights = (34, 14, 14, 0, 0, 10, 6) if stands else (34, 14, 14, 12, 10, 10, 6)
+        stative = verb.base in words.STATIVE_VERBS
+        weights = (34, 14, 14, 0, 0, 10, 6) if stative else (34, 14, 14, 12, 10, 10, 6)
         mood = self.rng.choices(("past", "future", "habit", "now", "perfect", "modal", "want"), weights)[0]
         none, negative = Pair("", ""), self.maybe(0.18)
         does, has, wants = ("does", "has", "wants") if subject.third else ("do", "have", "want")
         if mood == "past":
             time = self.time("past") if self.maybe(0.5) else none
             if negative:
-                return Frame(f"did not {verb.base}", "以前不" if stands else "沒有", "", time)
-            return Frame(verb.past, "以前" if stands else "", "" if stands else "了", time)
+                return Frame(f"did not {verb.base}", "以前不" if stative else "沒有", "", time)
+            return Frame(verb.past, "以前" if stative else "", "" if stative else "了", time)
         if mood == "future":
             time = self.time("future") if self.maybe(0.5) else none
             return Frame(
@@ -104,7 +105,7 @@ class Grammar(Phrases):
             if en.startswith("every"):
                 return Frame(present, "", "", Pair(en, zh))
             return Frame(f"{en} {present}", zh, "", none)
-        if mood == "now":  # 正在 is not said before a place, which begins with 在 itself
+        if mood == "now":  # before a place, which begins with 在 itself, 正在 is shortened to 正
             return Frame(f"{subject.be} {verb.ing}", "正" if placed else "正在", "", none)
         if mood == "perfect":
             en, before, after = self.rng.choice(
@@ -119,7 +120,7 @@ class Grammar(Phrases):
         return Frame(f"{wants} to {verb.base}", "想要", "", none)
 
     def state(self, depth: int) -> Pair:
-        """What somebody or something is."""
+        """A property of somebody or something."""
         kind = self.word(("person", "thing", "animal", "idea", "food", "building", "text", "clothes"))
         subject = self.agent(depth) if kind == "person" else self.noun_phrase(kind, depth)
         en, zh, more = self.word(words.ADJECTIVES[kind])
@@ -137,7 +138,7 @@ class Grammar(Phrases):
         return Pair(f"{subject.en} {subject.be} very {en}", f"{subject.zh}很{zh}")
 
     def existence(self, depth: int) -> Pair:
-        """There is something somewhere; in Chinese the place comes first."""
+        """`There is` something somewhere; in Chinese the place comes first."""
         place, kind = self.place(), self.word(("thing", "animal", "person", "text", "plant", "food"))
         noun = self.word(words.NOUNS[kind])
         if self.maybe(0.5):
@@ -154,14 +155,14 @@ class Grammar(Phrases):
         time = self.time("past") if self.maybe(0.4) else Pair("", "")
         (en, zh), (room, there) = self.surface(), self.word(words.ROOMS)
         if self.maybe(0.6):
-            return Pair(spaced(subject.en, "put", thing.me, en, time.en), f"{subject.zh}{time.zh}把{thing.zh}放{zh}")
+            return Pair(joined(subject.en, "put", thing.me, en, time.en), f"{subject.zh}{time.zh}把{thing.zh}放{zh}")
         return Pair(
-            spaced(subject.en, "took", thing.me, f"to the {room}", time.en),
+            joined(subject.en, "took", thing.me, f"to the {room}", time.en),
             f"{subject.zh}{time.zh}把{thing.zh}帶到{there}",
         )
 
     def giving(self, depth: int) -> Pair:
-        """Giving, lending or showing: the receiver behind 給, the thing behind 把."""
+        """Giving, lending or sending: in Chinese the receiver follows 給 and the thing follows 把."""
         subject, receiver = self.agent(depth), self.object("person", 0)
         thing = self.noun_phrase(self.word(("thing", "text", "accessory", "food")), depth, True)
         past, base, zh = self.rng.choice(
@@ -175,22 +176,22 @@ class Grammar(Phrases):
         return Pair(f"{subject.en} {en}", f"{subject.zh}把{thing.zh}{zh}了{receiver.zh}")
 
     def passive(self, depth: int) -> Pair:
-        """What was done to something, with 被."""
+        """A passive clause, with 被."""
         verb, kind = self.verb(active=True)
         thing, agent = self.noun_phrase(kind, depth, True), self.object("person", 0)
         time = self.time("past") if self.maybe(0.4) else Pair("", "")
-        en = spaced(thing.en, thing.was, verb.participle, "by", agent.me, time.en)
+        en = joined(thing.en, thing.was, verb.participle, "by", agent.me, time.en)
         return Pair(en, f"{thing.zh}{time.zh}被{agent.zh}{verb.zh[kind]}了")
 
     def saying(self, depth: int) -> Pair:
-        """A sentence inside another."""
+        """A clause as the object of a verb such as `say`."""
         subject, inner = self.person(0), self.clause(depth - 1)
-        third, base, past, zh = self.word(words.SAYING)
+        third, base, past, zh = self.word(words.SPEECH_VERBS)
         en = past if self.maybe(0.4) else third if subject.third else base
         return Pair(f"{subject.en} {en} that {inner.en}", f"{subject.zh}{zh}{inner.zh}")
 
     def question(self, depth: int) -> Pair:
-        """Chinese keeps the order of a statement, with a word for what is asked in its place."""
+        """A question; Chinese keeps the word order of a statement, with the question word in the answer's place."""
         subject, (verb, kind) = self.agent(depth), self.verb(active=True)
         thing, zh = self.object(kind, depth), verb.zh[kind]
         form = self.rng.choice(("yes", "future", "what", "who", "where", "why", "when", "many", "state"))

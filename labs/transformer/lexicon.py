@@ -1,14 +1,13 @@
-"""Words of the English-Chinese grammar (`labs.transformer.grammar`), common ones first.
+"""Vocabulary of the English-Chinese grammar (`labs.transformer.grammar`), the most frequent words first.
 
-An entry of a table is written with spaces between its fields and `_` for a space inside a field; entries are
-separated by `|`.
+In a table, `|` separates the entries, a space the fields of an entry, and `_` is a space inside a field.
 """
 
 from typing import NamedTuple
 
 
 class Noun(NamedTuple):
-    """A noun with its plural, and the measure word that stands between a Chinese number and it."""
+    """A noun with its plural, and the measure word between a Chinese number and the noun."""
 
     en: str
     plural: str
@@ -33,7 +32,7 @@ def _table(text: str) -> list[list[str]]:
 
 
 def plural(word: str) -> str:
-    """Regular plural of a noun, which is also the third person of a verb."""
+    """Regular plural of a noun; by the same rule, third person singular of a verb."""
     if word.endswith(("s", "sh", "ch", "x", "o")):
         return word + "es"
     return word[:-1] + "ies" if word.endswith("y") and word[-2] not in "aeou" else word + "s"
@@ -101,8 +100,7 @@ NOUNS: dict[str, list[Noun]] = {
     for kind, text in _NOUNS.items()
 }
 
-# Base form, past, participle, -ing form; then Chinese by kind of object. The kinds choose among meanings: one wears
-# (穿) a coat but wears (戴) a hat.
+# Base form, past, participle, -ing form; then Chinese by kind of object: `wear` is 穿 for a coat but 戴 for a hat.
 _VERBS = (
     "see saw seen seeing person=看見,animal=看見,thing=看見,show=看,building=看見,plant=看見|"
     "buy bought bought buying thing=買,food=買,clothes=買,text=買,accessory=買,instrument=買|"
@@ -147,10 +145,10 @@ VERBS = [
     for base, past, participle, ing, kinds in _table(_VERBS)
 ]
 
-STATES = ("like", "know")
-"""Verbs that say how things stand: Chinese puts no particle behind them."""
+STATIVE_VERBS = ("like", "know")
+"""Stative verbs, which have no aspect particle in Chinese."""
 
-# English, Chinese in front of a noun and after 很, comparative; by what they can be said of.
+# English, Chinese, comparative; by the kind of noun that they describe.
 _ADJECTIVES = {
     "person": (
         "young 年輕 younger|old 老 older|tall 高 taller|happy 快樂 happier|clever 聰明 cleverer|"
@@ -203,8 +201,8 @@ ADVERBS = _table(
     "quickly 很快地|slowly 慢慢地|carefully 小心地|quietly 悄悄地|happily 高興地|secretly 偷偷地|"
     "angrily 生氣地|patiently 耐心地|together 一起|alone 獨自"
 )
-# English preposition, Chinese word after the place.
-WHERE = _table("in 裡|near 附近|behind 後面|in_front_of 前面|next_to 旁邊|outside 外面")
+# English preposition, Chinese localiser after the place.
+PREPOSITIONS = _table("in 裡|near 附近|behind 後面|in_front_of 前面|next_to 旁邊|outside 外面")
 ROOMS = _table(
     "kitchen 廚房|garden 花園|classroom 教室|room 房間|office 辦公室|park 公園|village 村子|city 城市|"
     "market 市場|forest 森林|street 街道|theatre 戲院|laboratory 實驗室|mountain 山|harbour 港口|desert 沙漠|"
@@ -229,12 +227,12 @@ TIMES = {
 HOURS = _table("one 一|two 兩|three 三|four 四|five 五|six 六|seven 七|eight 八|nine 九|ten 十|eleven 十一")
 PARTS_OF_DAY = _table("in_the_morning 早上|in_the_afternoon 下午|in_the_evening 晚上")
 MODALS = _table("can 可以|must 必須|should 應該|may 可能|cannot 不能|should_not 不應該")
-# Third person, base, past, Chinese: verbs with a sentence after them.
-SAYING = _table(
+# Third person, base, past, Chinese: verbs with a clause as their object.
+SPEECH_VERBS = _table(
     "says say said 說|thinks think thought 認為|knows know knew 知道|hopes hope hoped 希望|"
     "believes believe believed 相信|forgets forget forgot 忘記|hears hear heard 聽說|"
     "discovers discover discovered 發現|remembers remember remembered 記得"
 )
-JOINED = _table(
+CONJUNCTIONS = _table(
     "because 因為 所以|if 如果 那麼|although 雖然 但是|when ~ 的時候|before ~ 之前|after ~ 之後|unless 除非 否則"
 )

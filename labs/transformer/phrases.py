@@ -1,7 +1,7 @@
-"""Phrases of the English-Chinese grammar (`labs.transformer.grammar`), each built in both languages at once.
+"""Phrases of the English-Chinese grammar (`labs.transformer.grammar`), each generated in both languages together.
 
-The sides differ as the languages do: a measure word after a number, a relative clause before its noun, and verbs whose
-translation hangs on their object.
+The two sides differ as the languages do: Chinese has a measure word after a number and the relative clause before its
+noun, and the translation of a verb depends on its object.
 """
 
 import random
@@ -23,7 +23,7 @@ class Pair(NamedTuple):
 
 
 class Nominal(NamedTuple):
-    """A phrase that can be subject (`en`) or object (`me`), with the forms of `be` that agree with it."""
+    """A phrase that can be a subject (`en`) or an object (`me`), with the forms of `be` that agree with it."""
 
     en: str
     zh: str
@@ -33,27 +33,30 @@ class Nominal(NamedTuple):
 
     @property
     def third(self) -> bool:
-        """Whether a verb after it ends in -s."""
+        """Whether the verb is in the third person singular."""
         return self.be == "is"
 
 
 class Phrases:
-    """Draws phrases, all choices from `rng`."""
+    """Draws phrases; all random choices are made by `rng`."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
 
     def maybe(self, probability: float) -> bool:
+        """True with this probability."""
         return self.rng.random() < probability
 
     def word(self, table: Sequence[T]) -> T:
-        """An entry, the first ones far more often than the last: few words are common and many are rare."""
+        """A random entry; the probability of the entry at rank r is proportional to 1 / (r + 3), as in Zipf's law."""
         weights = list(accumulate(1 / (rank + 3) for rank in range(len(table))))
         return self.rng.choices(table, cum_weights=weights)[0]
 
     def verb(self, active: bool = False) -> tuple[Verb, str]:
-        """A verb and a kind of object that it takes; an active one does something to an object."""
-        verbs = [verb for verb in words.VERBS if not active or ("-" not in verb.zh and verb.base not in words.STATES)]
+        """A verb and a kind of object that it takes; with `active`, a verb of action that has an object."""
+        verbs = [
+            verb for verb in words.VERBS if not active or ("-" not in verb.zh and verb.base not in words.STATIVE_VERBS)
+        ]
         verb = self.word(verbs)
         return verb, self.word(list(verb.zh))
 
@@ -67,7 +70,7 @@ class Phrases:
         """`in the kitchen`: 在廚房裡."""
         if self.maybe(0.25):
             return self.surface()
-        (en, zh), (place, there) = self.word(words.WHERE), self.word(words.ROOMS)
+        (en, zh), (place, there) = self.word(words.PREPOSITIONS), self.word(words.ROOMS)
         return Pair(f"{en} the {place}", f"在{there}{zh}")
 
     def surface(self) -> Pair:
@@ -98,25 +101,25 @@ class Phrases:
         return self.person(depth) if kind == "person" else self.noun_phrase(kind, depth)
 
     def noun_phrase(self, kind: str, depth: int, definite: bool = False) -> Nominal:
-        """Determiner, adjective, noun and perhaps a relative clause, which Chinese says before the noun."""
+        """Determiner, adjective, noun and optional relative clause, which in Chinese stands before the noun."""
         noun = self.word(words.NOUNS[kind])
         relative = self.relative(noun, depth - 1) if depth > 0 and self.maybe(0.3) else None
-        many, counter, before, determiner = self.determiner(noun, relative is not None, definite)
-        en, zh = noun.plural if many else noun.en, noun.zh
+        plural, measure, determiner_zh, determiner = self.determiner(noun, relative is not None, definite)
+        en, zh = noun.plural if plural else noun.en, noun.zh
         if self.maybe(0.25):
-            adjective, said, _ = self.word(words.ADJECTIVES[kind])
-            en, zh = f"{adjective} {en}", f"{said}{zh}" if len(said) == 1 else f"{said}的{zh}"
+            adjective, adjective_zh, _ = self.word(words.ADJECTIVES[kind])
+            particle = "" if len(adjective_zh) == 1 else "的"
+            en, zh = f"{adjective} {en}", f"{adjective_zh}{particle}{zh}"
         if relative is not None:
             en, zh = f"{en} {relative.en}", f"{relative.zh}的{zh}"
         en = article(en) if determiner == "a" else f"{determiner} {en}"
-        be = ("are", "were") if many else ("is", "was")
-        return Nominal(en, f"{before}{counter}{zh}", *be, en)
+        be, was = ("are", "were") if plural else ("is", "was")
+        return Nominal(en, f"{determiner_zh}{measure}{zh}", be, was, en)
 
     def determiner(self, noun: Noun, restricted: bool, definite: bool) -> tuple[bool, str, str, str]:
-        """Whether plural, Chinese counter, what stands before it, English."""
-        form = self.rng.choices(("the", "a", "this", "number", "my", "quantity", "every"), (34, 22, 12, 11, 14, 5, 4))[
-            0
-        ]
+        """Whether the noun is plural, the Chinese measure word, the Chinese determiner, the English determiner."""
+        forms, weights = ("the", "a", "this", "number", "my", "quantity", "every"), (34, 22, 12, 11, 14, 5, 4)
+        form = self.rng.choices(forms, weights)[0]
         if form == "the" or (definite and form in ("a", "number", "quantity", "every")):
             if self.maybe(0.25):
                 return True, "", "那些", "the"
@@ -141,23 +144,26 @@ class Phrases:
         return False, noun.measure, "每", "every"
 
     def relative(self, noun: Noun, depth: int) -> Pair:
-        """`who bought a car` or `that the teacher wrote`: verbs that take the noun as subject or as object."""
-        takes = [verb for verb in words.VERBS if noun.kind in verb.zh]
-        if noun.kind in ("person", "animal") and (not takes or self.maybe(0.6)):
+        """`who bought a car` or `that the teacher wrote`: the noun is the subject or the object of the clause."""
+        verbs = [verb for verb in words.VERBS if noun.kind in verb.zh]
+        if noun.kind in ("person", "animal") and (not verbs or self.maybe(0.6)):
             (verb, kind), place = self.verb(active=True), self.place() if self.maybe(0.2) else Pair("", "")
             thing = self.object(kind, depth)
-            en = spaced("who" if noun.kind == "person" else "that", verb.past, thing.me, place.en)
+            pronoun = "who" if noun.kind == "person" else "that"
+            en = joined(pronoun, verb.past, thing.me, place.en)
             return Pair(en, f"{place.zh}{verb.zh[kind]}了{thing.zh}")
-        if not takes:
+        if not verbs:
             place = self.place()
             return Pair(f"that stands {place.en}", f"位於{place.zh[1:]}")
-        verb, subject = self.word(takes), self.person(depth)
+        verb, subject = self.word(verbs), self.person(depth)
         return Pair(f"that {subject.en} {verb.past}", f"{subject.zh}{verb.zh[noun.kind]}")
 
 
-def spaced(*parts: str) -> str:
+def joined(*parts: str) -> str:
+    """The parts that are not empty, with spaces between them."""
     return " ".join(part for part in parts if part)
 
 
 def article(noun: str) -> str:
+    """The noun with its indefinite article."""
     return f"an {noun}" if noun[0] in "aeiou" and not noun.startswith("uni") else f"a {noun}"

@@ -1,4 +1,4 @@
-"""A network in training, with the mean of its weights over the last epochs, and its loss."""
+"""State of a network's training, with the average of its weights over the last epochs, and the label-smoothed loss."""
 
 from collections import deque
 from collections.abc import Callable
@@ -14,55 +14,66 @@ from labs.transformer.networks import Network
 from labs.transformer.token_batches import PAD
 
 
-class Learner:
-    """A fresh network on this worker's device, its optimizer (the sample's AdamW), and its smoother self, `mean`, with
-    the mean weights of the last epochs (Vaswani et al., arXiv:1706.03762, average their last checkpoints).
+class TrainingState:
+    """A new network on this worker's device, its optimizer (the sample's AdamW), and `averaged`, a second network with
+    the mean of the weights at the ends of the last epochs (Vaswani et al., arXiv:1706.03762, section 6.1).
 
     Args:
-        make: gives a network.
-        average: epochs whose weights are averaged.
+        make: builds the network.
+        run: has the device.
+        weight_decay: of AdamW.
+        averaged_epochs: epochs whose weights are averaged.
     """
 
-    def __init__(self, make: Callable[[], Network], run: Run, weight_decay: float, average: int) -> None:
-        # What `wrap` adds for several workers is done once a step, not once a batch.
+    def __init__(self, make: Callable[[], Network], run: Run, weight_decay: float, averaged_epochs: int) -> None:
+        # Without DDP: `run.sync_gradients` averages the gradients once per step instead of once per micro-batch.
         self.model = cast(Network, unwrap(run.wrap(make())))
-        self.mean = make().to(run.device)
+        self.averaged = make().to(run.device)
         self.optimizer = AdamW(self.model.parameters(), betas=(0.9, 0.98), eps=1e-9, weight_decay=weight_decay)
-        self.recent: deque[dict[str, torch.Tensor]] = deque(maxlen=average)
-        self.norms: list[float] = []
-        """Norm of the gradient at each step so far."""
+        self.epoch_weights: deque[dict[str, torch.Tensor]] = deque(maxlen=averaged_epochs)
+        self.gradient_norms: list[float] = []
+        """Norm of the gradient at each step so far, before clipping."""
 
-    def remember(self, norms: torch.Tensor) -> None:
-        """Take the weights of an epoch's end into the mean, and the norms of its steps, (n,), into the record."""
-        self.norms += norms.tolist()
-        self.recent.append({name: weight.detach().clone() for name, weight in self.model.state_dict().items()})
+    def end_epoch(self, gradient_norms: torch.Tensor) -> None:
+        """Update `averaged` with the present weights, and record the gradient norms of the epoch's steps, (n,)."""
+        self.gradient_norms += gradient_norms.tolist()
+        self.epoch_weights.append({name: weight.detach().clone() for name, weight in self.model.state_dict().items()})
         self._average()
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        return {**parts, "recent": list(self.recent), "norms": self.norms}
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch_weights": list(self.epoch_weights),
+            "gradient_norms": self.gradient_norms,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        device = next(self.mean.parameters()).device
-        self.recent.extend({name: weight.to(device) for name, weight in past.items()} for past in state["recent"])
-        self.norms = list(state["norms"])
-        if self.recent:
+        device = next(self.averaged.parameters()).device
+        for weights in state["epoch_weights"]:
+            self.epoch_weights.append({name: weight.to(device) for name, weight in weights.items()})
+        self.gradient_norms = list(state["gradient_norms"])
+        if self.epoch_weights:
             self._average()
 
     def _average(self) -> None:
-        names = self.recent[0]
-        self.mean.load_state_dict({name: torch.stack([past[name] for past in self.recent]).mean(0) for name in names})
+        """averaged = 1/E * sum over the last E epochs of their weights."""
+        names = self.epoch_weights[0]
+        means = {name: torch.stack([weights[name] for weights in self.epoch_weights]).mean(0) for name in names}
+        self.averaged.load_state_dict(means)
 
 
-def smoothed_loss(logits: torch.Tensor, target: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Sum over all real pieces of the cross-entropy with a target that gives `smoothing` away to all pieces evenly.
+def smoothed_loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Label-smoothed cross-entropy (Szegedy et al., arXiv:1512.00567), summed over all tokens but `PAD`.
 
     Args:
-        logits: (B, T, pieces).
-        target: (B, T) piece numbers.
+        logits: (B, T, V) over a vocabulary of V tokens.
+        targets: (B, T) token ids.
+        smoothing: fraction e of the target distribution that is spread evenly over the vocabulary.
     """
+    # L = sum over tokens of -(1 - e) * log p(target) - e * (1/V) * sum over v of log p(v)
     return F.cross_entropy(
-        logits.flatten(0, 1), target.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing
+        logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum", label_smoothing=smoothing
     )
