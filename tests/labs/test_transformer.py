@@ -1,4 +1,4 @@
-"""Promises of the transformer lab: its data format, its search, its networks, its training and its submission."""
+"""Promises of the transformer lab: its data format, its networks, its beam search, its training, its submission."""
 
 import gzip
 import itertools
@@ -20,17 +20,19 @@ from safetensors.torch import load_file
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
 from labs.transformer import back_translation, data, lexicon
-from labs.transformer.decoding import beam_search, limits, own_words
+from labs.transformer.cleaning import clean_en, clean_zh, is_kept
+from labs.transformer.decoding import beam_search, max_lengths, scheduled_sampling
 from labs.transformer.grammar import Grammar
 from labs.transformer.inference import evaluate, translate
-from labs.transformer.lesson import LAB, NORMS, predict, rate
-from labs.transformer.networks import Recurrent, State, Transformer, positions
-from labs.transformer.token_batches import BOS, EOS, PAD, TAG, Batches, Sentences
-from labs.transformer.trainer import smoothed_loss
+from labs.transformer.lesson import LAB, NORMS, learning_rate, predict
+from labs.transformer.networks import Recurrent, State, Transformer, position_encodings
+from labs.transformer.token_batches import BOS, EOS, PAD, TAG, UNK, Sentences, TokenBatches, regroup
+from labs.transformer.training import smoothed_loss
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
-SPECIAL = TAG + 1
+FIRST_WORD = TAG + 1
+"""Smallest token id that is not a special token."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
-    """A grammar's sentences have the course's format, and as many as stated; no test sentence is trained on."""
+    """The grammar's sentences have the course's format and the stated counts; training and test set are disjoint."""
     counts = data.COUNTS["tiny"]
     assert data.check(source) == []
     lines = {name: (source / name).read_text().splitlines() for name in (*data.RAW.values(), *data.TEST.values())}
@@ -61,8 +63,15 @@ def test_check_accepts_what_make_writes(source: Path) -> None:
     assert len((source / data.ANSWERS).read_text().splitlines()) == counts.test
 
 
-def test_the_test_set_is_longer(source: Path) -> None:
-    """Its English sentences have more words than those to train on, and none more than 40."""
+def test_no_test_sentence_is_a_training_sentence(tmp_path: Path) -> None:
+    """Also at size small with a data seed for which the grammar draws some sentences for both."""
+    data.make(tmp_path, 2, "small")
+    train, test = (set((tmp_path / name).read_text().splitlines()) for name in (data.RAW["en"], data.TEST["en"]))
+    assert not train & test
+
+
+def test_test_sentences_are_longer(source: Path) -> None:
+    """They have more English words than training sentences, and at most 40."""
     words = {
         name: [len(line.split()) for line in (source / name).read_text().splitlines()]
         for name in (data.RAW["en"], data.TEST["en"])
@@ -73,7 +82,7 @@ def test_the_test_set_is_longer(source: Path) -> None:
 
 @pytest.fixture(scope="module")
 def simple_sentences() -> list[tuple[set[str], str]]:
-    """English words and Chinese of sentences with a single clause."""
+    """(English words, Chinese) of sentences with a single clause."""
     grammar = Grammar(random.Random(0), (0,))
     pairs = [grammar.sentence() for _ in range(12000)]
     return [(set(pair.en.lower().strip(".?").split()), pair.zh) for pair in pairs]
@@ -91,8 +100,8 @@ def test_a_verb_is_translated_by_its_object(simple_sentences: list[tuple[set[str
     assert len(seen) == 2
 
 
-def test_place_and_time_stand_before_the_verb(simple_sentences: list[tuple[set[str], str]]) -> None:
-    """What English says last, Chinese says before it says what is done; there is no letter of English in it."""
+def test_place_and_time_are_before_the_verb(simple_sentences: list[tuple[set[str], str]]) -> None:
+    """In Chinese, while English has them last; Chinese sentences have no Latin letters."""
     found = 0
     for words, zh in simple_sentences:
         assert not any("a" <= letter <= "z" for letter in zh.lower())
@@ -102,8 +111,8 @@ def test_place_and_time_stand_before_the_verb(simple_sentences: list[tuple[set[s
     assert found >= 3
 
 
-def test_relative_clauses_stand_before_the_noun() -> None:
-    """`the book that ...` ends in the Chinese book, with 的 before it."""
+def test_relative_clauses_are_before_the_noun() -> None:
+    """`the book that ...` ends in the Chinese noun, after 的."""
     grammar, found = Grammar(random.Random(1), (0,)), 0
     for _ in range(300):
         phrase = grammar.noun_phrase("text", 1)
@@ -163,7 +172,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "translations": (
         lambda d: shutil.copy(d / data.ANSWERS, d / data.TEST["zh"]),
-        "expected a full stop: translations belong elsewhere",
+        "expected a full stop: translations belong in answers/test.zh",
     ),
     "nothing left": (_one_pair, "raw.en and raw.zh: 1 pairs are left after cleaning, expected at least 2"),
 }
@@ -171,7 +180,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
-    """One sentence per fault, with the file, what was found and what was expected."""
+    """One sentence per fault, with the file, the value and what is expected."""
     folder = tmp_path / "ted"
     shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
@@ -189,8 +198,8 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     ],
 )
 def test_english_is_cleaned(text: str, clean: str) -> None:
-    """Parentheses and hyphens go, punctuation stands apart."""
-    assert data.clean_en(text) == clean
+    """Parentheses and hyphens are removed, punctuation marks are set apart."""
+    assert clean_en(text) == clean
 
 
 @pytest.mark.parametrize(
@@ -202,9 +211,9 @@ def test_english_is_cleaned(text: str, clean: str) -> None:
     ],
 )
 def test_chinese_is_cleaned(text: str, clean: str) -> None:
-    """Full-width forms become half-width; parentheses, spaces, dashes and underscores go, punctuation stands apart."""
-    assert data.clean_zh(text) == clean
-    assert data.clean_zh(clean) == clean
+    """Full-width becomes half-width; parentheses, spaces, dashes, underscores are removed, punctuation set apart."""
+    assert clean_zh(text) == clean
+    assert clean_zh(clean) == clean
 
 
 @pytest.mark.parametrize(
@@ -214,118 +223,129 @@ def test_chinese_is_cleaned(text: str, clean: str) -> None:
 )  # fmt: skip
 def test_pairs_of_unlike_length_are_dropped(en: str, zh: str, kept: bool) -> None:
     """1 to 1000 words or characters, a ratio of at most 9."""
-    assert data.keeps(en, zh) is kept
+    assert is_kept(en, zh) is kept
 
 
-def test_packed_pieces_are_the_cleaned_text(source: Path, data_dir: Path) -> None:
-    """Every kept pair and test line comes back from its pieces, in order."""
-    pieces = data.vocabulary(data_dir)
-    for name, file, clean in (("train_zh", data.RAW["zh"], data.clean_zh), ("test_en", data.TEST["en"], data.clean_en)):
+def test_packed_tokens_are_the_cleaned_text(source: Path, data_dir: Path) -> None:
+    """Every kept pair and test line is decoded from its tokens, in order."""
+    tokenizer = data.load_tokenizer(data_dir)
+    for name, file, clean in (("train_zh", data.RAW["zh"], clean_zh), ("test_en", data.TEST["en"], clean_en)):
         lines = [clean(line).lower() for line in (source / file).read_text().splitlines()]
-        assert [pieces.decode(numbers.tolist()) for numbers in Sentences(data_dir, name).pieces] == lines
+        assert [tokenizer.decode(tokens.tolist()) for tokens in Sentences(data_dir, name).token_ids] == lines
 
 
 def test_batches_hold_every_sentence_once_within_bounds() -> None:
-    """Batches are bounded in padded pieces, a longer sentence comes alone, and another seed batches anew."""
+    """Padded batches are bounded in tokens, a longer sentence is a batch by itself, and another seed gives others."""
     generator = torch.Generator().manual_seed(0)
     lengths = [*torch.randint(0, 30, (50,), generator=generator).tolist(), 200]
-    sources = [torch.randint(SPECIAL, 90, (n,), generator=generator) for n in lengths]
-    targets = [numbers.flip(0)[: n // 2] for n, numbers in zip(lengths, sources, strict=True)]
-    batches = Batches(sources, targets, 100)
+    sources = [torch.randint(FIRST_WORD, 90, (n,), generator=generator) for n in lengths]
+    targets = [tokens.flip(0)[: n // 2] for n, tokens in zip(lengths, sources, strict=True)]
+    batches = TokenBatches(sources, targets, 100)
     seen = []
-    for number in range(len(batches)):
-        source, target, which = batches[torch.tensor([number])]
-        assert max(source.numel(), target.numel()) <= 100 or len(which) == 1
-        for row, out, i in zip(source.tolist(), target.tolist(), which.tolist(), strict=True):
-            n, half = lengths[i], len(targets[i])
-            assert row[: n + 1] == [*sources[i].tolist(), EOS]
-            assert out[: half + 2] == [BOS, *targets[i].tolist(), EOS]
-            assert set(row[n + 1 :]) <= {PAD}
-            assert set(out[half + 2 :]) <= {PAD}
-        seen += which.tolist()
+    for index in range(len(batches)):
+        (batch,) = regroup(batches[torch.tensor([index])])
+        assert max(batch.sources.numel(), batch.targets.numel()) <= 100 or len(batch.numbers) == 1
+        for source, target, number in zip(*(column.tolist() for column in batch), strict=True):
+            n, half = lengths[number], len(targets[number])
+            assert source[: n + 1] == [*sources[number].tolist(), EOS]
+            assert target[: half + 2] == [BOS, *targets[number].tolist(), EOS]
+            assert set(source[n + 1 :]) <= {PAD}
+            assert set(target[half + 2 :]) <= {PAD}
+        seen += batch.numbers.tolist()
     assert sorted(seen) == list(range(51))
-    assert Batches(sources, targets, 100, 1).batches != batches.batches
+    assert TokenBatches(sources, targets, 100, 1).batches != batches.batches
+
+
+def test_several_batches_are_regrouped() -> None:
+    """The columns of two batches, one after another, become two batches again."""
+    sentences = [torch.arange(FIRST_WORD, FIRST_WORD + n) for n in (1, 2, 9)]
+    batches = TokenBatches(sentences, None, 12)
+    both = regroup(batches[torch.tensor([1, 0])])
+    assert [batch.numbers.tolist() for batch in both] == batches.batches[::-1]
+    for batch, index in zip(both, (1, 0), strict=True):
+        (alone,) = regroup(batches[torch.tensor([index])])
+        assert all(torch.equal(a, b) for a, b in zip(batch, alone, strict=True))
 
 
 # --- networks and search ---------------------------------------------------------------------------------------------
 
 
-def network(kind: str, pieces: int = SPECIAL + 3) -> Recurrent | Transformer:
-    """A small random network, sharp enough that translations differ in score."""
+def network(kind: str, vocabulary_size: int = FIRST_WORD + 3) -> Recurrent | Transformer:
+    """A small random network with logits large enough that translations differ in score."""
     torch.manual_seed(0)
-    net = Recurrent(pieces, 8, 6, 2, 0.0) if kind == "gru" else Transformer(pieces, 8, 2, 16, 2, 0.0)
+    net = Recurrent(vocabulary_size, 8, 6, 2, 0.0) if kind == "gru" else Transformer(vocabulary_size, 8, 2, 16, 2, 0.0)
     with torch.no_grad():
-        net.target.weight.mul_(4)
+        net.target_embedding.weight.mul_(4)
     return net.eval()
 
 
 def every_score(net: Recurrent | Transformer, source: torch.Tensor, longest: int, power: float) -> dict[Any, float]:
-    """Translation -> score, for all translations of one source by a forward over each."""
-    words = range(SPECIAL, net.target.num_embeddings)
+    """Translation -> score, for all translations of one source, by a forward pass over each."""
+    words = range(FIRST_WORD, net.target_embedding.num_embeddings)
     scores = {}
     for count in range(1, longest):
-        for said in itertools.product(words, repeat=count):
-            logits = net(source, torch.tensor([[BOS, *said]]))[0]
-            logits[:, [0, 1, 2, 4]] = -math.inf
-            logp = logits.log_softmax(1)
-            total = sum(logp[i, piece].item() for i, piece in enumerate((*said, EOS)))
-            scores[said] = total / (count + 1) ** power
+        for tokens in itertools.product(words, repeat=count):
+            logits = net(source, torch.tensor([[BOS, *tokens]]))[0]
+            logits[:, [PAD, UNK, BOS, TAG]] = -math.inf
+            log_probs = logits.log_softmax(1)
+            total = sum(log_probs[i, token].item() for i, token in enumerate((*tokens, EOS)))
+            scores[tokens] = total / (count + 1) ** power
     return scores
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("kind", ["gru", "transformer"])
 def test_beam_search_is_brute_force(kind: str, power: float) -> None:
-    """With a beam as wide as there are beginnings, the best of all translations up to the limit, in a padded batch."""
-    net, longest = network(kind), torch.tensor([5, 3, 4])
+    """With a beam as wide as the number of prefixes, it finds the best of all translations up to the limit."""
+    net, limits = network(kind), torch.tensor([5, 3, 4])
     source = torch.tensor([[5, 6, 7, 5, EOS], [6, 5, EOS, PAD, PAD], [7, EOS, PAD, PAD, PAD]])
     with torch.no_grad():
-        written, scores = beam_search(net, source, 3**4, power, longest)
+        translations, scores = beam_search(net, source, 3**4, power, limits)
         for row in range(3):
             real = source[row : row + 1, : int((source[row] != PAD).sum())]
-            expected = every_score(net, real, int(longest[row]), power)
-            said, best = max(expected.items(), key=lambda item: item[1])
+            expected = every_score(net, real, int(limits[row]), power)
+            tokens, best = max(expected.items(), key=lambda item: item[1])
             assert scores[row].item() == pytest.approx(best, abs=1e-4)
-            assert written[row].tolist()[: len(said) + 1] == [*said, EOS]
+            assert translations[row].tolist()[: len(tokens) + 1] == [*tokens, EOS]
 
 
 class Uncached:
-    """The same network without a past: every step reads all that was written again."""
+    """The same network without its cache: every step computes all previous tokens again."""
 
     def __init__(self, net: Recurrent | Transformer) -> None:
         self.net = net
 
-    def encode(self, source: torch.Tensor) -> State:
-        return self.net.encode(source)
+    def encode(self, sources: torch.Tensor) -> State:
+        return self.net.encode(sources)
 
-    def step(self, target: torch.Tensor, source: State, past: State) -> tuple[torch.Tensor, State]:
-        written = torch.cat([past["written"], target], 1) if past else target
-        return self.net.step(written, source, {})[0], {"written": written}
+    def step(self, targets: torch.Tensor, encoded: State, cache: State) -> tuple[torch.Tensor, State]:
+        tokens = torch.cat([cache["tokens"], targets], 1) if cache else targets
+        return self.net.step(tokens, encoded, {})[0], {"tokens": tokens}
 
 
 @pytest.mark.parametrize("beam", [1, 4])
 @pytest.mark.parametrize("kind", ["gru", "transformer"])
 def test_the_cache_changes_nothing(kind: str, beam: int) -> None:
-    """Beam search with kept keys finds what it finds when it computes everything again at each step."""
+    """Beam search finds the same translations with the cache and without it."""
     net = network(kind, 40)
-    source = torch.randint(SPECIAL, 40, (6, 12), generator=torch.Generator().manual_seed(1))
+    source = torch.randint(FIRST_WORD, 40, (6, 12), generator=torch.Generator().manual_seed(1))
     source[3:, 7:] = PAD
     source[:3, 11], source[3:, 6] = EOS, EOS
     with torch.no_grad():
-        cached, scores = beam_search(net, source, beam, 1.0, limits(source))
-        plain, expected = beam_search(Uncached(net), source, beam, 1.0, limits(source))
+        cached, scores = beam_search(net, source, beam, 1.0, max_lengths(source))
+        plain, expected = beam_search(Uncached(net), source, beam, 1.0, max_lengths(source))
     assert torch.equal(cached, plain)
     torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_limits_are_the_course_s() -> None:
-    """1.2 times the source's pieces and 10 more."""
-    assert limits(torch.tensor([[5, 5, 5, 5, EOS], [5, EOS, PAD, PAD, PAD]])).tolist() == [16, 12]
+def test_maximum_lengths_are_the_course_s() -> None:
+    """1.2 times the tokens of the source plus 10."""
+    assert max_lengths(torch.tensor([[5, 5, 5, 5, EOS], [5, EOS, PAD, PAD, PAD]])).tolist() == [16, 12]
 
 
 @pytest.mark.parametrize("kind", ["gru", "transformer"])
 def test_padding_changes_nothing(kind: str) -> None:
-    """A padded batch gives each sentence what it gets alone, and later pieces do not change what came before."""
+    """In a padded batch each sentence has the same logits as alone; later target tokens change no earlier logits."""
     net = network(kind, 40)
     source = torch.tensor([[5, 9, 30, EOS], [7, EOS, PAD, PAD]])
     target = torch.tensor([[BOS, 8, 9, 10], [BOS, 11, PAD, PAD]])
@@ -335,18 +355,18 @@ def test_padding_changes_nothing(kind: str) -> None:
     torch.testing.assert_close(together[:, :2], net(source, target[:, :2]))
 
 
-def test_positions_are_sines_and_cosines() -> None:
-    """The formula of the paper, sines first; the products of two depend on their distance alone."""
-    table = positions(50, 6)
-    for place, pair in ((0, 0), (7, 1), (49, 2)):
-        angle = place / 10000 ** (2 * pair / 6)
-        assert table[place, pair].item() == pytest.approx(math.sin(angle), abs=1e-5)
-        assert table[place, 3 + pair].item() == pytest.approx(math.cos(angle), abs=1e-5)
+def test_position_encodings_are_sines_and_cosines() -> None:
+    """The formula of the paper, sines first; dot products depend on the distance of the positions alone."""
+    table = position_encodings(50, 6)
+    for position, pair in ((0, 0), (7, 1), (49, 2)):
+        angle = position / 10000 ** (2 * pair / 6)
+        assert table[position, pair].item() == pytest.approx(math.sin(angle), abs=1e-5)
+        assert table[position, 3 + pair].item() == pytest.approx(math.cos(angle), abs=1e-5)
     assert (table[3] @ table[10]).item() == pytest.approx((table[33] @ table[40]).item(), abs=1e-4)
 
 
 def test_smoothed_loss_is_its_formula() -> None:
-    """(1 - e) times the cross-entropy and e times the mean over all pieces, summed over the real pieces."""
+    """(1 - e) times the cross-entropy and e times the mean over the vocabulary, summed over all tokens but PAD."""
     torch.manual_seed(0)
     logits, target = torch.randn(2, 3, 9), torch.tensor([[5, 7, EOS], [8, EOS, PAD]])
     logp = logits.log_softmax(2)
@@ -355,59 +375,61 @@ def test_smoothed_loss_is_its_formula() -> None:
     torch.testing.assert_close(smoothed_loss(logits, target, 0.1), torch.as_tensor(expected))
 
 
-def test_the_rate_rises_and_falls_with_the_inverse_square_root() -> None:
-    """2 * d_model^-0.5 * min(step^-0.5, step * warmup^-1.5), the sample's formula, at its size; else it is constant."""
+def test_the_learning_rate_falls_with_the_inverse_square_root() -> None:
+    """The sample's formula, 2 * d_model^-0.5 * min(step^-0.5, step * warmup^-1.5); without a schedule, constant."""
     config = LAB.resolve("medium", "course", {"lr": 2 * 256**-0.5 * 4000**-0.5})
     for step in (1, 500, 4000, 4001, 16000):
-        assert rate(config, step) == pytest.approx(2 * 256**-0.5 * min(step**-0.5, step * 4000**-1.5))
-    assert {rate(LAB.resolve("simple", "course"), step) for step in (1, 4000, 9999)} == {2e-3}
+        assert learning_rate(config, step) == pytest.approx(2 * 256**-0.5 * min(step**-0.5, step * 4000**-1.5))
+    assert {learning_rate(LAB.resolve("simple", "course"), step) for step in (1, 4000, 9999)} == {2e-3}
 
 
-def test_own_words_replace_a_share_of_the_inputs() -> None:
-    """What the model says at a place stands one place later; the first input and the padding stay."""
+def test_scheduled_sampling_replaces_a_fraction_of_the_inputs() -> None:
+    """The prediction for a position replaces the input there; the first input and the padding are never replaced."""
     net = network("transformer", 40)
-    source, inputs = torch.tensor([[5, 6, EOS]]).repeat(200, 1), torch.tensor([[BOS, 8, 9, PAD]]).repeat(200, 1)
-    guess = net(source[:1], inputs[:1]).argmax(2)[0]
-    assert torch.equal(own_words(net, source, inputs, 1.0)[0], torch.tensor([BOS, guess[0], guess[1], PAD]))
-    assert torch.equal(own_words(net, source, inputs, 0.0), inputs)
+    sources, inputs = torch.tensor([[5, 6, EOS]]).repeat(200, 1), torch.tensor([[BOS, 8, 9, PAD]]).repeat(200, 1)
+    predictions = net(sources[:1], inputs[:1]).argmax(2)[0]
+    replaced = scheduled_sampling(net, sources, inputs, 1.0)[0]
+    assert torch.equal(replaced, torch.tensor([BOS, predictions[0], predictions[1], PAD]))
+    assert torch.equal(scheduled_sampling(net, sources, inputs, 0.0), inputs)
     torch.manual_seed(0)
-    assert (own_words(net, source, inputs, 0.3) != inputs).float().mean().item() == pytest.approx(0.15, abs=0.03)
+    changed = (scheduled_sampling(net, sources, inputs, 0.3) != inputs).float().mean()
+    assert changed.item() == pytest.approx(0.15, abs=0.03)
 
 
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
-    """A line for each test sentence, in order, scored by BLEU against the answers; the report's figures beside it."""
+def test_training_delivers_a_valid_submission(finished: Path, source: Path, data_dir: Path) -> None:
+    """A line for each test sentence, in order, scored by BLEU against the answers; the report's figures."""
     file = finished / "deliver/prediction.txt"
     lines = file.read_text().splitlines()
     assert LAB.check_submission(file) == []
     assert len(lines) == data.COUNTS["tiny"].test
     for name in ("gradient_norm.png", "positions.png"):
         assert (finished / "deliver" / name).stat().st_size > 5000
-    answers = [data.clean_zh(line) for line in (source / data.ANSWERS).read_text().splitlines()]
-    expected = sacrebleu.corpus_bleu([data.clean_zh(line) for line in lines], [answers], tokenize="zh").score
+    answers = [clean_zh(line) for line in (source / data.ANSWERS).read_text().splitlines()]
+    expected = sacrebleu.corpus_bleu([clean_zh(line) for line in lines], [answers], tokenize="zh").score
     scores = LAB.score(finished / "deliver", data_dir)
     assert scores["test/bleu"] == pytest.approx(expected)
     assert 0 < scores["test/trivial"] < 10
 
 
 def test_the_delivered_lines_are_those_of_each_sentence_alone(finished: Path, data_dir: Path) -> None:
-    """Batches in order of length put each translation on its own line."""
-    model, pieces = LAB.load(finished), data.vocabulary(data_dir)
+    """Batches are in order of length, but each translation is on the line of its sentence."""
+    model, tokenizer = LAB.load(finished), data.load_tokenizer(data_dir)
     lines = (finished / "deliver/prediction.txt").read_text().splitlines()
-    for numbers, line in list(zip(Sentences(data_dir, "test_en").pieces, lines, strict=True))[:8]:
-        alone = translate(model, [Batches([numbers], None, 1)[torch.tensor([0])]], 2, 1.0)
-        assert data.text(pieces, [alone[0]]) == [line]
+    for tokens, line in list(zip(Sentences(data_dir, "test_en").token_ids, lines, strict=True))[:8]:
+        alone = translate(model, [TokenBatches([tokens], None, 1)[torch.tensor([0])]], 2, 1.0)
+        assert data.decode(tokenizer, [alone[0]]) == [line]
 
 
-def test_the_best_mean_weights_are_kept(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """What a run ends with has the best validation BLEU it saw, computed again from its weights."""
+def test_the_best_averaged_weights_are_kept(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """The final weights have the best validation BLEU of the run, computed again from them."""
     run = Run(tmp_path, data_dir, seed=3)
     order = torch.randperm(240, generator=torch.Generator().manual_seed(3))[:12].tolist()
-    pairs = tuple([Sentences(data_dir, name).pieces[i] for i in order] for name in ("train_en", "train_zh"))
+    pairs = tuple([Sentences(data_dir, name).token_ids[i] for i in order] for name in ("train_en", "train_zh"))
     best = json.loads((finished / "result.json").read_text())["metrics"]["best/value"]
-    assert evaluate(LAB.load(finished), pairs, run, tokens=512, length_penalty=1.0) == pytest.approx(best)
+    assert evaluate(LAB.load(finished), pairs, run, batch_tokens=512, length_penalty=1.0) == pytest.approx(best)
 
 
 def test_a_reference_scores_100(source: Path, data_dir: Path, tmp_path: Path) -> None:
@@ -420,7 +442,7 @@ def test_a_reference_scores_100(source: Path, data_dir: Path, tmp_path: Path) ->
 def test_an_interrupted_run_ends_with_the_same_numbers(
     epochs: int, finished: Path, data_dir: Path, tmp_path: Path
 ) -> None:
-    """Stopped before or after the back-translation and started again, a run ends as an undisturbed one."""
+    """Stopped before or after the back-translation and started again, a run ends as an uninterrupted one."""
     (tmp_path / STOP).touch()
     for _ in range(epochs):
         with pytest.raises(Interrupted):
@@ -431,25 +453,25 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
         assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
 
 
-def test_back_translation_learns_from_the_chinese_alone(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """A tagged source for each chosen sentence of it, none twice, and other Chinese makes another model."""
+def test_back_translation_adds_monolingual_sentences(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """A tagged source for each chosen sentence, none twice; more synthetic pairs make more steps."""
     sources, chinese = back_translation.read(Run(finished, data_dir, seed=3))
     rows = load_file(finished / back_translation.FILE)["rows"].tolist()
-    mono = Sentences(data_dir, "mono_zh").pieces
+    mono = Sentences(data_dir, "mono_zh").token_ids
     assert len(set(rows)) == len(rows) == len(mono) == len(sources)
-    assert all(numbers[0] == TAG and TAG not in numbers[1:] for numbers in sources)
-    assert all(torch.equal(numbers, mono[row]) for numbers, row in zip(chinese, rows, strict=True))
-    LAB.fit(LAB.resolve("boss", "tiny", {"synthetic": 0.5}), Run(tmp_path, data_dir, seed=3))
+    assert all(tokens[0] == TAG and TAG not in tokens[1:] for tokens in sources)
+    assert all(torch.equal(tokens, mono[row]) for tokens, row in zip(chinese, rows, strict=True))
+    LAB.fit(LAB.resolve("boss", "tiny", {"synthetic_ratio": 0.5}), Run(tmp_path, data_dir, seed=3))
     assert len(load_file(tmp_path / back_translation.FILE)["rows"]) == 114
     steps = [len(json.loads((folder / NORMS).read_text())) for folder in (finished, tmp_path)]
     assert steps[0] > steps[1]
 
 
 def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> None:
-    """A few steps on the same global batches, made pairs among them: the ranks bit-equal, and one worker's weights to
-    1e-5; and the same validation BLEU."""
-    # Without dropout, which every worker draws for itself; with an even number of batches, all of them are used.
-    fields = {"epochs": 1, "dropout": 0.0, "tokens": 900, "clip": 0.5, "synthetic": 0.3}
+    """After a few steps on the same global batches, with synthetic pairs, the ranks are bit-equal, and equal to one
+    worker to 1e-5; so is the validation BLEU."""
+    # Without dropout, which differs between workers; with an even number of micro-batches, none is left out.
+    fields = {"epochs": 1, "dropout": 0.0, "batch_tokens": 900, "clip": 0.5, "synthetic_ratio": 0.3}
     config = LAB.resolve("boss", "tiny", fields)
     (one,) = train_on(1, "transformer", config, data_dir, tmp_path / "one")
     two = train_on(2, "transformer", config, data_dir, tmp_path / "two")
@@ -462,17 +484,17 @@ def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> No
 
 
 def test_batches_that_can_not_be_split_are_refused(data_dir: Path, tmp_path: Path) -> None:
-    """More workers than batches of a step: the message has both numbers."""
+    """More workers than micro-batches of a step: the message has both numbers."""
     run = Run(tmp_path, data_dir)
     run.world_size = 4
     with pytest.raises(BadInput, match="batch size 2 can't be split evenly between 4 workers"):
-        run.loader(Batches(Sentences(data_dir, "test_en").pieces, None, 99), 2, train=True)
+        run.loader(TokenBatches(Sentences(data_dir, "test_en").token_ids, None, 99), 2, train=True)
 
 
-def test_a_sentence_can_be_learnt(data_dir: Path, tmp_path: Path) -> None:
-    """Sampling its own words included, each architecture brings the loss down."""
+def test_each_architecture_can_learn(data_dir: Path, tmp_path: Path) -> None:
+    """The loss falls, with scheduled sampling on."""
     for architecture in ("gru", "transformer"):
-        fields = {"architecture": architecture, "sampling": 0.3, "lr": 0.01, "warmup": 5, "epochs": 4}
+        fields = {"architecture": architecture, "scheduled_sampling": 0.3, "lr": 0.01, "warmup": 5, "epochs": 4}
         run = Run(tmp_path / architecture, data_dir)
         LAB.fit(LAB.resolve("medium", "tiny", fields), run, test=False)
         losses = [
@@ -484,7 +506,7 @@ def test_a_sentence_can_be_learnt(data_dir: Path, tmp_path: Path) -> None:
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """A batch of English gives a translation each, with an end."""
+    """A batch of English sentences gives one translation each, with one `EOS`."""
     inputs = LAB.example(data_dir)
     output = predict(LAB.load(finished), inputs)
     assert (inputs.dtype, len(inputs)) == (np.int64, 2)
@@ -494,7 +516,7 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and moves twice on two samples."""
+    """Every preset builds at the course's size and takes two optimizer steps on two samples."""
     model = LAB.network(LAB.resolve(preset, "course"))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     source, target = torch.tensor([[9, 99, EOS], [7999, EOS, PAD]]), torch.tensor([[BOS, 5, EOS], [BOS, EOS, PAD]])
@@ -509,9 +531,9 @@ def test_course_size_takes_two_steps(preset: str) -> None:
 
 
 def test_simple_at_course_size_has_the_sample_s_shape() -> None:
-    """Embeddings of 256, a GRU of 512 units each way that reads, one of 1024 that writes, joint input and output."""
+    """Embeddings of 256, an encoder of 512 units in each direction, a decoder of 1024 with tied embeddings."""
     net = LAB.network(LAB.resolve("simple", "course"))
-    assert (net.source.embedding_dim, net.encoder.hidden_size, net.decoder.hidden_size) == (256, 512, 1024)
+    assert (net.source_embedding.embedding_dim, net.encoder.hidden_size, net.decoder.hidden_size) == (256, 512, 1024)
     assert net.encoder.bidirectional
     assert LAB.scale("simple", "course")["parameters"] == 11_251_968
 
@@ -529,7 +551,7 @@ def test_simple_at_course_size_has_the_sample_s_shape() -> None:
     ],
 )
 def test_a_bad_submission_is_named(content: bytes, message: str, tmp_path: Path) -> None:
-    """Each fault of a submission file is a sentence with its line."""
+    """Each fault of a submission file is one sentence with the line."""
     file = tmp_path / "prediction.txt"
     file.write_bytes(content)
     assert LAB.check_submission(file) == [message]
@@ -540,17 +562,17 @@ def test_a_bad_submission_is_named(content: bytes, message: str, tmp_path: Path)
     [
         ({"schedule": "cosine"}, "field 'schedule' is 'cosine'"),
         ({"heads": 3}, "d_model 16 must be even and a multiple of heads 3"),
-        ({"beam": 0}, "field 'beam' is 0"),
+        ({"beam_size": 0}, "field 'beam_size' is 0"),
     ],
 )
 def test_a_wrong_field_is_named(overrides: dict[str, Any], message: str) -> None:
-    """The message has the field, its value and what would be right."""
+    """The message has the field, its value and what is expected."""
     with pytest.raises(BadInput, match=message):
         LAB.resolve("strong", "tiny", overrides)
 
 
 def test_every_sample_of_the_space_is_valid() -> None:
-    """Whatever is sampled, the heads divide the channels."""
+    """Every `d_model` is a multiple of every number of heads."""
     space = LAB.space()
     for d_model, heads in itertools.product(space["d_model"]["values"], space["heads"]["values"]):
         LAB.config(architecture="transformer", d_model=d_model, heads=heads)

@@ -1,4 +1,4 @@
-"""Promises of the transformer lab's second source: message catalogues of installed packages."""
+"""Promises of the transformer lab's second source of data: message catalogues of installed packages."""
 
 import struct
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Install = Callable[[dict[str, bytes]], None]
 
 
 def catalogue(messages: dict[str, str]) -> bytes:
-    """A `.mo` file: header, a table of lengths and places for each side, then the texts (GNU gettext manual, 10.3)."""
+    """A `.mo` file: header, tables of lengths and offsets for each language, the texts (GNU gettext manual, 10.3)."""
     messages = {"": "Content-Type: text/plain; charset=UTF-8\nPlural-Forms: nplurals=1; plural=0;\n", **messages}
     sides = [[text.encode() for text in sorted(messages)], [messages[text].encode() for text in sorted(messages)]]
     tables, texts, place = b"", b"", 28 + 16 * len(messages)
@@ -27,7 +27,7 @@ def catalogue(messages: dict[str, str]) -> bytes:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Name -> content of a package's files; the only package that is seen."""
+    """A function that installs a package with these files, by name -> content, as the only package that is found."""
     monkeypatch.setattr(catalogues, "distributions", lambda: metadata.distributions(path=[str(tmp_path / "site")]))
 
     def put(files: dict[str, bytes]) -> None:
@@ -47,7 +47,7 @@ NUMBERED = {f"page {n}": f"第{n}頁" for n in range(98)}
 
 
 def test_messages_are_pairs_in_traditional_chinese(install: Install) -> None:
-    """Context and second plural go, lines are joined, what has no Chinese in it or another language is left out."""
+    """Contexts and further plural forms are removed, lines joined; other languages, untranslated messages left out."""
     special = {
         "month\x04May": "五月",
         "%d day\0%d days": "%d 天",
@@ -71,7 +71,7 @@ def test_messages_are_pairs_in_traditional_chinese(install: Install) -> None:
 
 
 def test_the_catalogues_can_be_trained_on(install: Install, tmp_path: Path) -> None:
-    """The folder is in the course's format; no message is in two of its parts; another seed parts them anew."""
+    """The folder has the course's format, no message is in two splits, and another seed gives other splits."""
     install({"phrasebook/zh_TW/LC_MESSAGES/a.mo": catalogue(NUMBERED | {"yes": "是", "no": "否"})})
     folders = [tmp_path / name for name in "abc"]
     for folder, seed in zip(folders, (0, 0, 1), strict=True):
@@ -86,7 +86,9 @@ def test_the_catalogues_can_be_trained_on(install: Install, tmp_path: Path) -> N
 
 
 def test_too_few_messages_name_a_package_that_has_them(install: Install) -> None:
-    """How many were found, how many are needed, and what to install."""
+    """The message has the number found, the number expected, and what to install."""
     install({"phrasebook/zh_TW/LC_MESSAGES/a.mo": catalogue({"yes": "是"})})
-    with pytest.raises(BadInput, match=r"have 1 of the at least 100 .*: `pip install django` brings some 800$"):
+    with pytest.raises(
+        BadInput, match=r"have 1 messages .* expected at least 100: `pip install django` adds about 800$"
+    ):
         catalogues.messages()
