@@ -213,7 +213,7 @@ def predict(model: "RoFormerForMaskedLM", inputs: np.ndarray) -> np.ndarray:
 
 
 def example(data_dir: Path) -> np.ndarray:
-    config, tokens = PretrainingConfig(), tokenizer(shards.manifest(data_dir)["facts"]["characters"])
+    config, tokens = PretrainingConfig.model_validate({}), tokenizer(shards.manifest(data_dir)["facts"]["characters"])
     columns = encode(packed_texts.read(data_dir, "dev")[:2], config, tokens)
     input_ids: np.ndarray = masked_texts(columns, config, len(tokens), seed=0).tensors[0].numpy()
     return input_ids
@@ -242,7 +242,7 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
     lines = corpus.read_answers(data_dir)
     if lines is None:
         return {}
-    tokens, config = AutoTokenizer.from_pretrained(delivered), PretrainingConfig()
+    tokens, config = AutoTokenizer.from_pretrained(delivered), PretrainingConfig.model_validate({})
     dataset = masked_texts(encode(lines, config, tokens), config, len(tokens), seed=0)
     model, hits = AutoModelForMaskedLM.from_pretrained(delivered).eval(), 0
     with torch.no_grad():

@@ -26,7 +26,7 @@ class Catalogue(gettext.GNUTranslations):
         found = []
         for key, translation in self._catalog.items():
             english = key if isinstance(key, str) else key[0]
-            found.append((english.split("\x04")[-1], translation))  # a context may stand before the byte 4
+            found.append((english.split("\x04")[-1], translation))  # gettext puts the context, if any, before a byte 4
         return found
 
 
