@@ -35,7 +35,7 @@ from torch.utils.data import TensorDataset
 from labs import COURSE
 from labs.bert import corpus, figures, packed_texts, pretrained_models, tiny_bert
 from labs.bert.corpus import split_first_sentence
-from labs.bert.tiny_bert import MASK, PAD, SPECIAL, SPECIAL_TOKENS, tokenizer
+from labs.bert.tiny_bert import MASK, PAD, SPECIAL, SPECIAL_TOKENS, new_tokenizer
 from labs.core import shards
 from labs.core.config import Config
 from labs.core.lab import Lab
@@ -96,10 +96,10 @@ class PretrainingConfig(Config):
 
 def network(config: PretrainingConfig, vocabulary_size: int) -> "RoFormerForMaskedLM":
     """A masked language model with random weights."""
-    c = config
-    return tiny_bert.new_model(
-        tiny_bert.model_config(vocabulary_size, c.layers, c.hidden_size, c.heads, c.intermediate_size, c.dropout)
+    model_config = tiny_bert.model_config(
+        vocabulary_size, config.layers, config.hidden_size, config.heads, config.intermediate_size, config.dropout
     )
+    return tiny_bert.new_model(model_config)
 
 
 def mask(
@@ -151,15 +151,15 @@ def encode(lines: list[str], config: PretrainingConfig, tokenizer: "BertTokenize
 def train(config: PretrainingConfig, run: Run) -> None:
     characters = shards.manifest(run.data_dir)["facts"]["characters"]
     run.write_shape(characters=characters)
-    tokens = tokenizer(characters)
-    training, dev = (encode(packed_texts.read(run.data_dir, split), config, tokens) for split in ("train", "dev"))
-    validation = masked_texts(dev, config, len(tokens), seed=0)
-    model = run.wrap(network(config, len(tokens)))
+    tokenizer = new_tokenizer(characters)
+    training, dev = (encode(packed_texts.read(run.data_dir, split), config, tokenizer) for split in ("train", "dev"))
+    validation = masked_texts(dev, config, len(tokenizer), seed=0)
+    model = run.wrap(network(config, len(tokenizer)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
     for epoch in run.epochs(config.epochs, state={"model": model, "optimizer": optimizer}):
         # 1. Mask other characters in each epoch.
-        dataset = masked_texts(training, config, len(tokens), seed=run.seed * 10_000 + epoch)
+        dataset = masked_texts(training, config, len(tokenizer), seed=run.seed * 10_000 + epoch)
         batches = run.loader(dataset, config.batch_size, train=True)
         losses, masked_counts = Meter(), Meter()
         for step, (*inputs, labels) in enumerate(batches):
@@ -177,7 +177,7 @@ def train(config: PretrainingConfig, run: Run) -> None:
             (loss / run.average(masked_count).clamp(min=1)).backward()
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
-            losses.add(loss, 1)
+            losses.add(loss, 1)  # weight 1: the loss is a sum over the masked tokens already
             masked_counts.add(masked_count, 1)
 
         # 5. Validate, and keep the weights with the best accuracy.
@@ -199,7 +199,7 @@ def evaluate(model: nn.Module, dataset: TensorDataset, run: Run) -> float:
 
 def load(folder: Path) -> "RoFormerForMaskedLM":
     characters = load_shape(folder)["characters"]
-    model = network(LAB.read_config(folder), len(tokenizer(characters)))
+    model = network(LAB.read_config(folder), len(new_tokenizer(characters)))
     return load_weights(folder, model)
 
 
@@ -213,9 +213,12 @@ def predict(model: "RoFormerForMaskedLM", inputs: np.ndarray) -> np.ndarray:
 
 
 def example(data_dir: Path) -> np.ndarray:
-    config, tokens = PretrainingConfig.model_validate({}), tokenizer(shards.manifest(data_dir)["facts"]["characters"])
-    columns = encode(packed_texts.read(data_dir, "dev")[:2], config, tokens)
-    input_ids: np.ndarray = masked_texts(columns, config, len(tokens), seed=0).tensors[0].numpy()
+    config, tokenizer = (
+        PretrainingConfig.model_validate({}),
+        new_tokenizer(shards.manifest(data_dir)["facts"]["characters"]),
+    )
+    columns = encode(packed_texts.read(data_dir, "dev")[:2], config, tokenizer)
+    input_ids: np.ndarray = masked_texts(columns, config, len(tokenizer), seed=0).tensors[0].numpy()
     return input_ids
 
 
@@ -225,7 +228,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     pretrained_models.silence()
     load(folder).save_pretrained(out)
-    tokenizer(load_shape(folder)["characters"]).save_pretrained(out)
+    new_tokenizer(load_shape(folder)["characters"]).save_pretrained(out)
     curves = {"train/loss": "training loss", "val/accuracy": "validation accuracy"}
     figures.plot_curves(folder, curves).savefig(out / "curves.png", dpi=100, bbox_inches="tight")
 
@@ -242,8 +245,8 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
     lines = corpus.read_answers(data_dir)
     if lines is None:
         return {}
-    tokens, config = AutoTokenizer.from_pretrained(delivered), PretrainingConfig.model_validate({})
-    dataset = masked_texts(encode(lines, config, tokens), config, len(tokens), seed=0)
+    tokenizer, config = AutoTokenizer.from_pretrained(delivered), PretrainingConfig.model_validate({})
+    dataset = masked_texts(encode(lines, config, tokenizer), config, len(tokenizer), seed=0)
     model, hits = AutoModelForMaskedLM.from_pretrained(delivered).eval(), 0
     with torch.no_grad():
         for rows in torch.arange(len(dataset)).split(64):

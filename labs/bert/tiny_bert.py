@@ -14,7 +14,7 @@ MAX_POSITIONS = 512
 """Maximum length of an input in tokens, as in BERT."""
 
 
-def tokenizer(characters: str) -> "BertTokenizer":
+def new_tokenizer(characters: str) -> "BertTokenizer":
     """BERT's tokenizer with a vocabulary of single characters: the special tokens, each character at the beginning of a
     word, and ASCII letters and digits once more as continuations of a word, `##a`."""
     from transformers import BertTokenizer

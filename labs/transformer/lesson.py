@@ -189,7 +189,7 @@ def train_epoch(
                 inputs = scheduled_sampling(model, sources, inputs, sampled)
             loss = smoothed_loss(model(sources, inputs), targets[:, 1:], config.label_smoothing)
             (loss / mean_count).backward()
-            losses.add(loss, 1)
+            losses.add(loss, 1)  # weight 1: the loss is a sum over the tokens already
         token_counts.add(token_count, 1)
 
         # 3. Average the gradients over the workers, clip them and update the weights.

@@ -19,7 +19,7 @@ from labs.bert import corpus, data, pretrained_models, pretraining
 from labs.bert.data import Split
 from labs.bert.lesson import LAB, PRETRAINED, evaluate, learning_rate, predict
 from labs.bert.metrics import character_f1, exact_match, trivial_answer
-from labs.bert.tiny_bert import SPECIAL_TOKENS, tokenizer
+from labs.bert.tiny_bert import SPECIAL_TOKENS, new_tokenizer
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
 from labs.explain.hidden_states import look_inside
@@ -103,7 +103,7 @@ class Oracle(torch.nn.Module):
 
 
 PARAGRAPH = "林文德是王家豪的老師。陳彧明，1874年生，是張志的老師，死於1913年。"
-TOKENIZER = tokenizer("林文德是王家豪的老師。陳明，年生張志死於0123456789").backend_tokenizer
+TOKENIZER = new_tokenizer("林文德是王家豪的老師。陳明，年生張志死於0123456789").backend_tokenizer
 
 
 def found(answer: str, **settings: Any) -> str:
@@ -329,7 +329,7 @@ def test_a_local_folder_is_a_pre_trained_model(data_dir: Path, pre: Path, tmp_pa
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     model = BertForQuestionAnswering(BertConfig(vocab_size=8, max_position_embeddings=60, **sizes))
     model.save_pretrained(folder)
-    tokenizer("年生於").save_pretrained(folder)
+    new_tokenizer("年生於").save_pretrained(folder)
     fit(tmp_path / "run", data_dir, pre, pretrained_model=str(folder), lr=1e-30, weight_decay=0, epochs=1)
     member = LAB.load(tmp_path / "run").members[0]
     assert isinstance(member, BertForQuestionAnswering)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from labs.bert import data
 from labs.bert.data import Split
 from labs.bert.lesson import LAB
-from labs.bert.tiny_bert import SPECIAL_TOKENS, tokenizer
+from labs.bert.tiny_bert import SPECIAL_TOKENS, new_tokenizer
 from labs.bert.training_windows import TrainingWindows, centred_start, negative_start, random_start
 from labs.shared.text.passages import RARE, RELATIONS, PassageGenerator
 from labs.shared.text.questions import Question, SlidingWindows, TokenizedQuestions
@@ -235,7 +235,7 @@ def test_ids_need_not_count_from_zero(source: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def small_tokenizer() -> Tokenizer:
     """A tokenizer whose vocabulary lacks 彧."""
-    return tokenizer("林文德生於年的老師是誰，。？0123456789").backend_tokenizer
+    return new_tokenizer("林文德生於年的老師是誰，。？0123456789").backend_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +250,7 @@ def tokenized(training: Split) -> TokenizedQuestions:
 
 
 def full_tokenizer(training: Split) -> Tokenizer:
-    return tokenizer("".join(sorted({c for text in training.paragraphs for c in text}))).backend_tokenizer
+    return new_tokenizer("".join(sorted({c for text in training.paragraphs for c in text}))).backend_tokenizer
 
 
 def one_question(cutter: Tokenizer, question: str, paragraph: str, answer: str) -> TokenizedQuestions:

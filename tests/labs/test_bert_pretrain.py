@@ -14,7 +14,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from labs.bert import corpus, packed_texts, tiny_bert
 from labs.bert.pretraining import IGNORED, LAB, mask, predict
-from labs.bert.tiny_bert import CLS, MASK, PAD, SEP, SPECIAL, UNK, tokenizer
+from labs.bert.tiny_bert import CLS, MASK, PAD, SEP, SPECIAL, UNK, new_tokenizer
 from labs.core import shards
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
@@ -93,7 +93,7 @@ def test_packed_text_is_the_file_s(source: Path, data_dir: Path) -> None:
 
 def test_each_character_is_a_token() -> None:
     """Digits included; a character that the vocabulary lacks is [UNK], and the offsets say which one it is."""
-    characters = tokenizer("林德生於年0123456789。")
+    characters = new_tokenizer("林德生於年0123456789。")
     found = characters("林彧德生於1874年。", add_special_tokens=False, return_offsets_mapping=True)
     assert found["offset_mapping"] == [(i, i + 1) for i in range(11)]
     tokens = characters.convert_ids_to_tokens(found["input_ids"])
