@@ -213,13 +213,10 @@ def predict(model: "RoFormerForMaskedLM", inputs: np.ndarray) -> np.ndarray:
 
 
 def example(data_dir: Path) -> np.ndarray:
-    config, tokenizer = (
-        PretrainingConfig.model_validate({}),
-        new_tokenizer(shards.manifest(data_dir)["facts"]["characters"]),
-    )
+    config = PretrainingConfig.model_validate({})
+    tokenizer = new_tokenizer(shards.manifest(data_dir)["facts"]["characters"])
     columns = encode(packed_texts.read(data_dir, "dev")[:2], config, tokenizer)
-    input_ids: np.ndarray = masked_texts(columns, config, len(tokenizer), seed=0).tensors[0].numpy()
-    return input_ids
+    return np.asarray(masked_texts(columns, config, len(tokenizer), seed=0).tensors[0])
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:

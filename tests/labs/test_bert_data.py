@@ -253,10 +253,10 @@ def full_tokenizer(training: Split) -> Tokenizer:
     return new_tokenizer("".join(sorted({c for text in training.paragraphs for c in text}))).backend_tokenizer
 
 
-def one_question(cutter: Tokenizer, question: str, paragraph: str, answer: str) -> TokenizedQuestions:
+def one_question(tokenizer: Tokenizer, question: str, paragraph: str, answer: str) -> TokenizedQuestions:
     start = paragraph.index(answer)
     questions = [Question(0, 0, question, start, start + len(answer) - 1)]
-    return TokenizedQuestions(questions, [paragraph], cutter, 40)
+    return TokenizedQuestions(questions, [paragraph], tokenizer, 40)
 
 
 @pytest.mark.parametrize("answer", ["林彧德", "1874年", "74", "。"])
@@ -294,11 +294,11 @@ def test_training_windows_hold_their_answers(position: Any, training: Split, tok
     """The target span decodes to the answer, in a window of the stated size; another seed draws other windows."""
     windows = TrainingWindows(tokenized, SPECIAL_TOKENS, 24, position, 0.0, seed=0)
     input_ids, token_type_ids, attention_mask, first, last = windows[torch.arange(len(windows))]
-    cutter = full_tokenizer(training)
+    tokenizer = full_tokenizer(training)
     for row, number in enumerate(windows.order.tolist()):
         question = training.questions[number]
         answer = training.paragraphs[question.paragraph][question.start : question.end + 1]
-        assert cutter.decode(input_ids[row, first[row] : last[row] + 1].tolist()).replace(" ", "") == answer
+        assert tokenizer.decode(input_ids[row, first[row] : last[row] + 1].tolist()).replace(" ", "") == answer
         assert token_type_ids[row].sum() == 24 + 1
     lengths = torch.tensor([len(tokenized.question_ids[number]) for number in windows.order])
     assert torch.equal(attention_mask.sum(1), token_type_ids.sum(1) + 2 + lengths)
@@ -312,11 +312,11 @@ def test_negative_windows_have_cls_as_their_target(training: Split, tokenized: T
     windows = TrainingWindows(tokenized, SPECIAL_TOKENS, 16, "random", 0.5, seed=0)
     input_ids, token_type_ids, _, first, last = windows[torch.arange(len(windows))]
     assert 0.3 < float((last == 0).float().mean()) < 0.7
-    cutter = full_tokenizer(training)
+    tokenizer = full_tokenizer(training)
     for row, number in enumerate(windows.order.tolist()):
         question = training.questions[number]
         answer = training.paragraphs[question.paragraph][question.start : question.end + 1]
-        window = cutter.decode(input_ids[row][token_type_ids[row].bool()].tolist()).replace(" ", "")
+        window = tokenizer.decode(input_ids[row][token_type_ids[row].bool()].tolist()).replace(" ", "")
         assert (first[row] == 0) == (last[row] == 0) == (answer not in window)
 
 
