@@ -112,3 +112,10 @@ class Loader:
 
     def _move(self, part: torch.Tensor) -> torch.Tensor:
         return part if part.is_cuda else part.pin_memory().to(self.device, non_blocking=True)
+
+
+def hold_out(count: int, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random indices of the held-out samples, a `fraction` of them but at least one, and of the training samples."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    held_out = max(1, round(count * fraction))
+    return order[:held_out], order[held_out:]

@@ -37,6 +37,7 @@ from labs import COURSE
 from labs.core import shards, submission
 from labs.core.config import Config
 from labs.core.lab import Lab
+from labs.core.loader import hold_out
 from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
@@ -45,8 +46,8 @@ from labs.self_attention import data, figures
 from labs.self_attention.am_softmax import CosineLogits, am_softmax
 from labs.self_attention.attention import EncoderLayer, Kind, SelfAttention
 from labs.self_attention.conformer import ConformerBlock, Subsampling
+from labs.self_attention.crops import Buckets, Crops
 from labs.self_attention.pooling import AttentivePooling, MeanPooling
-from labs.shared.speech.crops import Buckets, Crops, split
 
 METRIC = COURSE["self-attention"].metric
 CONFORMER = {"encoder": "conformer", "subsampling": True, "heads": 4}
@@ -148,7 +149,7 @@ def encoder_layer(config: SelfAttentionConfig) -> nn.Module:
 def train(config: SelfAttentionConfig, run: Run) -> None:
     facts = shards.manifest(run.data_dir)["facts"]
     all_labels = shards.ArrowDataset(run.data_dir, "train", ("label",)).columns[0].all()
-    held_out, training = split(len(all_labels), config.validation, run.seed)
+    held_out, training = hold_out(len(all_labels), config.validation, run.seed)
     crops = Crops(run.data_dir, training, config.crop, run.seed)
     validation = Buckets(run.data_dir, "train", held_out)
     shape = {"mels": facts["mels"], "classes": len(facts["speakers"])}

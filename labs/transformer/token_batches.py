@@ -9,8 +9,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from labs.core import shards
-from labs.core.loader import BatchDataset
-from labs.shared.speech.crops import split
+from labs.core.loader import BatchDataset, hold_out
 
 PAD, UNK, BOS, EOS, TAG = range(5)
 """Special tokens; `TAG` begins a source that was written by back-translation."""
@@ -31,7 +30,7 @@ class Sentences:
 def read_pairs(data_dir: Path, validation_fraction: float, seed: int) -> tuple[Pairs, Pairs]:
     """The training pairs, English to Chinese, and the held-out fraction of them for validation."""
     english, chinese = (Sentences(data_dir, name).token_ids for name in ("train_en", "train_zh"))
-    held_out, kept = (rows.tolist() for rows in split(len(english), validation_fraction, seed))
+    held_out, kept = (rows.tolist() for rows in hold_out(len(english), validation_fraction, seed))
     training = [english[row] for row in kept], [chinese[row] for row in kept]
     return training, ([english[row] for row in held_out], [chinese[row] for row in held_out])
 

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from labs.core import shards
 from labs.core.errors import BadInput
+from labs.core.loader import hold_out
 from labs.core.run import STOP, Interrupted, Run
-from labs.self_attention import attention, data
+from labs.self_attention import attention, crops, data
 from labs.self_attention.am_softmax import am_softmax
 from labs.self_attention.attention import EncoderLayer, Kind, SelfAttention
 from labs.self_attention.conformer import Convolution, FrameNorm, Subsampling
@@ -26,7 +27,6 @@ from labs.self_attention.figures import HEADER as COSTS
 from labs.self_attention.figures import measure
 from labs.self_attention.lesson import LAB, SpeakerNet, evaluate, predict
 from labs.self_attention.pooling import AttentivePooling, MeanPooling
-from labs.shared.speech import crops
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
@@ -288,11 +288,11 @@ def test_crops_depend_on_seed_and_epoch_alone(data_dir: Path) -> None:
 
 def test_split_is_a_partition(tmp_path: Path) -> None:
     """A tenth is held out, depending on the seed; of two utterances one is held out."""
-    held_out, training = crops.split(60, 0.1, seed=1)
+    held_out, training = hold_out(60, 0.1, seed=1)
     assert sorted([*held_out.tolist(), *training.tolist()]) == list(range(60))
     assert len(held_out) == 6
-    assert held_out.tolist() != crops.split(60, 0.1, seed=2)[0].tolist()
-    assert [len(part) for part in crops.split(2, 0.1, seed=0)] == [1, 1]
+    assert held_out.tolist() != hold_out(60, 0.1, seed=2)[0].tolist()
+    assert [len(part) for part in hold_out(2, 0.1, seed=0)] == [1, 1]
 
 
 # --- attention, convolution, pooling, margin -------------------------------------------------------------------------
@@ -500,7 +500,7 @@ def test_the_best_weights_are_kept(data_dir: Path, tmp_path: Path) -> None:
     LAB.fit(LAB.resolve("strong", "tiny"), run, test=False)
     best = json.loads((tmp_path / "result.json").read_text())["metrics"]["best/value"]
     (labels,) = shards.ArrowDataset(data_dir, "train", ("label",))[torch.arange(60)]
-    held_out, _ = crops.split(60, 0.1, 4)
+    held_out, _ = hold_out(60, 0.1, 4)
     buckets = crops.Buckets(data_dir, "train", held_out)
     assert evaluate(LAB.load(tmp_path), buckets, labels[held_out], run) == best
 

@@ -1,1 +1,1 @@
-"""Speech: synthesis, features, crops of utterances."""
+"""Speech: synthesis, acoustic features, sentences to read aloud."""

@@ -92,10 +92,3 @@ def bucket(lengths: Sequence[int]) -> list[torch.Tensor]:
             batches.append([])
         batches[-1].append(index)
     return [torch.tensor(batch) for batch in batches]
-
-
-def split(count: int, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random indices of the held-out samples, a `fraction` of them but at least one, and of the training samples."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    held_out = max(1, round(count * fraction))
-    return order[:held_out], order[held_out:]
