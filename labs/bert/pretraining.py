@@ -161,7 +161,7 @@ def train(config: PretrainingConfig, run: Run) -> None:
         # 1. Mask other characters in each epoch.
         dataset = masked_texts(training, config, len(tokenizer), seed=run.seed * 10_000 + epoch)
         batches = run.loader(dataset, config.batch_size, train=True)
-        losses, masked_counts = Meter(), Meter()
+        losses = Meter()
         for step, (*inputs, labels) in enumerate(batches):
             # 2. Set the learning rate: lr * (1 + cos(pi * t)) / 2 after the warmup, t from 0 to 1.
             done = (epoch + step / len(batches)) / config.epochs
@@ -177,24 +177,22 @@ def train(config: PretrainingConfig, run: Run) -> None:
             (loss / run.average(masked_count).clamp(min=1)).backward()
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
-            losses.add(loss, 1)  # weight 1: the loss is a sum over the masked tokens already
-            masked_counts.add(masked_count, 1)
+            losses.add_sum(loss, masked_count)
 
         # 5. Validate, and keep the weights with the best accuracy.
-        loss_mean = run.mean(losses.sum, masked_counts.sum)
+        loss_mean = run.mean(losses.sum, losses.count)
         run.log({"train/loss": loss_mean, "val/accuracy": evaluate(model, validation, run)})
         run.best(METRIC, model)
 
 
 def evaluate(model: nn.Module, dataset: TensorDataset, run: Run) -> float:
     """Fraction of the masked characters that are predicted."""
-    hits, masked_counts = Meter(), Meter()
+    correct = Meter()
     with run.evaluation(model) as net:
         for *inputs, labels in run.loader(dataset, 256):
             predictions = net(**model_inputs(net, *inputs)).logits.argmax(2)
-            hits.add((predictions == labels).sum(), 1)
-            masked_counts.add((labels != IGNORED).sum(), 1)
-    return run.mean(hits.sum, masked_counts.sum)
+            correct.add_sum((predictions == labels).sum(), (labels != IGNORED).sum())
+    return run.mean(correct.sum, correct.count)
 
 
 def load(folder: Path) -> "RoFormerForMaskedLM":

@@ -155,8 +155,7 @@ def train(config: ClassificationConfig, run: Run) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
     for epoch in run.epochs(config.epochs, state={"model": model, "optimizer": optimizer}):
-        # Totals over a batch, added with a count of 1, because batches of utterances differ in their number of frames.
-        train_loss, correct, frames = Meter(), Meter(), Meter()
+        train_loss, correct = Meter(), Meter()
         for step, (*inputs, labels) in enumerate(batches):
             # Set the learning rate of this step.
             set_rate(optimizer, learning_rate(config, (epoch + step / len(batches)) / config.epochs))
@@ -172,12 +171,12 @@ def train(config: ClassificationConfig, run: Run) -> None:
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             optimizer.step()
             # Add up the metrics; in double precision, as the total loss is over millions of frames.
-            train_loss.add(loss.double(), 1)
-            correct.add((logits.detach().argmax(-1) == labels).sum(), 1)
-            frames.add(count, 1)
+            train_loss.add_sum(loss.double(), count)
+            correct.add_sum((logits.detach().argmax(-1) == labels).sum(), count)
         # Validate, keep the best weights.
-        run.log({"train/loss": run.mean(train_loss.sum, frames.sum)})
-        run.log({"train/accuracy": run.mean(correct.sum, frames.sum), "val/accuracy": evaluate(model, validation, run)})
+        run.log({"train/loss": run.mean(train_loss.sum, train_loss.count)})
+        train_accuracy = run.mean(correct.sum, correct.count)
+        run.log({"train/accuracy": train_accuracy, "val/accuracy": evaluate(model, validation, run)})
         run.best(METRIC, model)
 
 
@@ -188,12 +187,11 @@ def learning_rate(config: ClassificationConfig, done: float) -> float:
 
 def evaluate(model: Classifier, utterances: Utterances, run: Run) -> float:
     """Accuracy over all frames of whole utterances."""
-    correct, frames = Meter(), Meter()  # totals over a batch
+    correct = Meter()
     with run.evaluation(model) as net:
         for inputs, lengths, labels in run.loader(utterances, 16):
-            correct.add((net.classify(inputs, lengths) == labels).sum(), 1)
-            frames.add(lengths.sum(), 1)
-    return run.mean(correct.sum, frames.sum)
+            correct.add_sum((net.classify(inputs, lengths) == labels).sum(), lengths.sum())
+    return run.mean(correct.sum, correct.count)
 
 
 def load(folder: Path) -> Classifier:

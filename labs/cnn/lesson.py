@@ -176,13 +176,12 @@ def learning_rate(config: CnnConfig, done: float) -> float:
 
 def evaluate(model: Classifier, validation: list[LabelledImages], run: Run) -> float:
     """Accuracy of each member on the images held out from it, over all of these images."""
-    correct, count = Meter(), 0
+    correct = Meter()
     with run.evaluation(model) as net:
         for member, held_out in enumerate(validation):
             for images, labels in run.loader(held_out, 128):
-                correct.add((net(images, member).argmax(1) == labels).sum(), 1)
-                count += len(labels)
-    return run.mean(correct.sum, count)
+                correct.add_sum((net(images, member).argmax(1) == labels).sum(), len(labels))
+    return run.mean(correct.sum, correct.count)
 
 
 def load(folder: Path) -> Classifier:

@@ -2,12 +2,14 @@
 
 import torch
 
+Number = torch.Tensor | float
+
 
 class Meter:
-    """Adds up a quantity that comes batch by batch, weighted by the batch's size.
+    """Sum of a quantity that comes batch by batch, and the number of samples that it belongs to.
 
-    The sum stays on the device where the values are, so that adding to it makes no GPU wait; `Run.mean` divides the
-    sum by the count over all workers.
+    The sum stays on the device where the values are, so that adding to it makes no GPU wait. `Run.mean` divides the
+    sums of all workers by their counts.
 
     Example:
         >>> loss = Meter()
@@ -18,10 +20,14 @@ class Meter:
     """
 
     def __init__(self) -> None:
-        self.sum: torch.Tensor | float = 0.0
-        self.count = 0
+        self.sum: Number = 0.0
+        self.count: Number = 0
 
-    def add(self, mean: torch.Tensor | float, count: int) -> None:
-        """Add a batch: the mean of the quantity over its `count` samples."""
-        self.sum = self.sum + (mean.detach() if isinstance(mean, torch.Tensor) else mean) * count
-        self.count += count
+    def add(self, mean: Number, count: int) -> None:
+        """Add a batch by the mean of the quantity over its `count` samples."""
+        self.add_sum(mean * count, count)
+
+    def add_sum(self, total: Number, count: Number) -> None:
+        """Add a batch by the sum of the quantity over its `count` samples, for example correct predictions."""
+        self.sum = self.sum + (total.detach() if isinstance(total, torch.Tensor) else total)
+        self.count = self.count + count

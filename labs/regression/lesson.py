@@ -135,12 +135,11 @@ def make_optimizer(config: RegressionConfig, model: nn.Module) -> torch.optim.Op
 
 def evaluate(model: nn.Module, rows: TensorDataset, run: Run) -> float:
     """Mean squared error of each member on the rows held out from it, over all members and rows."""
-    squared_error, count = Meter(), Meter()  # totals over a batch, as members hold out different rows
+    squared_error = Meter()
     with run.evaluation(model) as net:
         for x, y, mask in run.loader(rows, 1024):
-            squared_error.add(((net(x) - y) ** 2 * mask).sum(), 1)
-            count.add(mask.sum(), 1)
-    return run.mean(squared_error.sum, count.sum)
+            squared_error.add_sum(((net(x) - y) ** 2 * mask).sum(), mask.sum())
+    return run.mean(squared_error.sum, squared_error.count)
 
 
 def split(

@@ -186,12 +186,12 @@ def evaluate(model: nn.Module, utterances: Buckets, labels: torch.Tensor, run: R
     Args:
         labels: (n,) of the utterances, in their order.
     """
-    correct, count = Meter(), 0
+    correct = Meter()
     with run.evaluation(model) as net:
         for frames, lengths, indices in run.loader(utterances, 1):  # a sample of `Buckets` is a whole batch
-            correct.add((net(frames, lengths).argmax(1).cpu() == labels[indices.cpu()]).sum(), 1)
-            count += len(indices)
-    return run.mean(correct.sum, count)
+            predictions = net(frames, lengths).argmax(1).cpu()
+            correct.add_sum((predictions == labels[indices.cpu()]).sum(), len(indices))
+    return run.mean(correct.sum, correct.count)
 
 
 def load(folder: Path) -> SpeakerNet:

@@ -173,7 +173,7 @@ def train_epoch(
     model, optimizer = state.model, state.optimizer
     dataset = TokenBatches(*pairs, config.batch_tokens, run.seed * 10_000 + epoch)
     batches = run.loader(dataset, config.accumulation, train=True)
-    norms, losses, token_counts = [], Meter(), Meter()
+    norms, losses = [], Meter()
     for step, columns in enumerate(batches, len(state.gradient_norms) + 1):
         # 1. Set the learning rate, and count the target tokens of the step, without BOS and PAD.
         set_rate(optimizer, learning_rate(config, step))
@@ -189,15 +189,14 @@ def train_epoch(
                 inputs = scheduled_sampling(model, sources, inputs, sampled)
             loss = smoothed_loss(model(sources, inputs), targets[:, 1:], config.label_smoothing)
             (loss / mean_count).backward()
-            losses.add(loss, 1)  # weight 1: the loss is a sum over the tokens already
-        token_counts.add(token_count, 1)
+            losses.add_sum(loss, (targets[:, 1:] != PAD).sum())
 
         # 3. Average the gradients over the workers, clip them and update the weights.
         run.sync_gradients(model)
         norms.append(nn.utils.clip_grad_norm_(model.parameters(), config.clip))
         optimizer.step()
     state.end_epoch(torch.stack(norms))
-    return run.mean(losses.sum, token_counts.sum)
+    return run.mean(losses.sum, losses.count)
 
 
 def load(folder: Path) -> Network:
