@@ -47,10 +47,11 @@ from labs.adaptation.pseudo_labels import IGNORE, balance, balanced_agreement, p
 from labs.adaptation.views import random_view, second_view
 from labs.core import shards, submission
 from labs.core.config import Config
+from labs.core.ema import update_ema
 from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights, unwrap
-from labs.shared.vision.gradient_reversal import Ensemble, average_weights
+from labs.shared.vision.gradient_reversal import Ensemble
 
 METRIC = COURSE["adaptation"].metric
 HEADER = ("id", "label")
@@ -143,7 +144,7 @@ def train(config: AdaptationConfig, run: Run) -> None:
             optimizer.step()
             if config.teacher:
                 # Young weights are no use: the average reaches back over the shorter of all steps and its own span.
-                average_weights(judge, unwrap(model), min(config.teacher, 1 - 1 / (epoch * steps + step + 1)))
+                update_ema(judge, unwrap(model), min(config.teacher, 1 - 1 / (epoch * steps + step + 1)))
             loss_sum += loss.detach() * len(labels)
             hits += (logits.detach().mean(0)[: len(labels)].argmax(1) == labels).sum()
             count += len(labels)

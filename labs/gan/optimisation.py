@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from labs.core.ema import update_ema
 from labs.core.run import Run
 from labs.core.schedule import set_rate
 from labs.gan.dcgan import Discriminator, Generator
@@ -12,7 +13,6 @@ from labs.gan.losses import VIEW, random_view
 from labs.gan.pictures import Draws
 from labs.gan.style_generator import StyleGenerator
 from labs.gan.translators import Pair, Translator
-from labs.shared.vision.gradient_reversal import average_weights
 
 if TYPE_CHECKING:
     from labs.gan.lesson import GanConfig
@@ -97,7 +97,7 @@ def set_rates(config: "GanConfig", pair: tuple[torch.optim.Optimizer, torch.opti
 def follow(drawer: nn.Module, generator: nn.Module, decay: float, done: int) -> None:
     """Average the generator's weights into the drawer's after its step number `done`. Young weights are no use: the
     average reaches back over the shorter of all steps and its own span."""
-    average_weights(drawer, generator, min(decay, 1 - 1 / (done + 1)))
+    update_ema(drawer, generator, min(decay, 1 - 1 / (done + 1)))
 
 
 def step(optimizer: torch.optim.Optimizer, network: nn.Module, loss: torch.Tensor, run: Run) -> None:

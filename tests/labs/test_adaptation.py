@@ -21,9 +21,10 @@ from labs.adaptation.pictures import as_input, drawings, photographs
 from labs.adaptation.pseudo_labels import IGNORE, balance, balanced_agreement, pseudo_labels
 from labs.adaptation.views import random_view, second_view, view
 from labs.core import shards
+from labs.core.ema import update_ema
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
-from labs.shared.vision.gradient_reversal import AdversarialNet, ReverseGradient, average_weights
+from labs.shared.vision.gradient_reversal import AdversarialNet, ReverseGradient
 from tests.labs.folders import contents, made
 from tests.labs.workers import train_on
 
@@ -213,7 +214,7 @@ def test_the_teacher_is_a_moving_average() -> None:
     for step in range(4):
         nn.init.constant_(model.weight, step)
         model(torch.randn(5, 3))
-        average_weights(mean, model, 0.9)
+        update_ema(mean, model, 0.9)
         expected = 0.9 * expected + 0.1 * step
     torch.testing.assert_close(mean.weight.detach(), expected)
     assert torch.equal(mean.running_var, model.running_var)

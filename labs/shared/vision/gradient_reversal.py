@@ -82,12 +82,3 @@ class Ensemble(nn.Module):
         """Probabilities (B, C): the mean over the members."""
         probabilities: torch.Tensor = self(images)[0].softmax(2).mean(0)
         return probabilities
-
-
-def average_weights(mean: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move an exponential moving average of a model's weights by a step; batch statistics are taken as they are."""
-    with torch.no_grad():
-        for kept, present in zip(mean.parameters(), model.parameters(), strict=True):
-            kept.lerp_(present, 1 - decay)
-        for statistic, newest in zip(mean.buffers(), model.buffers(), strict=True):
-            statistic.copy_(newest)
