@@ -1,4 +1,4 @@
-"""Figures of the GAN lab: pictures in a grid, and the report's gradient norms of two critics, layer by layer."""
+"""Figures of the GAN lab: grids of pictures, and the report's gradient norms of two critics, layer by layer."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,7 +11,9 @@ from labs.gan.dcgan import Discriminator, Norm
 from labs.gan.losses import clip_weights, critic_loss, gradient_penalty
 
 CRITIC_STEPS, CRITIC_BATCH, CRITIC_WIDTH = 60, 16, 16
-"""How long, on how many pictures and how wide the two critics of the report's figure are trained."""
+"""Steps, batch size and width of the two critics that are trained for the report's figure."""
+CLIPPED, PENALISED = "weight clipping", "gradient penalty"
+"""The two critics, as the figure's legend names them."""
 
 
 def grid(pictures: torch.Tensor, columns: int) -> Figure:
@@ -25,30 +27,48 @@ def grid(pictures: torch.Tensor, columns: int) -> Figure:
     return figure
 
 
-def interpolation(noise: torch.Tensor, draw: Callable[[torch.Tensor], torch.Tensor]) -> Figure:
-    """Rows of pictures on the straight line from one noise to another.
+def interpolation(noise: torch.Tensor, generate: Callable[[torch.Tensor], torch.Tensor]) -> Figure:
+    """Eight rows of eight pictures, generated from noise on the straight line between two noise vectors.
 
     Args:
-        noise: (16, width): eight to start from, and eight to end at.
-        draw: noise (N, width) -> pictures (N, 3, H, W) uint8.
+        noise: (16, d): the eight rows' first noise vectors, then their last ones.
+        generate: noise (N, d) -> pictures (N, 3, H, W) uint8.
     """
     between = torch.lerp(noise[:8, None], noise[8:, None], torch.linspace(0, 1, 8)[:, None])
-    return grid(draw(between.flatten(0, 1)), 8)
+    return grid(generate(between.flatten(0, 1)), 8)
 
 
-def gradient_norms(real: torch.Tensor, fake: torch.Tensor, clip: float, penalty: float) -> dict[str, list[float]]:
-    """Norm of the Wasserstein loss's gradient by each convolution's weights, low to high, of a critic trained with
-    clipped weights and of one trained with the gradient penalty, on the same pictures (N, 3, side, side)."""
-    norms: dict[str, list[float]] = {}
-    kinds: dict[str, Norm] = {"weight clipping": "none", "gradient penalty": "instance"}
-    for name, norm in kinds.items():
-        torch.manual_seed(0)
-        norms[name] = _norms(name, _critic(norm, real.shape[-1]), real, fake, clip, penalty)
-    return norms
+def submission_pictures(pictures: torch.Tensor, side: int) -> torch.Tensor:
+    """Pictures (N, 3, h, h), -1 to 1, as they are submitted: (N, 3, side, side) uint8."""
+    if pictures.shape[-1] != side:
+        # Smoother interpolation blurs: the judge's face detector then rejects four of five real faces.
+        pictures = F.interpolate(pictures, (side, side), mode="nearest")
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte()
+
+
+def gradient_norms(
+    real: torch.Tensor, fake: torch.Tensor, clip: float, penalty_weight: float
+) -> dict[str, list[float]]:
+    """Norms of the Wasserstein loss's gradient by the weights of each convolution, from input to output, for a critic
+    that was trained with weight clipping and one that was trained with the gradient penalty.
+
+    Args:
+        real, fake: pictures (N, 3, side, side), -1 to 1, on which both critics are trained and measured.
+        clip: largest absolute value of a weight of the first critic.
+        penalty_weight: weight of the second critic's penalty.
+    """
+    torch.manual_seed(0)
+    clipped = _build_critic("none", real.shape[-1])
+    _train_clipped(clipped, real, fake, clip)
+    clipped_norms = _layer_gradient_norms(clipped, real, fake)
+    torch.manual_seed(0)
+    penalised = _build_critic("instance", real.shape[-1])
+    _train_penalised(penalised, real, fake, penalty_weight)
+    return {CLIPPED: clipped_norms, PENALISED: _layer_gradient_norms(penalised, real, fake)}
 
 
 def gradient_figure(norms: Mapping[str, Sequence[float]]) -> Figure:
-    """The report's figure: log of the gradient's norm over the discriminator's layers."""
+    """The report's figure: the gradient's norm, on a logarithmic axis, over the layers of the critic."""
     figure = Figure(figsize=(5, 3.5))
     axes = figure.add_subplot()
     for name, values in norms.items():
@@ -61,39 +81,41 @@ def gradient_figure(norms: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-def _critic(norm: Norm, side: int) -> Discriminator:
+def _build_critic(norm: Norm, side: int) -> Discriminator:
     return Discriminator(CRITIC_WIDTH, side, norm).to(memory_format=torch.channels_last)
 
 
-def _norms(
-    name: str, critic: nn.Module, real: torch.Tensor, fake: torch.Tensor, clip: float, penalty: float
-) -> list[float]:
-    clipped = name == "weight clipping"
-    if clipped:
-        clip_weights(critic, clip)
-    optimizer: torch.optim.Optimizer = (
-        torch.optim.RMSprop(critic.parameters(), 5e-5) if clipped
-        else torch.optim.Adam(critic.parameters(), 1e-4, betas=(0.0, 0.9))
-    )  # fmt: skip
+def _train_clipped(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor, clip: float) -> None:
+    """Train a critic as the first WGAN does: RMSprop, and clipped weights after each step."""
+    clip_weights(critic, clip)
+    optimizer = torch.optim.RMSprop(critic.parameters(), 5e-5)
     for _ in range(CRITIC_STEPS):
-        x, y = (part[torch.randint(len(part), (CRITIC_BATCH,))] for part in (real, fake))
-        loss = critic_loss("wasserstein", critic(x), critic(y))
-        if not clipped:
-            loss = loss + penalty * gradient_penalty(critic, x, y, torch.rand(CRITIC_BATCH))
+        real_batch, fake_batch = _random_batch(real), _random_batch(fake)
+        loss = critic_loss("wasserstein", critic(real_batch), critic(fake_batch))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if clipped:
-            clip_weights(critic, clip)
+        clip_weights(critic, clip)
+
+
+def _train_penalised(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor, penalty_weight: float) -> None:
+    """Train a critic as WGAN-GP does: Adam without momentum, and the gradient penalty in the loss."""
+    optimizer = torch.optim.Adam(critic.parameters(), 1e-4, betas=(0.0, 0.9))
+    for _ in range(CRITIC_STEPS):
+        real_batch, fake_batch = _random_batch(real), _random_batch(fake)
+        loss = critic_loss("wasserstein", critic(real_batch), critic(fake_batch))
+        loss = loss + penalty_weight * gradient_penalty(critic, real_batch, fake_batch, torch.rand(CRITIC_BATCH))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def _random_batch(pictures: torch.Tensor) -> torch.Tensor:
+    return pictures[torch.randint(len(pictures), (CRITIC_BATCH,))]
+
+
+def _layer_gradient_norms(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor) -> list[float]:
     critic.zero_grad()
     critic_loss("wasserstein", critic(real), critic(fake)).backward()
-    layers = [layer for layer in critic.modules() if isinstance(layer, nn.Conv2d)]
-    return [float(layer.weight.grad.norm()) for layer in layers if layer.weight.grad is not None]
-
-
-def enlarged(pictures: torch.Tensor, side: int) -> torch.Tensor:
-    """Pictures (N, 3, h, h), -1 to 1, as they are submitted: (N, 3, side, side) uint8."""
-    if pictures.shape[-1] != side:
-        # Smoother enlarging blurs: the judge's detector then takes four of five real faces for none.
-        pictures = F.interpolate(pictures, (side, side), mode="nearest")
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte()
+    convolutions = [layer for layer in critic.modules() if isinstance(layer, nn.Conv2d)]
+    return [float(layer.weight.grad.norm()) for layer in convolutions if layer.weight.grad is not None]

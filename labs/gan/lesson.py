@@ -1,262 +1,243 @@
-"""Homework 6, generative adversarial networks: faces out of noise.
+"""Homework 6, generative adversarial networks: generating faces from noise.
 
 Task
-    Learn from pictures of faces to draw new ones; hand in 1,000 of 64 x 64 pixels.
+    Train a generator on pictures of faces; submit 1,000 generated pictures of 64 x 64 pixels.
 Data
-    `labs.gan.data`: the course's 71,314 anime faces, or drawn avatars in the same format. At size `small` both
-    networks see 32 x 32 pixels, and what is handed in is enlarged.
+    `labs.gan.data`: the course's 71,314 anime faces, or drawn avatars in the same format. At size `small` the networks
+    work on 32 x 32 pixels, and the submitted pictures are enlarged.
 Metric
-    Fréchet distance (FID) of generated and real pictures' features, lower is better. The course's thresholds (simple
-    30000, medium 12000, strong 10000, boss 9000, and 0, 0.4, 0.5, 0.6 for the share of pictures with a face, AFD) are
-    on a scale that was never published; ours is that of `labs.gan.judge`, whose extractor learnt what drawn
-    faces are made of: real faces have about 4 there, the mean face over 300. `test/afd` is its own detector's.
-    `test/precision` and `test/recall` tell good pictures from varied ones, `test/coverage` counts kinds of faces.
-    The judge is not to be asked while training: `val/fid` is on features of a random network, beside held-out faces.
-    It picks the epoch that is kept, as the last one is rarely the best and losses don't show quality.
+    Fréchet distance (FID) between features of generated and of real pictures, lower is better. The course's thresholds
+    (simple 30000, medium 12000, strong 10000, boss 9000; for AFD, the fraction of pictures with a face, 0, 0.4, 0.5,
+    0.6) are on a scale that was never published. Ours is that of `labs.gan.judge`, whose feature extractor was trained
+    to predict the factors of drawn faces: there real faces have about 4, the mean face over 300. `test/afd` is our own
+    face detector's. `test/precision` measures the quality of single pictures, `test/recall` and `test/coverage` their
+    variety.
+    The judge is used for the final score only. `val/fid` is a Fréchet distance to held-out faces, on features of a
+    network with random weights. It chooses the epoch whose weights are kept: the last one is rarely the best, and the
+    losses of a GAN do not measure quality.
 Ladder
-    simple   the sample: DCGAN, cross-entropy, batch norm, for a short time.
-    medium   longer, a faster generator and critic, and averaged weights draw the pictures.
-    strong   WGAN-GP: a critic's value in place of a probability, and a real penalty on its slope (the sample's `gp` is
-             an empty stub). Layer norm, as a penalty on single pictures forbids statistics of a batch and the course's
-             instance norm hides colours; no momentum, as the critic's aim moves.
-    boss     a style-based generator; two steps of the critic for one of the generator, and rates that fall.
+    simple   the sample: DCGAN with cross-entropy and batch norm, trained for a short time.
+    medium   trained longer, higher learning rates, and EMA weights generate the pictures.
+    strong   WGAN-GP: the critic's unbounded score in place of a probability, and the gradient penalty, which in the
+             sample is an empty function, `gp`. Layer norm, because a penalty on single pictures rules out batch norm
+             and the course's instance norm removes colours; no momentum, because the critic's target moves.
+    boss     a style-based generator, two steps of the critic for each of the generator, and learning rate decay.
 Beyond
-    `cycle` (lecture 6) translates pictures of a second style, `other/`, into faces; no two of them belong together.
+    `cycle` (lecture 6): CycleGAN translates pictures in another style, `other/`, into faces, from unpaired pictures.
     `constraint=clip` with `optimizer=rmsprop`: the first WGAN. `norm=spectral` (arXiv:1802.05957). `constraint=r1` and
     `augment` keep a critic from learning few pictures by heart.
+Words
+    The critic is the discriminator; that is the name of a discriminator without sigmoid in the papers on WGANs.
 Papers
-    Radford et al., DCGAN (arXiv:1511.06434); Arjovsky et al., WGAN (arXiv:1701.07875); Gulrajani et al., WGAN-GP
-    (arXiv:1704.00028); Karras et al., StyleGAN (arXiv:1812.04948); Mescheder et al., R1 (arXiv:1801.04406); Zhao et
-    al., differentiable augmentation (arXiv:2006.10738); Zhu et al., CycleGAN (arXiv:1703.10593).
+    Goodfellow et al., GAN (arXiv:1406.2661); Radford et al., DCGAN (arXiv:1511.06434); Arjovsky et al., WGAN
+    (arXiv:1701.07875); Gulrajani et al., WGAN-GP (arXiv:1704.00028); Karras et al., StyleGAN (arXiv:1812.04948);
+    Mescheder et al., R1 (arXiv:1801.04406); Karras et al., lazy regularization (arXiv:1912.04958); Zhao et al.,
+    differentiable augmentation (arXiv:2006.10738); Zhu et al., CycleGAN (arXiv:1703.10593).
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 
 from labs import COURSE
 from labs.core import shards
-from labs.core.config import Config
 from labs.core.errors import BadInput
 from labs.core.lab import Lab
+from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_weights, unwrap
-from labs.gan import cyclegan, data
-from labs.gan import judge as face_judge
-from labs.gan.collapse import watch
-from labs.gan.dcgan import Norm
-from labs.gan.figures import enlarged, gradient_figure, gradient_norms, grid, interpolation
-from labs.gan.losses import Loss, clip_weights, critic_loss, generator_loss, gradient_penalty, real_penalty
+from labs.gan import cyclegan, data, generate
+from labs.gan.augmentation import AUGMENTATION_NUMBERS, augment
+from labs.gan.collapse import detect_collapse
+from labs.gan.config import GRID, METRIC, GanConfig
+from labs.gan.figures import gradient_figure, gradient_norms, grid, interpolation, submission_pictures
+from labs.gan.judge import judge
+from labs.gan.losses import clip_weights, critic_loss, generator_loss, gradient_penalty, r1_penalty
+from labs.gan.networks import NOISE_DIM, build_generator, build_networks
 from labs.gan.optimisation import (
-    NOISE,
-    build,
-    every_network,
-    fixed_noise,
-    follow,
-    optimizers,
-    seen,
-    set_rates,
-    settle,
-    step,
+    build_optimizers,
+    optimizer_step,
+    recalibrate_batch_norm,
+    set_learning_rates,
+    update_ema_generator,
 )
-from labs.gan.pictures import Draws, Faces
-from labs.gan.random_features import compare
+from labs.gan.pictures import GlobalRandom, Pictures
+from labs.gan.random_features import distance_and_variety
 
-METRIC = COURSE["gan"].metric
-LAZY = 4
-"""R1 is taken at every fourth step, four times as strong: it changes slowly."""
-SHOWN, COMPARED = 64, 40
-"""Pictures of a grid; pictures by which the report's figure measures gradients."""
-
-
-class GanConfig(Config):
-    generator: Literal["dcgan", "style", "translator"] = "dcgan"
-    """The sample's generator, a style-based one, or CycleGAN's two translators, to which `norm`, `constraint`,
-    `critic_steps`, `augment`, `truncation` and `samples` mean nothing."""
-    loss: Loss = "bce"
-    """Cross-entropy, a critic's estimate of the Wasserstein distance, or squared distances from 0 and 1."""
-    cycle: float = Field(10.0, ge=0)
-    """Weight of the difference that is left after the way there and back; no effect but with `generator=translator`."""
-    norm: Norm = "batch"
-    """Of the discriminator: batch, instance or layer norm, spectral norm of its weights, or none."""
-    constraint: Literal["none", "clip", "gradient", "r1"] = "none"
-    """Of the discriminator: clipped weights, a penalty on slopes other than 1 between real and generated pictures, or
-    one on any slope at real ones."""
-    clip: float = Field(0.01, gt=0)
-    """Largest weight; no effect but with `constraint=clip`, and in the report's figure."""
-    penalty: float = Field(10.0, ge=0)
-    """Weight of the penalty; no effect but with `constraint=gradient` or `r1`, and in the report's figure."""
-    critic_steps: int = Field(1, ge=1)
-    """Steps of the discriminator for one of the generator."""
-    augment: float = Field(0.0, ge=0, le=1)
-    """Strength of the random changes through which the discriminator sees all pictures."""
-    average: float = Field(0.0, ge=0, lt=1)
-    """Decay a generator's step of the averaged weights that draw the pictures; 0 for the last weights."""
-    optimizer: Literal["adam", "rmsprop"] = "adam"
-    """Of both networks."""
-    lr: float = Field(1e-4, gt=0)
-    """The generator's learning rate."""
-    lr_critic: float = Field(1e-4, gt=0)
-    """The discriminator's learning rate."""
-    fall: float = Field(0.0, ge=0, le=1)
-    """Share of the epochs, at the end, over which both learning rates fall towards 0."""
-    beta1: float = Field(0.5, ge=0, lt=1)
-    """Adam's decay of the gradient's mean; no effect with `optimizer=rmsprop`."""
-    beta2: float = Field(0.999, ge=0, lt=1)
-    """Adam's decay of the gradient's square; no effect with `optimizer=rmsprop`."""
-    width: int = Field(64, ge=4)
-    """Channels of the discriminator's first and the generator's last layer but one."""
-    side: Literal[32, 64] = 64
-    """Pixels of a side that the networks see."""
-    truncation: float = Field(1.0, gt=0, le=1)
-    """Factor of the noise when pictures are drawn: below 1 they are more typical and less varied."""
-    batch_size: int = Field(64, ge=2)
-    """Pictures of a global batch."""
-    epochs: int = Field(1, ge=1)
-    """Passes over the training pictures."""
-    validate_every: int = Field(1, ge=1)
-    """Epochs from one validation, and grid of pictures, to the next; the last epoch always has one."""
-    samples: int = Field(1000, ge=SHOWN)
-    """Pictures drawn for a validation."""
-
-    @model_validator(mode="after")
-    def _one_picture_at_a_time(self) -> Self:
-        if self.constraint in ("gradient", "r1") and self.norm == "batch":
-            raise ValueError(f"constraint={self.constraint} is a penalty for single pictures, which norm=batch mixes; "
-                             "take norm=instance, layer, spectral or none")  # fmt: skip
-        return self
+R1_INTERVAL = 4
+"""R1 is computed in every fourth step only, with four times the weight (lazy regularization): it changes slowly."""
+NUM_COMPARED = 40
+"""Real and generated pictures on which the report's figure measures gradient norms."""
 
 
 def train(config: GanConfig, run: Run) -> None:
-    if config.generator == "translator":
-        return cyclegan.train(config, run, METRIC)
+    if config.generator == "cyclegan":
+        return cyclegan.train(config, run)
     if config.batch_size < 2 * run.world_size:
         raise BadInput(f"batch_size is {config.batch_size}, expected at least 2 for each worker: "
-                       "a picture alone has no batch statistics")  # fmt: skip
-    learning, held_out = (Faces(run.data_dir, config.side, held_out=held) for held in (False, True))
-    wrapped = run.wrap(every_network(config).to(memory_format=torch.channels_last))
-    # Neither loss goes through the wrapper's forward (one needs both networks, the penalty a gradient of a gradient):
-    # the bare networks are called, and gradients averaged by `sync_gradients`.
+                       "a single picture has no batch statistics")  # fmt: skip
+    wrapped = run.wrap(build_networks(config).to(memory_format=torch.channels_last))
+    # No loss goes through the wrapper's forward (the critic's needs both networks, the penalty a gradient of a
+    # gradient): the bare networks are called, and `optimizer_step` averages the gradients over the workers.
     networks: Any = unwrap(wrapped)
     generator, critic = networks.generator, networks.critic
-    drawer = build(config).to(memory_format=torch.channels_last).to(run.device)  # what validates and is delivered
-    drawer.load_state_dict(generator.state_dict())
-    for_generator, for_critic = optimizers(config, networks)
+    ema_generator = build_generator(config).to(memory_format=torch.channels_last).to(run.device)
+    ema_generator.load_state_dict(generator.state_dict())
+    generator_optimizer, critic_optimizer = build_optimizers(config, networks)
     progress = {"collapsed": 0, "steps": 0}
-    state = {"networks": wrapped, "drawer": drawer, "generator_optimizer": for_generator,
-             "critic_optimizer": for_critic, "progress": progress}  # fmt: skip
-    batches = run.loader(learning, config.batch_size, train=True)
+    state = {"networks": wrapped, "ema_generator": ema_generator, "generator_optimizer": generator_optimizer,
+             "critic_optimizer": critic_optimizer, "progress": progress}  # fmt: skip
+    batches = run.loader(Pictures(run.data_dir, config.side, held_out=False), config.batch_size, train=True)
 
     for epoch in run.epochs(config.epochs, state=state):
-        draws, sums, count = Draws(run, epoch), torch.zeros(2, device=run.device), 0
-        set_rates(config, (for_generator, for_critic), epoch)
+        random, critic_meter, generator_meter = GlobalRandom(run, epoch), Meter(), Meter()
+        set_learning_rates(config, (generator_optimizer, critic_optimizer), epoch)
         for (real,) in batches:
-            if len(real) == 1:  # what remained of the pass: a single picture has no batch statistics
+            n = len(real)
+            if n == 1:  # the rest of the pass: a single picture has no batch statistics
                 continue
-            n, progress["steps"] = len(real), progress["steps"] + 1
+            progress["steps"] += 1
+
+            # Generate pictures G(z), z ~ N(0, I), without gradients: they are for the critic's step
             with torch.no_grad():
-                fake = generator(draws.normal(n, NOISE))
-            real, fake = (seen(part, config, draws) for part in (real, fake))
-            loss = distance = critic_loss(config.loss, critic(real), critic(fake))
-            if config.constraint == "gradient":
-                places = draws.uniform(n, 1)[:, 0]
-                loss = loss + config.penalty * gradient_penalty(critic, real, fake, places)
-            elif config.constraint == "r1" and progress["steps"] % LAZY == 0:
-                loss = loss + LAZY * config.penalty / 2 * real_penalty(critic, real)
-            step(for_critic, critic, loss, run)
+                fake = generator(random.normal(n, NOISE_DIM))
+            real, fake = (augmented(pictures, config, random) for pictures in (real, fake))
+
+            # Critic step: min_D L_D(D(x), D(G(z))) + penalty; D(x) rises for real pictures, falls for generated ones
+            loss = adversarial = critic_loss(config.loss, critic(real), critic(fake))
+            if config.constraint == "gradient-penalty":
+                # lambda * E[(||grad D(x_hat)||_2 - 1)^2], x_hat between a real and a generated picture
+                t = random.uniform(n, 1)[:, 0]
+                loss = loss + config.penalty_weight * gradient_penalty(critic, real, fake, t)
+            elif config.constraint == "r1" and progress["steps"] % R1_INTERVAL == 0:
+                # gamma / 2 * E[||grad D(x)||_2^2], x a real picture
+                loss = loss + R1_INTERVAL * config.penalty_weight / 2 * r1_penalty(critic, real)
+            optimizer_step(critic_optimizer, critic, loss, run)
             if config.constraint == "clip":
                 clip_weights(critic, config.clip)
-            sums[0] += distance.detach() * n
-            count += n
+            critic_meter.add(adversarial, n)
             if progress["steps"] % config.critic_steps:
                 continue
-            fake = seen(generator(draws.normal(n, NOISE)), config, draws)
+
+            # Generator step, after every `critic_steps` steps of the critic: min_G L_G(D(G(z)))
+            fake = augmented(generator(random.normal(n, NOISE_DIM)), config, random)
             loss = generator_loss(config.loss, critic(fake))
-            step(for_generator, generator, loss, run)
-            follow(drawer, generator, config.average, progress["steps"] // config.critic_steps)
-            sums[1] += loss.detach() * n * config.critic_steps
-        run.log({"train/critic_loss": run.mean(sums[0], count), "train/loss": run.mean(sums[1], count)})
+            optimizer_step(generator_optimizer, generator, loss, run)
+            generator_meter.add(loss, n * config.critic_steps)
+
+            # Update the EMA weights
+            update_ema_generator(ema_generator, generator, config.ema_decay, progress["steps"] // config.critic_steps)
+
+        # Log the means over all workers, both for the pictures of the critic's steps; validate
+        run.log({"train/critic_loss": run.mean(critic_meter.sum, critic_meter.count),
+                 "train/loss": run.mean(generator_meter.sum, critic_meter.count)})  # fmt: skip
         if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
-            settle(drawer, torch.randn(1000, NOISE, generator=torch.Generator().manual_seed(2)).to(run.device))
-            found = validate(config, drawer, held_out, run)
-            run.log({**found, "val/collapsed": watch(progress, found["val/variety"], (epoch + 1) / config.epochs, run)})
-            run.best(METRIC, drawer)
-            with run.evaluation(drawer) as net:
-                shown = enlarged(net(fixed_noise(config, SHOWN, run)), config.side).cpu()
-            run.figure(f"samples-{epoch + 1:04d}", grid(shown, 8))
+            _validate_epoch(config, ema_generator, progress, epoch, run)
 
 
-def validate(config: GanConfig, drawer: nn.Module, held_out: Faces, run: Run) -> dict[str, float]:
-    """`val/fid` on random features, and `val/variety`: how much generated pictures differ, as a share of real ones."""
-    own = fixed_noise(config, config.samples, run)[run.rank :: run.world_size]
-    with run.evaluation(drawer) as net:
+def augmented(pictures: torch.Tensor, config: GanConfig, random: GlobalRandom) -> torch.Tensor:
+    """The pictures as the critic sees them."""
+    if not config.augment:
+        return pictures
+    return augment(pictures, random.uniform(len(pictures), AUGMENTATION_NUMBERS), config.augment)
+
+
+def fixed_noise(config: GanConfig, count: int, run: Run) -> torch.Tensor:
+    """(count, NOISE_DIM): always the same, so that the grids of all epochs show the same faces."""
+    noise = torch.randn(count, NOISE_DIM, generator=torch.Generator().manual_seed(0))
+    return (config.truncation * noise).to(run.device)
+
+
+def _validate_epoch(
+    config: GanConfig, ema_generator: nn.Module, progress: dict[str, int], epoch: int, run: Run
+) -> None:
+    """Log the validation metrics of an epoch, keep the best EMA weights, and draw a grid of samples."""
+    noise = torch.randn(1000, NOISE_DIM, generator=torch.Generator().manual_seed(2))
+    recalibrate_batch_norm(ema_generator, noise.to(run.device))
+    metrics = validate(config, ema_generator, Pictures(run.data_dir, config.side, held_out=True), run)
+    collapsed = detect_collapse(progress, metrics["val/variety"], (epoch + 1) / config.epochs, run)
+    run.log({**metrics, "val/collapsed": collapsed})
+    run.best(METRIC, ema_generator)
+    with run.evaluation(ema_generator) as net:
+        samples = submission_pictures(net(fixed_noise(config, GRID, run)), config.side).cpu()
+    run.figure(f"samples-{epoch + 1:04d}", grid(samples, 8))
+
+
+def validate(config: GanConfig, ema_generator: nn.Module, held_out: Pictures, run: Run) -> dict[str, float]:
+    """`val/fid` on random features, and `val/variety`: how much generated pictures vary, as a fraction of how much real
+    ones do."""
+    noise = fixed_noise(config, config.samples, run)[run.rank :: run.world_size]
+    with run.evaluation(ema_generator) as net:
         real = (pictures for (pictures,) in run.loader(held_out, 200))
-        distance, variety = compare(real, (net(part) for part in own.split(200)), run)
+        distance, variety = distance_and_variety(real, (net(part) for part in noise.split(200)), run)
     return {"val/fid": distance, "val/variety": variety}
 
 
 def load(folder: Path) -> nn.Module:
-    return load_weights(folder, build(LAB.read_config(folder)))
+    return load_weights(folder, build_generator(LAB.read_config(folder)))
 
 
 def predict(model: nn.Module, inputs: np.ndarray) -> np.ndarray:
-    """(B, noise) float32, or to translate pictures (B, 3, side, side), -1 to 1 -> pictures (B, 3, 64, 64) uint8."""
+    """Noise (B, NOISE_DIM) or, for CycleGAN, pictures (B, 3, side, side) from -1 to 1, float32 -> pictures
+    (B, 3, 64, 64) uint8."""
     device = next(model.parameters()).device
     with torch.no_grad():
-        parts = [enlarged(model(part), data.SIDE).cpu() for part in torch.from_numpy(inputs).to(device).split(200)]
-    pictures: np.ndarray = torch.cat(parts).numpy()
-    return pictures
+        batches = torch.from_numpy(inputs).to(device).split(200)
+        pictures = torch.cat([submission_pictures(model(batch), data.SIDE).cpu() for batch in batches])
+    output: np.ndarray = pictures.numpy()
+    return output
 
 
 def example(data_dir: Path) -> np.ndarray:
-    noise: np.ndarray = np.random.default_rng(0).standard_normal((2, NOISE), np.float32)
+    noise: np.ndarray = np.random.default_rng(0).standard_normal((2, NOISE_DIM), np.float32)
     return noise
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `submission.tgz`, `1.jpg` to `1000.jpg`; `samples.png`; `interpolation.png`, where each row goes from one
-    noise to another; and `gradients.png`, the report's figure, of critics trained beside this generator."""
+    """Write `submission.tgz` with `1.jpg` to `1000.jpg`; `samples.png`; `interpolation.png`, whose rows each go from
+    one noise vector to another; and `gradients.png`, the report's figure of gradient norms, of two critics that are
+    trained against this generator."""
     config, model = LAB.read_config(folder), load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     out.mkdir(parents=True, exist_ok=True)
-    if config.generator == "translator":
+    if config.generator == "cyclegan":
         return cyclegan.deliver(model, data_dir, config.side, out)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)  # not the noise that chose the epoch
-        noise = config.truncation * torch.randn(data.SUBMITTED, NOISE)
+        torch.manual_seed(1)  # other noise than that on which the epoch was chosen
+        noise = config.truncation * torch.randn(data.SUBMITTED, NOISE_DIM)
         pictures = predict(model, noise.numpy())
         data.write_archive(out / LAB.submission, pictures)
-        grid(torch.from_numpy(pictures[:SHOWN]), 8).savefig(out / "samples.png", dpi=100)
-        line = interpolation(noise[:16], lambda rows: torch.from_numpy(predict(model, rows.numpy())))
-        line.savefig(out / "interpolation.png", dpi=100)
-        (real,) = Faces(data_dir, config.side, held_out=False)[torch.arange(COMPARED)]
+        grid(torch.from_numpy(pictures[:GRID]), 8).savefig(out / "samples.png", dpi=100)
+        rows = interpolation(noise[:16], lambda between: torch.from_numpy(predict(model, between.numpy())))
+        rows.savefig(out / "interpolation.png", dpi=100)
+        (real,) = Pictures(data_dir, config.side, held_out=False)[torch.arange(NUM_COMPARED)]
         with torch.no_grad():
-            fake = model(noise[:COMPARED].to(next(model.parameters()).device)).cpu()
-        figure = gradient_figure(gradient_norms(real, fake, config.clip, config.penalty))
+            fake = model(noise[:NUM_COMPARED].to(next(model.parameters()).device)).cpu()
+        figure = gradient_figure(gradient_norms(real, fake, config.clip, config.penalty_weight))
     figure.savefig(out / "gradients.png", dpi=100, bbox_inches="tight")
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:
-    if not (judge := data_dir / data.JUDGE).exists():
+    weights = data_dir / data.JUDGE
+    if not weights.exists():
         return {}
     (images,) = shards.ArrowDataset(data_dir, "train", ("image",)).columns
     mean = images[torch.arange(min(1000, len(images)))].float().mean(0).round().byte().numpy()
-    return face_judge.judge(judge, data.submitted(delivered / LAB.submission), mean)
+    return judge(weights, data.read_submission(delivered / LAB.submission), mean)
 
 
 def space() -> dict[str, dict[str, object]]:
     return {
         "loss": {"type": "choice", "values": ["bce", "wasserstein"]},
         "norm": {"type": "choice", "values": ["instance", "layer", "spectral", "none"]},
-        "constraint": {"type": "choice", "values": ["none", "clip", "gradient", "r1"]},
+        "constraint": {"type": "choice", "values": ["none", "clip", "gradient-penalty", "r1"]},
         "clip": {"type": "loguniform", "low": 0.003, "high": 0.1, "when": {"constraint": "clip"}},
-        "penalty": {"type": "loguniform", "low": 0.003, "high": 30.0},
+        "penalty_weight": {"type": "loguniform", "low": 0.003, "high": 30.0},
         "critic_steps": {"type": "randint", "low": 1, "high": 6},
         "augment": {"type": "uniform", "low": 0.0, "high": 1.0},
-        "average": {"type": "choice", "values": [0.0, 0.98, 0.995, 0.999]},
+        "ema_decay": {"type": "choice", "values": [0.0, 0.98, 0.995, 0.999]},
         "lr": {"type": "loguniform", "low": 1e-4, "high": 5e-3},
         "lr_critic": {"type": "loguniform", "low": 1e-4, "high": 5e-3},
         "beta1": {"type": "choice", "values": [0.0, 0.5, 0.9]},
@@ -267,10 +248,17 @@ def space() -> dict[str, dict[str, object]]:
     }
 
 
-LONGER = {"epochs": 40, "lr": 5e-4, "lr_critic": 5e-4, "average": 0.995}
-WGAN_GP = {"loss": "wasserstein", "norm": "layer", "constraint": "gradient", "beta1": 0.0, "beta2": 0.9}
-STYLE = {"generator": "style", "critic_steps": 2, "lr": 1e-3, "lr_critic": 1e-3, "fall": 0.5}
-CYCLE = {"generator": "translator", "loss": "squares", "cycle": 2.0, "lr": 1e-3, "lr_critic": 2e-4, "fall": 0.5}
+LONGER = {"epochs": 40, "lr": 5e-4, "lr_critic": 5e-4, "ema_decay": 0.995}
+WGAN_GP = {"loss": "wasserstein", "norm": "layer", "constraint": "gradient-penalty", "beta1": 0.0, "beta2": 0.9}
+STYLE = {"generator": "style", "critic_steps": 2, "lr": 1e-3, "lr_critic": 1e-3, "lr_decay_fraction": 0.5}
+CYCLE = {
+    "generator": "cyclegan",
+    "loss": "least-squares",
+    "cycle_weight": 2.0,
+    "lr": 1e-3,
+    "lr_critic": 2e-4,
+    "lr_decay_fraction": 0.5,
+}
 
 LAB = Lab(
     heading=COURSE["gan"],
@@ -283,7 +271,7 @@ LAB = Lab(
         "cycle": {**LONGER, **CYCLE},
     },
     sizes={
-        "tiny": {"width": 4, "side": 32, "batch_size": 16, "epochs": 2, "samples": SHOWN},
+        "tiny": {"width": 4, "side": 32, "batch_size": 16, "epochs": 2, "samples": GRID},
         "small": {"width": 16, "side": 32, "batch_size": 32, "validate_every": 5},
         "course": {},
     },
@@ -296,15 +284,15 @@ LAB = Lab(
     score=score,
     submission="submission.tgz",
     space=space,
-    network=every_network,
-    data=data,
+    network=build_networks,
+    data=generate,
     tuned={
         **{(preset, "tiny"): {"epochs": 2} for preset in ("medium", "strong", "boss", "cycle")},
         ("simple", "small"): {"epochs": 10, "lr": 5e-4, "lr_critic": 5e-4},
-        ("medium", "small"): {"epochs": 16, "average": 0.9, "batch_size": 16},
-        ("strong", "small"): {"epochs": 28, "average": 0.9, "batch_size": 16},
-        ("boss", "small"): {"epochs": 44, "average": 0.98, "batch_size": 16},
-        ("cycle", "small"): {"epochs": 10, "average": 0.98, "batch_size": 16, "width": 8},
+        ("medium", "small"): {"epochs": 16, "ema_decay": 0.9, "batch_size": 16},
+        ("strong", "small"): {"epochs": 28, "ema_decay": 0.9, "batch_size": 16},
+        ("boss", "small"): {"epochs": 44, "ema_decay": 0.98, "batch_size": 16},
+        ("cycle", "small"): {"epochs": 10, "ema_decay": 0.98, "batch_size": 16, "width": 8},
     },
     seconds={"tiny": 2, "small": 60, "course": 3600},
 )

@@ -1,4 +1,7 @@
-"""What keeps a discriminator or critic honest: losses, penalties on its slope, and changes of the pictures it sees."""
+"""Losses of generator and critic, and what bounds the critic's gradient: two penalties and weight clipping.
+
+D(x) is the critic's output for a picture x, a logit or an unbounded score: no network here ends with a sigmoid.
+"""
 
 from collections.abc import Callable
 from typing import Literal
@@ -7,88 +10,74 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-Loss = Literal["bce", "wasserstein", "squares"]
-VIEW = 7
-"""Random numbers that a view of a picture takes."""
+Loss = Literal["bce", "wasserstein", "least-squares"]
+Critic = Callable[[torch.Tensor], torch.Tensor]
+"""Pictures (B, 3, H, W) -> scores (B,) or, of patches, (B, 1, h, w)."""
 
 
 def critic_loss(kind: Loss, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """Of logits for real and for generated pictures: cross-entropy (Goodfellow et al.), minus the estimated Wasserstein
-    distance (Arjovsky et al.), or squared distances from 1 and 0 (Mao et al., arXiv:1611.04076)."""
+    """The critic's loss; its sign is such that the critic minimises it.
+
+    Args:
+        kind: `bce` (Goodfellow et al., arXiv:1406.2661), `wasserstein` (Arjovsky et al., arXiv:1701.07875) or
+            `least-squares` (Mao et al., arXiv:1611.04076).
+        real: D(x), the critic's outputs for real pictures.
+        fake: D(G(z)), its outputs for generated ones, of the same shape.
+    """
     if kind == "bce":
+        # L_D = -(E[log sigmoid(D(x))] + E[log(1 - sigmoid(D(G(z))))]) / 2, and softplus(-a) = -log sigmoid(a)
         return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
-    if kind == "squares":
+    if kind == "least-squares":
+        # L_D = (E[(D(x) - 1)^2] + E[D(G(z))^2]) / 2
         return ((real - 1).square().mean() + fake.square().mean()) / 2
+    # L_D = E[D(G(z))] - E[D(x)], minus the estimate of the Wasserstein distance
     return fake.mean() - real.mean()
 
 
 def generator_loss(kind: Loss, fake: torch.Tensor) -> torch.Tensor:
-    """The generated are to be taken for real: the non-saturating form of the cross-entropy, the critic's value, or the
-    squared distance from 1."""
-    if kind == "squares":
+    """The generator's loss, of D(G(z)), the critic's outputs for generated pictures; see `critic_loss`."""
+    if kind == "bce":
+        # L_G = -E[log sigmoid(D(G(z)))], the non-saturating form of the minimax game's E[log(1 - sigmoid(D(G(z))))]
+        return F.softplus(-fake).mean()
+    if kind == "least-squares":
+        # L_G = E[(D(G(z)) - 1)^2]
         return (fake - 1).square().mean()
-    return F.softplus(-fake).mean() if kind == "bce" else -fake.mean()
+    # L_G = -E[D(G(z))]
+    return -fake.mean()
 
 
 def gradient_penalty(
-    critic: Callable[[torch.Tensor], torch.Tensor], real: torch.Tensor, fake: torch.Tensor, places: torch.Tensor
+    critic: Critic, real: torch.Tensor, fake: torch.Tensor, interpolation: torch.Tensor
 ) -> torch.Tensor:
-    """Mean of (|slope| - 1)² at places between real and generated pictures (Gulrajani et al., arXiv:1704.00028).
+    """WGAN-GP's penalty, `E[(||grad D(x_hat)||_2 - 1)^2]` (Gulrajani et al., arXiv:1704.00028).
 
     Args:
-        real, fake: pictures (B, 3, H, W).
-        places: (B,) 0 at the generated, 1 at the real picture.
+        critic: D.
+        real: pictures x (B, 3, H, W).
+        fake: generated pictures (B, 3, H, W).
+        interpolation: the weights of the real pictures (B,), from 0 to 1: 0 is the generated, 1 the real picture.
     """
-    mixed = torch.lerp(fake, real, places[:, None, None, None]).requires_grad_()
-    penalty: torch.Tensor = (_slope(critic, mixed) - 1).square().mean()
+    # x_hat = t * x + (1 - t) * G(z)
+    x_hat = torch.lerp(fake, real, interpolation[:, None, None, None]).requires_grad_()
+    penalty: torch.Tensor = (_gradient_norm(critic, x_hat) - 1).square().mean()
     return penalty
 
 
-def real_penalty(critic: Callable[[torch.Tensor], torch.Tensor], real: torch.Tensor) -> torch.Tensor:
-    """Mean of |slope|² at real pictures, R1 (Mescheder et al., arXiv:1801.04406)."""
-    penalty: torch.Tensor = _slope(critic, real.detach().requires_grad_()).square().mean()
+def r1_penalty(critic: Critic, real: torch.Tensor) -> torch.Tensor:
+    """R1, `E[||grad D(x)||_2^2]` at real pictures x (B, 3, H, W) (Mescheder et al., arXiv:1801.04406)."""
+    penalty: torch.Tensor = _gradient_norm(critic, real.detach().requires_grad_()).square().mean()
     return penalty
 
 
 def clip_weights(critic: nn.Module, limit: float) -> None:
-    """Keep every weight within the limit (Arjovsky et al., arXiv:1701.07875)."""
+    """Clip every weight to [-limit, limit], as the first WGAN does (Arjovsky et al., arXiv:1701.07875)."""
     with torch.no_grad():
         for weight in critic.parameters():
             weight.clamp_(-limit, limit)
 
 
-def random_view(pictures: torch.Tensor, draws: torch.Tensor, strength: float) -> torch.Tensor:
-    """Pictures (B, 3, H, W) brighter or darker, more or less vivid, shifted, and with a square missing; differentiable,
-    so that real and generated pictures can both be shown like this (Zhao et al., arXiv:2006.10738).
-
-    Args:
-        draws: (B, 7), 0 to 1.
-        strength: 0 leaves pictures as they are; at 1 shifts reach an eighth of the side and squares half of it.
-    """
-    if not strength:
-        return pictures
-    side = pictures.shape[-1]
-    light, vivid, contrast, right, down, x, y = (2 * draws - 1).T[:, :, None, None, None] * strength
-    pictures = pictures + light / 2
-    grey = pictures.mean(1, keepdim=True)
-    pictures = (pictures - grey) * (1 + vivid) + grey
-    middle = pictures.mean((1, 2, 3), keepdim=True)
-    pictures = (pictures - middle) * (1 + contrast / 2) + middle
-    rows, columns = (torch.arange(side, device=pictures.device).view(shape) for shape in ((1, -1, 1), (1, 1, -1)))
-    down, right = ((part[:, :, 0] * side / 8).round().long() for part in (down, right))
-    shifted_rows, shifted_columns = rows + down, columns + right
-    inside = (shifted_rows.clamp(0, side - 1) == shifted_rows) & (shifted_columns.clamp(0, side - 1) == shifted_columns)
-    batch = torch.arange(len(pictures), device=pictures.device).view(-1, 1, 1)
-    pictures = pictures.permute(0, 2, 3, 1)[batch, shifted_rows.clamp(0, side - 1), shifted_columns.clamp(0, side - 1)]
-    far = [(part - (1 + place[:, :, 0] / strength) * side / 2).abs()
-           for part, place in ((rows, y), (columns, x))]  # fmt: skip
-    kept = inside & ~((far[0] < strength * side / 4) & (far[1] < strength * side / 4))
-    seen: torch.Tensor = (pictures * kept[..., None]).permute(0, 3, 1, 2)
-    return seen
-
-
-def _slope(critic: Callable[[torch.Tensor], torch.Tensor], pictures: torch.Tensor) -> torch.Tensor:
-    """(B,) lengths of the critic's gradients by each picture, themselves differentiable."""
+def _gradient_norm(critic: Critic, pictures: torch.Tensor) -> torch.Tensor:
+    """||grad D(x)||_2 of each picture x, (B,); `create_graph` makes it differentiable by the critic's weights."""
     (gradient,) = torch.autograd.grad(critic(pictures).sum(), pictures, create_graph=True)
-    lengths: torch.Tensor = gradient.flatten(1).norm(dim=1)
-    return lengths
+    norms: torch.Tensor = gradient.flatten(1).norm(dim=1)
+    return norms

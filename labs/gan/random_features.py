@@ -1,12 +1,12 @@
-"""Features of a convolutional network that was never trained: enough to compare heaps of pictures by.
+"""Features of a convolutional network with random weights, for comparing sets of pictures in validation.
 
-Validation may use no label and no network from outside. Random features rank generators much like learnt ones (Naeem
-et al., arXiv:2002.09797, section 4).
+Validation may use neither labels nor a pre-trained network. Fréchet distances on random features rank generators much
+like those on learnt features (Naeem et al., arXiv:2002.09797, section 4).
 """
 
 import math
 from collections.abc import Iterable
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -17,47 +17,60 @@ from labs.gan.frechet import frechet_distance
 
 CHANNELS = (3, 24, 24, 24)
 SIDE = 32
+FEATURES = 144
+"""24 means of each of the first two layers, and 4 x 24 of the last one."""
 
 
 class RandomFeatures(nn.Module):
-    """Means of three layers' channels, at 2 x 2 places of the last; the weights are always the same."""
+    """Three convolutions whose weights are random but always the same.
+
+    The features are the means of the first two layers' channels and, of the last layer's, the means of its four
+    quarters.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        for number, (inside, out) in enumerate(pairwise(CHANNELS)):
-            weight = torch.randn(out, inside, 3, 3, generator=generator) * (2 / (9 * inside)) ** 0.5
+        for number, (inputs, outputs) in enumerate(pairwise(CHANNELS)):
+            weight = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
             self.register_buffer(f"weight_{number}", weight)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        """(B, 3, side, side), -1 to 1, a side of at least 32 -> (B, 144)."""
+        """Pictures (B, 3, side, side), -1 to 1, of a side of 32 or a multiple of it -> features (B, 144)."""
         x = F.avg_pool2d(pictures.clamp(-1, 1), pictures.shape[-1] // SIDE)
+        last = len(CHANNELS) - 2
         means = []
-        for number in range(len(CHANNELS) - 1):
+        for number in range(last + 1):
             x = F.relu(F.conv2d(x, self.get_buffer(f"weight_{number}"), stride=2, padding=1))
-            means.append(F.adaptive_avg_pool2d(x, 2 if number == len(CHANNELS) - 2 else 1).flatten(1))
+            means.append(F.adaptive_avg_pool2d(x, 2 if number == last else 1).flatten(1))
         return torch.cat(means, 1)
 
 
-def compare(real: Iterable[torch.Tensor], fake: Iterable[torch.Tensor], run: Run) -> tuple[float, float]:
-    """Fréchet distance of real and generated pictures, and how much the latter vary, as a share of what real ones do.
+def distance_and_variety(
+    real: Iterable[torch.Tensor], generated: Iterable[torch.Tensor], run: Run
+) -> tuple[float, float]:
+    """The Fréchet distance of generated from real pictures, and the generated pictures' variety: the mean standard
+    deviation of their features, as a fraction of the real pictures'.
 
     Args:
-        real, fake: this worker's batches (B, 3, side, side), -1 to 1: every N-th picture of N workers.
+        real: this worker's batches (B, 3, side, side), -1 to 1: every N-th picture, with N workers.
+        generated: this worker's batches of generated pictures, likewise.
+        run: gathers the features of all workers.
     """
     extractor = RandomFeatures().to(run.device)
-    none = torch.empty(0, 3, 32, 32, device=run.device)  # of few pictures a worker may have none
-    own = (torch.cat([extractor(pictures).cpu() for pictures in chain([none], part)]) for part in (real, fake))
-    true, generated = (_joined(features, run) for features in own)
-    if not generated.isfinite().all():
+    real_features, generated_features = (_all_features(extractor, pictures, run) for pictures in (real, generated))
+    if not generated_features.isfinite().all():
         return math.nan, 0.0
-    return frechet_distance(true, generated), float(generated.std(0).mean() / true.std(0).mean())
+    variety = generated_features.std(0).mean() / real_features.std(0).mean()
+    return frechet_distance(real_features, generated_features), float(variety)
 
 
-def _joined(own: torch.Tensor, run: Run) -> torch.Tensor:
-    """All workers' rows in the order in which one worker would have them."""
+def _all_features(extractor: RandomFeatures, batches: Iterable[torch.Tensor], run: Run) -> torch.Tensor:
+    """Features (N, 144) of all workers' pictures, in the order in which one worker would have them."""
+    # The empty tensor is for a worker that has no pictures, where there are fewer of them than workers.
+    own = torch.cat([torch.empty(0, FEATURES), *(extractor(pictures).cpu() for pictures in batches)])
     parts = run.gather([own])
-    joined = own.new_empty(sum(len(part) for part in parts), own.shape[1])
+    features = own.new_empty(sum(len(part) for part in parts), FEATURES)
     for rank, part in enumerate(parts):
-        joined[rank :: run.world_size] = part
-    return joined
+        features[rank :: run.world_size] = part
+    return features

@@ -1,9 +1,10 @@
-"""A style-based generator of modest size, after the first StyleGAN (Karras et al., arXiv:1812.04948).
+"""A small style-based generator, after the first StyleGAN (Karras et al., arXiv:1812.04948).
 
-A mapping network turns noise into a style, and at each side the style sets anew how strong every channel is. Left out:
-noise at each place, mixing of two styles, and growth from small pictures to large ones. The noise itself draws the
-first 4 x 4 places, as so few layers can't make every shape out of one; and channels are normed over the batch, as in
-the sample's generator: with the paper's norm over each picture, colours varied less.
+A mapping network turns the noise into a style. Before each convolution the style sets every channel's scale and bias
+(adaptive normalisation). Left out of the paper's: noise in each pixel, mixing of two styles, progressive growing.
+Different from the paper's: the first feature map of 4 x 4 is made from the noise instead of being constant, as so few
+layers can not make every shape out of one constant; and channels are normalised over the batch, as in the sample's
+generator, since with the paper's instance norm the colours of the pictures varied less.
 """
 
 from itertools import pairwise
@@ -11,50 +12,55 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from labs.gan.dcgan import doubling, kaiming_weights, normal_weights, stages
+from labs.gan.dcgan import dcgan_init, doubling_convolution, kaiming_init, num_doublings
 
-SLOPE = 0.2
+NEGATIVE_SLOPE = 0.2
+"""Slope of the leaky ReLU for negative inputs."""
 
 
-class Styled(nn.Module):
-    """Channels, normed over the batch, with the spread and the mean that the style asks for."""
+class StyledNorm(nn.Module):
+    """Batch norm whose scale and bias are computed from the style: `y = scale(w) * norm(x) + bias(w)`."""
 
-    def __init__(self, style: int, channels: int) -> None:
+    def __init__(self, style_dim: int, channels: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.spread, self.mean = nn.Linear(style, channels), nn.Linear(style, channels)
-        for layer, usual in ((self.spread, 1.0), (self.mean, 0.0)):
-            nn.init.normal_(layer.weight, 0.0, style**-0.5)
-            nn.init.constant_(layer.bias, usual)
+        self.scale, self.bias = nn.Linear(style_dim, channels), nn.Linear(style_dim, channels)
+        for layer, initial in ((self.scale, 1.0), (self.bias, 0.0)):
+            nn.init.normal_(layer.weight, 0.0, style_dim**-0.5)
+            nn.init.constant_(layer.bias, initial)
 
     def forward(self, x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        """(B, channels, H, W) and (B, style) -> (B, channels, H, W)."""
-        spread, mean = (layer(style)[:, :, None, None] for layer in (self.spread, self.mean))
-        return torch.addcmul(mean, self.norm(x), spread)
+        """(B, channels, H, W) and (B, style_dim) -> (B, channels, H, W)."""
+        scale, bias = (layer(style)[:, :, None, None] for layer in (self.scale, self.bias))
+        return torch.addcmul(bias, self.norm(x), scale)
 
 
 class StyleGenerator(nn.Module):
-    """The sample's transposed convolutions with styles, and at the full side two convolutions in place of one: where
-    each place is made of other weights than the next, pictures show a chequered pattern."""
+    """The sample's transposed convolutions with styled norms.
 
-    def __init__(self, noise: int, width: int, side: int) -> None:
+    At the full side, an upsampling and two convolutions take the place of the last transposed convolution: that one
+    computes neighbouring pixels with different weights, and pictures show a chequered pattern.
+    """
+
+    def __init__(self, noise_dim: int, width: int, side: int) -> None:
         super().__init__()
-        channels = [width * 2 ** (stages(side) - stage) // 2 for stage in range(stages(side) + 1)]
-        self.mapping = nn.Sequential(nn.Linear(noise, noise), nn.LeakyReLU(SLOPE),
-                                     nn.Linear(noise, noise), nn.LeakyReLU(SLOPE))  # fmt: skip
-        self.first = nn.Sequential(nn.Linear(noise, channels[0] * 16), nn.Unflatten(1, (-1, 4, 4)))
-        self.styles = nn.ModuleList(Styled(noise, count) for count in channels)
-        self.rest = nn.ModuleList(doubling(inside, out) for inside, out in pairwise(channels[:-1]))
+        doublings = num_doublings(side)
+        channels = [width * 2 ** (doublings - stage) // 2 for stage in range(doublings + 1)]
+        self.mapping = nn.Sequential(nn.Linear(noise_dim, noise_dim), nn.LeakyReLU(NEGATIVE_SLOPE),
+                                     nn.Linear(noise_dim, noise_dim), nn.LeakyReLU(NEGATIVE_SLOPE))  # fmt: skip
+        self.first = nn.Sequential(nn.Linear(noise_dim, channels[0] * 16), nn.Unflatten(1, (-1, 4, 4)))
+        self.styles = nn.ModuleList(StyledNorm(noise_dim, count) for count in channels)
+        self.rest = nn.ModuleList(doubling_convolution(inputs, outputs) for inputs, outputs in pairwise(channels[:-1]))
         self.rest.append(nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"),
                                        nn.Conv2d(channels[-2], channels[-1], 3, 1, 1, bias=False)))  # fmt: skip
         self.rest.append(nn.Conv2d(channels[-1], 3, 3, 1, 1))
-        self.mapping.apply(kaiming_weights)
-        self.first.apply(kaiming_weights)
-        self.rest.apply(normal_weights)
+        self.mapping.apply(kaiming_init)
+        self.first.apply(kaiming_init)
+        self.rest.apply(dcgan_init)
 
     def forward(self, noise: torch.Tensor) -> torch.Tensor:
-        """(B, noise) -> pictures (B, 3, side, side), -1 to 1."""
+        """(B, noise_dim) -> pictures (B, 3, side, side), -1 to 1."""
         style, x = self.mapping(noise), self.first(noise)
-        for styled, convolution in zip(self.styles, self.rest, strict=True):
-            x = convolution(torch.relu(styled(x, style)))
+        for styled_norm, convolution in zip(self.styles, self.rest, strict=True):
+            x = convolution(torch.relu(styled_norm(x, style)))
         return torch.tanh(x)

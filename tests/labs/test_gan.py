@@ -14,14 +14,16 @@ from torch.nn import functional as F
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
 from labs.gan import losses
-from labs.gan.collapse import PATIENCE, watch
+from labs.gan.augmentation import AUGMENTATION_NUMBERS, augment
+from labs.gan.collapse import PATIENCE, detect_collapse
 from labs.gan.dcgan import Discriminator, Norm
-from labs.gan.figures import enlarged, gradient_norms
+from labs.gan.figures import gradient_norms, submission_pictures
 from labs.gan.lesson import LAB, predict, validate
-from labs.gan.optimisation import NOISE, Networks, build, optimizers, set_rates, settle
-from labs.gan.pictures import Draws, Faces
+from labs.gan.networks import NOISE_DIM, Gan, build_generator
+from labs.gan.optimisation import build_optimizers, recalibrate_batch_norm, set_learning_rates
+from labs.gan.pictures import GlobalRandom, Pictures
 from labs.gan.random_features import RandomFeatures
-from labs.gan.style_generator import Styled, StyleGenerator
+from labs.gan.style_generator import StyledNorm, StyleGenerator
 from tests.labs.workers import last_metrics, train_on
 
 
@@ -55,7 +57,7 @@ def test_losses_are_the_papers() -> None:
 
 
 def test_the_penalty_of_a_linear_critic_is_known(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """The slope of w·x is w everywhere: (|w| - 1)², and |w|² at real pictures."""
+    """The gradient of w·x is w everywhere: (||w|| - 1)^2, and R1 is ||w||^2."""
     weight = torch.full((3, 32, 32), 0.05)
 
     def critic(x: torch.Tensor) -> torch.Tensor:
@@ -64,21 +66,21 @@ def test_the_penalty_of_a_linear_critic_is_known(pictures: tuple[torch.Tensor, t
     length = weight.norm().item()
     penalty = losses.gradient_penalty(critic, *pictures, torch.rand(4))
     assert penalty.item() == pytest.approx((length - 1) ** 2, rel=1e-5)
-    assert losses.real_penalty(critic, pictures[0]).item() == pytest.approx(length**2, rel=1e-5)
+    assert losses.r1_penalty(critic, pictures[0]).item() == pytest.approx(length**2, rel=1e-5)
 
 
-def test_the_penalty_is_taken_between_the_pictures_and_can_be_learnt_from(
+def test_the_penalty_is_taken_between_the_pictures_and_has_gradients(
     pictures: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
-    """For |x|²/2 the slope at a picture is itself, so places are seen; its gradient reaches the weights."""
+    """The gradient of ||x||^2/2 is x, so the penalty shows where it was taken; its own gradient reaches the weights."""
     real, fake = pictures
-    places = torch.tensor([0.0, 1.0, 0.5, 0.25])
-    mixed = torch.stack([place * r + (1 - place) * f for place, r, f in zip(places, real, fake, strict=True)])
-    expected = (mixed.flatten(1).norm(dim=1) - 1).square().mean()
-    half = losses.gradient_penalty(lambda x: x.square().sum((1, 2, 3)) / 2, real, fake, places)
-    assert half.item() == pytest.approx(expected.item(), rel=1e-5)
+    weights = torch.tensor([0.0, 1.0, 0.5, 0.25])
+    x_hat = torch.stack([t * x + (1 - t) * y for t, x, y in zip(weights, real, fake, strict=True)])
+    expected = (x_hat.flatten(1).norm(dim=1) - 1).square().mean()
+    penalty = losses.gradient_penalty(lambda x: x.square().sum((1, 2, 3)) / 2, real, fake, weights)
+    assert penalty.item() == pytest.approx(expected.item(), rel=1e-5)
     critic = Discriminator(4, 32, "instance")
-    losses.gradient_penalty(critic, real, fake, places).backward()
+    losses.gradient_penalty(critic, real, fake, weights).backward()
     assert critic.layers[0].weight.grad.abs().sum() > 0
 
 
@@ -89,27 +91,28 @@ def test_clipped_weights_stay_within_the_limit() -> None:
     assert max(weight.abs().max() for weight in critic.parameters()) <= 0.01
 
 
-def test_a_view_changes_pictures_and_lets_gradients_through(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """Strength 0 changes nothing; draws in the middle cut a square in the middle, a half wide, and nothing else."""
+def test_augmentation_changes_pictures_and_passes_gradients(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Strength 0 changes nothing; random numbers of 0.5 cut out a square in the middle, half as wide, and do nothing
+    else."""
     real = pictures[0].clone().requires_grad_()
-    draws = torch.full((4, losses.VIEW), 0.5)
-    assert torch.equal(losses.random_view(real, draws, 0.0), real)
-    seen = losses.random_view(real, draws, 1.0)
+    numbers = torch.full((4, AUGMENTATION_NUMBERS), 0.5)
+    assert torch.equal(augment(real, numbers, 0.0), real)
+    augmented = augment(real, numbers, 1.0)
     kept = torch.ones(32, 32, dtype=torch.bool)
     kept[9:24, 9:24] = False
-    assert torch.allclose(seen[:, :, kept], real[:, :, kept], atol=1e-6)
-    assert (seen[:, :, 10:23, 10:23] == 0).all()
-    seen.sum().backward()
-    assert torch.equal(real.grad[0, 0] != 0, (seen[0] != 0).any(0))
+    assert torch.allclose(augmented[:, :, kept], real[:, :, kept], atol=1e-6)
+    assert (augmented[:, :, 10:23, 10:23] == 0).all()
+    augmented.sum().backward()
+    assert torch.equal(real.grad[0, 0] != 0, (augmented[0] != 0).any(0))
 
 
-def test_a_view_shifts(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """At full strength the furthest shift is an eighth of the side; what comes in is 0."""
-    draws = torch.full((4, losses.VIEW), 0.5)
-    draws[:, 3], draws[:, 5:] = 1.0, 0.0  # to the right end, with the square's middle in a corner
-    seen = losses.random_view(pictures[0], draws, 1.0)
-    assert torch.allclose(seen[:, :, 10:, 10:28], pictures[0][:, :, 10:, 14:], atol=1e-6)
-    assert (seen[:, :, :, 28:] == 0).all()
+def test_augmentation_translates(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """At strength 1 the largest translation is an eighth of the side; pixels from outside are 0."""
+    numbers = torch.full((4, AUGMENTATION_NUMBERS), 0.5)
+    numbers[:, 3], numbers[:, 5:] = 1.0, 0.0  # furthest, with the cutout's centre in a corner
+    augmented = augment(pictures[0], numbers, 1.0)
+    assert torch.allclose(augmented[:, :, 10:, 10:28], pictures[0][:, :, 10:, 14:], atol=1e-6)
+    assert (augmented[:, :, :, 28:] == 0).all()
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
@@ -117,27 +120,27 @@ def test_a_view_shifts(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
 
 def test_simple_at_course_size_is_the_sample() -> None:
     """5,142,080 parameters of the generator, 2,766,529 of the discriminator."""
-    networks = Networks(LAB.resolve("simple", "course"))
+    networks = Gan(LAB.resolve("simple", "course"))
     sizes = [sum(p.numel() for p in part.parameters()) for part in (networks.generator, networks.critic)]
     assert sizes == [5_142_080, 2_766_529]
     assert LAB.scale("simple", "course")["parameters"] == sum(sizes)
 
 
-def test_a_style_sets_spread_and_mean() -> None:
-    """Whatever scale and place channels come with, they leave with those of the picture's own style."""
+def test_a_style_sets_scale_and_bias() -> None:
+    """Whatever mean and variance channels come with, they leave with the scale and bias of the picture's own style."""
     torch.manual_seed(0)
-    layer, x, style = Styled(6, 4), torch.randn(3, 4, 8, 8), torch.randn(3, 6)
+    layer, x, style = StyledNorm(6, 4), torch.randn(3, 4, 8, 8), torch.randn(3, 6)
     assert torch.allclose(layer(x, style), layer(5 * x + 2, style), atol=1e-4)
-    normed, asked = layer.norm(x), style.unflatten(1, (1, -1))
+    normed, styles = layer.norm(x), style.unflatten(1, (1, -1))
     for number in range(3):
-        spread = (layer.spread.weight * asked[number]).sum(1) + layer.spread.bias
-        mean = (layer.mean.weight * asked[number]).sum(1) + layer.mean.bias
-        expected = normed[number] * spread[:, None, None] + mean[:, None, None]
+        scale = (layer.scale.weight * styles[number]).sum(1) + layer.scale.bias
+        bias = (layer.bias.weight * styles[number]).sum(1) + layer.bias.bias
+        expected = normed[number] * scale[:, None, None] + bias[:, None, None]
         assert torch.allclose(layer(x, style)[number], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [32, 64])
-def test_a_style_generator_draws(side: int) -> None:
+def test_a_style_generator_generates_pictures(side: int) -> None:
     """Pictures of the side, different for different noise, the same for the same."""
     torch.manual_seed(0)
     generator = StyleGenerator(20, 4, side).eval()
@@ -160,16 +163,16 @@ def test_spectral_norm_bounds_each_layer() -> None:
 
 @pytest.mark.parametrize("preset", ["simple", "medium", "strong", "boss"])
 def test_course_size_takes_two_steps(preset: str, data_dir: Path, tmp_path: Path) -> None:
-    """Every preset builds at the course's size, and both players move twice on two pictures."""
+    """Every preset builds at the course's size, and generator and critic take two steps on two pictures."""
     config = LAB.resolve(preset, "course")
-    networks = Networks(config)
+    networks = Gan(config)
     real = torch.rand(2, 3, 64, 64)
     before = [next(part.parameters()).clone() for part in (networks.generator, networks.critic)]
     optimizer = torch.optim.Adam(networks.parameters(), 1e-3)
     for _ in range(2):
-        fake = networks(torch.randn(2, NOISE))
+        fake = networks(torch.randn(2, NOISE_DIM))
         loss = losses.critic_loss(config.loss, networks.critic(real), networks.critic(fake))
-        if config.constraint == "gradient":
+        if config.constraint == "gradient-penalty":
             loss = loss + losses.gradient_penalty(networks.critic, real, fake.detach(), torch.rand(2))
         optimizer.zero_grad()
         loss.backward()
@@ -182,7 +185,7 @@ def test_course_size_takes_two_steps(preset: str, data_dir: Path, tmp_path: Path
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_training_delivers_what_the_judge_takes(finished: Path) -> None:
+def test_training_delivers_a_valid_submission(finished: Path) -> None:
     """The archive, the grids of the same noise and the report's figures are there, with every metric."""
     assert LAB.check_submission(finished / "deliver/submission.tgz") == []
     for name in ("samples", "interpolation", "gradients"):
@@ -193,7 +196,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path) -> None:
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, both players, both optimizers and the averaged weights go on as
+    """Stopped after the first epoch and started again, both networks, both optimizers and the EMA weights continue as
     in an undisturbed run."""
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
@@ -217,28 +220,30 @@ def _tensors(tree: Any) -> list[torch.Tensor]:
 
 
 def test_two_workers_go_together(data_dir: Path, tmp_path: Path) -> None:
-    """Parameters are bit-equal across ranks, penalty and changed views included (they are not one worker's, as batch
+    """Parameters are bit-equal across ranks, penalty and augmentation included (they are not one worker's, as batch
     statistics are local); and validation is that of one process on the same weights."""
     config = LAB.resolve("boss", "tiny", {"augment": 0.5, "critic_steps": 1, "epochs": 1})
     first, second = train_on(2, "gan", config, data_dir, tmp_path / "two")
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name])
-    drawer = build(config)
-    drawer.load_state_dict(torch.load(tmp_path / "two/checkpoints/step-000001/state.pt", weights_only=True)["drawer"])
-    held_out = Faces(data_dir, 32, held_out=True)
-    again = validate(config, drawer, held_out, Run(tmp_path / "again", data_dir))
+    generator = build_generator(config)
+    generator.load_state_dict(
+        torch.load(tmp_path / "two/checkpoints/step-000001/state.pt", weights_only=True)["ema_generator"]
+    )
+    held_out = Pictures(data_dir, 32, held_out=True)
+    again = validate(config, generator, held_out, Run(tmp_path / "again", data_dir))
     logged = last_metrics(tmp_path / "two")
     assert again == {name: pytest.approx(logged[name], rel=1e-4) for name in again}
 
 
-def test_draws_of_workers_are_rows_of_one(data_dir: Path, tmp_path: Path) -> None:
-    """The noise of the global batch is the same however many workers share it."""
+def test_random_numbers_of_workers_are_rows_of_one(data_dir: Path, tmp_path: Path) -> None:
+    """The noise of the global batch is the same however many workers split it."""
     run = Run(tmp_path, data_dir, seed=5)
-    whole = Draws(run, 2).normal(6, 3)
+    whole = GlobalRandom(run, 2).normal(6, 3)
     run.world_size = 2
     parts = []
     for run.rank in (0, 1):
-        parts.append(Draws(run, 2).normal(3, 3))
+        parts.append(GlobalRandom(run, 2).normal(3, 3))
     assert torch.equal(torch.cat(parts), whole)
 
 
@@ -256,7 +261,7 @@ def test_the_first_wgan_trains(data_dir: Path, tmp_path: Path) -> None:
     assert max(tensor.abs().max() for name, tensor in weights.items() if name.startswith("critic.")) <= config.clip
 
 
-def test_collapse_is_said_and_ends_the_training(data_dir: Path, tmp_path: Path) -> None:
+def test_collapse_is_reported_and_ends_the_training(data_dir: Path, tmp_path: Path) -> None:
     """Pictures that stay alike are found at every validation after the first third; after some the run ends, and the
     result has the reason."""
     run = Run(tmp_path, data_dir, seed=1)
@@ -266,7 +271,7 @@ def test_collapse_is_said_and_ends_the_training(data_dir: Path, tmp_path: Path) 
     assert result["stopped"] == "collapsed: generated pictures vary by less than 25% of what real ones do"
     assert result["steps"] == 4 + PATIENCE
     progress = {"collapsed": PATIENCE - 1}
-    assert watch(progress, 0.9, 1.0, run) == 0.0
+    assert detect_collapse(progress, 0.9, 1.0, run) == 0.0
     assert progress["collapsed"] == 0
 
 
@@ -275,7 +280,7 @@ def test_validation_prefers_real_pictures(data_dir: Path) -> None:
     from labs.gan.frechet import frechet_distance
 
     (real,), (others,) = (
-        Faces(data_dir, 32, held_out=held)[torch.arange(count)] for held, count in ((True, 12), (False, 100))
+        Pictures(data_dir, 32, held_out=held)[torch.arange(count)] for held, count in ((True, 12), (False, 100))
     )
     extractor = RandomFeatures()
     blurred = F.avg_pool2d(others, 5, 1, 2)
@@ -285,8 +290,8 @@ def test_validation_prefers_real_pictures(data_dir: Path) -> None:
 
 
 def test_gradient_norms_are_of_each_layer(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """The report's two critics have at least four layers; clipped, the gradient grows smaller from layer to layer by
-    more than with the penalty."""
+    """The report's two critics have four layers each; over the layers the gradient changes more with weight clipping
+    than with the penalty."""
     norms = gradient_norms(*pictures, 0.01, 10.0)
     assert [len(values) for values in norms.values()] == [4, 4]
     spread = {name: max(values) / min(values) for name, values in norms.items()}
@@ -297,38 +302,41 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
     """Noise to pictures of the submission's size, whatever side the networks have."""
     output = predict(LAB.load(finished), LAB.example(data_dir))
     assert (output.shape, output.dtype) == ((2, 3, 64, 64), np.uint8)
-    drawn = enlarged(torch.tensor([-1.2, 0.0, 1.0]).view(3, 1, 1, 1).expand(3, 3, 32, 32), 64)
+    drawn = submission_pictures(torch.tensor([-1.2, 0.0, 1.0]).view(3, 1, 1, 1).expand(3, 3, 32, 32), 64)
     assert torch.equal(drawn[:, 0, 0, 0], torch.tensor([0, 128, 255], dtype=torch.uint8))
 
 
-def test_the_kept_weights_are_the_averaged_ones(finished: Path) -> None:
+def test_the_kept_weights_are_the_ema_generator_s(finished: Path) -> None:
     """What is delivered is the generator alone."""
     names = set(load_file(finished / "weights.safetensors"))
-    assert names == set(build(LAB.resolve("boss", "tiny")).state_dict())
+    assert names == set(build_generator(LAB.resolve("boss", "tiny")).state_dict())
 
 
 def test_a_penalty_beside_batch_norm_is_refused() -> None:
     """The sentence has the field and what to take instead."""
-    with pytest.raises(BadInput, match=r"constraint.*norm=batch mixes; take norm=instance, layer, spectral or none"):
-        LAB.resolve("simple", "tiny", {"constraint": "gradient"})
+    with pytest.raises(
+        BadInput,
+        match=r"constraint=gradient-penalty needs .* norm=batch mixes; take norm=instance, layer, spectral or none",
+    ):
+        LAB.resolve("simple", "tiny", {"constraint": "gradient-penalty"})
 
 
-def test_settled_statistics_are_those_of_the_weights() -> None:
-    """Whatever statistics were copied beside averaged weights: a batch drawn in training mode and in eval mode are
-    alike afterwards."""
+def test_recalibrated_statistics_are_those_of_the_weights() -> None:
+    """Whatever statistics were copied beside the EMA weights: training mode and eval mode generate nearly the same
+    pictures afterwards."""
     torch.manual_seed(0)
-    drawer, noise = build(LAB.resolve("medium", "tiny")), torch.randn(400, NOISE)
-    for name, statistic in drawer.named_buffers():
+    generator, noise = build_generator(LAB.resolve("medium", "tiny")), torch.randn(400, NOISE_DIM)
+    for name, statistic in generator.named_buffers():
         if name.endswith("running_var"):
             statistic.fill_(9.0)
     with torch.no_grad():
-        expected = drawer(noise)
-        settle(drawer, noise)
-        assert torch.allclose(drawer.eval()(noise), expected, atol=0.05)
+        expected = generator(noise)
+        recalibrate_batch_norm(generator, noise)
+        assert torch.allclose(generator.eval()(noise), expected, atol=0.05)
 
 
 def test_a_batch_of_single_pictures_is_refused(data_dir: Path, tmp_path: Path) -> None:
-    """A picture a worker has no batch statistics: said before anything is trained."""
+    """A single picture has no batch statistics: reported before anything is trained."""
     run = Run(tmp_path, data_dir)
     run.world_size = 2
     with pytest.raises(BadInput, match="batch_size is 2, expected at least 2 for each worker"):
@@ -346,13 +354,13 @@ def test_layer_norm_sees_colours_and_instance_norm_does_not() -> None:
     assert changed == [False, True]
 
 
-def test_rates_fall_towards_the_end() -> None:
-    """The config's until the last half of eight epochs, then less by equal parts, never 0."""
-    config = LAB.resolve("simple", "tiny", {"epochs": 8, "fall": 0.5, "lr": 0.4, "lr_critic": 0.8})
-    pair = optimizers(config, Networks(config))
+def test_learning_rates_decay_towards_the_end() -> None:
+    """The config's until the last half of eight epochs, then a linear decay that does not reach 0."""
+    config = LAB.resolve("simple", "tiny", {"epochs": 8, "lr_decay_fraction": 0.5, "lr": 0.4, "lr_critic": 0.8})
+    pair = build_optimizers(config, Gan(config))
     rates = []
     for epoch in range(8):
-        set_rates(config, pair, epoch)
+        set_learning_rates(config, pair, epoch)
         rates.append([optimizer.param_groups[0]["lr"] for optimizer in pair])
     assert [rate for rate, _ in rates] == pytest.approx([0.4] * 5 + [0.3, 0.2, 0.1])
     assert [rate for _, rate in rates] == pytest.approx([0.8] * 5 + [0.6, 0.4, 0.2])

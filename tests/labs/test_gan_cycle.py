@@ -1,5 +1,4 @@
-"""Promises of the GAN lab's preset `cycle`: two translators between two styles, of which no two pictures belong
-together."""
+"""Promises of the GAN lab's preset `cycle`: CycleGAN's two generators translate between two styles, unpaired."""
 
 import json
 import shutil
@@ -13,11 +12,11 @@ from torch.nn import functional as F
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
 from labs.gan import data, losses
-from labs.gan.cyclegan import others_of, validate
+from labs.gan.cyclegan import other_style, validate
+from labs.gan.cyclegan_networks import CycleGan, patch_critic
 from labs.gan.lesson import LAB, predict
-from labs.gan.optimisation import build
-from labs.gan.pictures import Faces
-from labs.gan.translators import Pair, patch_critic
+from labs.gan.networks import build_generator
+from labs.gan.pictures import Pictures
 from tests.labs.workers import last_metrics, train_on
 
 
@@ -28,21 +27,21 @@ def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_cycle_holds_pictures_together(data_dir: Path, tmp_path: Path) -> None:
-    """What went there and back is nearer to what it was with the cycle's loss than without."""
-    lost = []
+def test_the_cycle_consistency_loss_keeps_the_content(data_dir: Path, tmp_path: Path) -> None:
+    """A picture that is translated and translated back is nearer to what it was with the loss than without."""
+    errors = []
     for weight in (0.0, 10.0):
         run = Run(tmp_path / str(weight), data_dir, seed=1)
-        LAB.train(LAB.resolve("cycle", "tiny", {"cycle": weight, "epochs": 6}), run)
-        lost.append(last_metrics(run.folder)["train/cycle_loss"])
-    assert lost[1] < 0.6 * lost[0]
+        LAB.train(LAB.resolve("cycle", "tiny", {"cycle_weight": weight, "epochs": 6}), run)
+        errors.append(last_metrics(run.folder)["train/cycle_loss"])
+    assert errors[1] < 0.6 * errors[0]
 
 
 def test_translations_are_delivered_and_judged(finished: Path) -> None:
     """The archive has the course's thousand pictures, though fewer were translated; both figures and the judge's
     metrics are there."""
     assert LAB.check_submission(finished / "deliver/submission.tgz") == []
-    images = data.submitted(finished / "deliver/submission.tgz")
+    images = data.read_submission(finished / "deliver/submission.tgz")
     assert (images[0] == images[60]).all()
     assert (finished / "deliver/translations.png").stat().st_size > 3000
     assert [path.name for path in sorted((finished / "figures").iterdir())] == ["samples-0001.png", "samples-0002.png"]
@@ -51,7 +50,7 @@ def test_translations_are_delivered_and_judged(finished: Path) -> None:
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Four networks, two optimizers and the averaged weights go on as in an undisturbed run."""
+    """Four networks, two optimizers and the EMA weights continue as in an undisturbed run."""
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
         LAB.fit(LAB.resolve("cycle", "tiny"), Run(tmp_path, data_dir, seed=3))
@@ -70,24 +69,26 @@ def test_two_workers_are_one(data_dir: Path, tmp_path: Path) -> None:
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name])
         assert torch.allclose(tensor, alone[name], atol=1e-4), name
-    drawer = build(config)
-    drawer.load_state_dict(torch.load(tmp_path / "two/checkpoints/step-000001/state.pt", weights_only=True)["drawer"])
-    held_out = Faces(data_dir, 32, held_out=True), others_of(data_dir, 32, held_out=True)
-    again = validate(drawer, *held_out, Run(tmp_path / "again", data_dir))
+    generator = build_generator(config)
+    generator.load_state_dict(
+        torch.load(tmp_path / "two/checkpoints/step-000001/state.pt", weights_only=True)["ema_generator"]
+    )
+    held_out = Pictures(data_dir, 32, held_out=True), other_style(data_dir, 32, held_out=True)
+    again = validate(generator, *held_out, Run(tmp_path / "again", data_dir))
     logged = last_metrics(tmp_path / "two")
     assert again == pytest.approx((logged["val/fid"], logged["val/variety"]), rel=1e-4)
 
 
-def test_squared_distances_are_the_papers() -> None:
+def test_least_squares_are_the_papers() -> None:
     """Least squares with labels 1 and 0 (Mao et al.), of patches as of whole pictures."""
     real, fake = torch.randn(2, 3, 1, 4, 4)
     ones, zeros = torch.ones_like(real), torch.zeros_like(real)
     expected = (F.mse_loss(real, ones) + F.mse_loss(fake, zeros)) / 2
-    assert torch.allclose(losses.critic_loss("squares", real, fake), expected)
-    assert torch.allclose(losses.generator_loss("squares", fake), F.mse_loss(fake, ones))
+    assert torch.allclose(losses.critic_loss("least-squares", real, fake), expected)
+    assert torch.allclose(losses.generator_loss("least-squares", fake), F.mse_loss(fake, ones))
 
 
-def test_a_critic_sees_patches() -> None:
+def test_a_patch_critic_sees_patches() -> None:
     """What lies further than a patch away changes nothing, the norm aside."""
     picture = torch.zeros(1, 3, 64, 64, requires_grad=True)
     layers = [layer for layer in patch_critic(4) if not isinstance(layer, nn.GroupNorm)]
@@ -100,12 +101,12 @@ def test_data_without_another_style_are_refused(data_dir: Path, tmp_path: Path) 
     """One sentence with the folder that is missing; the ladder's presets need none."""
     (tmp_path / "packed").mkdir()
     shutil.copy(data_dir / "train.arrow", tmp_path / "packed")
-    with pytest.raises(BadInput, match=r"other/ is missing in the data: generator=translator \(preset cycle\) needs"):
+    with pytest.raises(BadInput, match=r"other/ is missing in the data: generator=cyclegan \(preset cycle\) needs"):
         LAB.train(LAB.resolve("cycle", "tiny"), Run(tmp_path / "run", tmp_path / "packed"))
 
 
 def test_few_pictures_are_enough(source: Path, tmp_path: Path) -> None:
-    """As few as the check lets pass: of fifty faces five are held out, fewer than a figure has columns."""
+    """As few as the check accepts: of fifty faces five are held out, fewer than a figure has columns."""
     for name in ("faces", "other"):
         (tmp_path / "few" / name).mkdir(parents=True)
         for number in range(50):
@@ -123,30 +124,30 @@ def test_another_style_is_checked_and_packed(source: Path, tmp_path: Path) -> No
     assert manifest["splits"] == {"train": 120, "other": 60}
     (tmp_path / "made/other/7.jpg").unlink()
     assert data.check(tmp_path / "made") == [
-        "other/59.jpg: expected 7.jpg instead, as pictures count 0.jpg, 1.jpg, ... without gaps"
+        "other/59.jpg: expected 7.jpg instead, as pictures are numbered 0.jpg, 1.jpg, ... without gaps"
     ]
 
 
 def test_a_quarter_of_the_other_style_is_held_out(data_dir: Path) -> None:
-    """None of these is learnt from."""
-    held, learnt = (others_of(data_dir, 32, held_out=part) for part in (True, False))
-    assert (len(held), len(learnt)) == (15, 45)
-    assert not set(held.rows.tolist()) & set(learnt.rows.tolist())
+    """No held-out picture is in the training set."""
+    held_out, training = (other_style(data_dir, 32, held_out=held) for held in (True, False))
+    assert (len(held_out), len(training)) == (15, 45)
+    assert not set(held_out.rows.tolist()) & set(training.rows.tolist())
 
 
 def test_course_size_takes_two_steps() -> None:
-    """All four networks build at the course's size, and both kinds move twice on two pictures."""
+    """All four networks build at the course's size, and generators and critics take two steps on two pictures."""
     config = LAB.resolve("cycle", "course")
-    pair, real = Pair(config.width, config.side), torch.rand(2, 3, 64, 64)
-    before = [next(part.parameters()).clone() for part in (*pair.generator, *pair.critic)]
-    optimizer = torch.optim.Adam(pair.parameters(), 1e-3)
+    networks, real = CycleGan(config.width, config.side), torch.rand(2, 3, 64, 64)
+    before = [next(part.parameters()).clone() for part in (*networks.generator, *networks.critic)]
+    optimizer = torch.optim.Adam(networks.parameters(), 1e-3)
     for _ in range(2):
-        told = [translator(real) for translator in pair.generator]
-        loss = sum(critic(picture).square().mean() for critic, picture in zip(pair.critic, told, strict=True))
+        translated = [generator(real) for generator in networks.generator]
+        loss = sum(critic(picture).square().mean() for critic, picture in zip(networks.critic, translated, strict=True))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    for old, part in zip(before, (*pair.generator, *pair.critic), strict=True):
+    for old, part in zip(before, (*networks.generator, *networks.critic), strict=True):
         assert not torch.equal(old, next(part.parameters()))
 
 

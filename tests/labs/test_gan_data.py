@@ -1,4 +1,4 @@
-"""Promises of the GAN lab's data: the course's format, its faults, its archive, and the judge that is drawn with it."""
+"""Promises of the GAN lab's data: the course's format, its faults, its archive, and the judge made with the data."""
 
 import csv
 import gzip
@@ -18,7 +18,7 @@ from scipy.linalg import sqrtm
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
-from labs.gan import data, judge
+from labs.gan import data, generate, judge
 from labs.gan.frechet import NEIGHBOURS, frechet_distance, precision_recall
 from labs.gan.lesson import LAB
 from tests.labs.folders import contents, made
@@ -28,9 +28,9 @@ __all__ = ["LAB"]  # whose data the fixtures make
 
 def test_make_is_deterministic(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same seed writes the same bytes, the judge's weights among them; another seed other pictures."""
-    assert contents(made(data, tmp_path / "same")) == contents(source)
-    monkeypatch.setattr(judge, "train", lambda *arguments: None)
-    other = made(data, tmp_path / "other", seed=1)
+    assert contents(made(generate, tmp_path / "same")) == contents(source)
+    monkeypatch.setattr(generate, "train_judge", lambda *arguments: None)
+    other = made(generate, tmp_path / "other", seed=1)
     assert (other / "faces/0.jpg").read_bytes() != (source / "faces/0.jpg").read_bytes()
 
 
@@ -81,7 +81,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "gap": (
         lambda d: (d / "5.jpg").unlink(),
-        "faces/119.jpg: expected 5.jpg instead, as pictures count 0.jpg, 1.jpg, ... without gaps",
+        "faces/119.jpg: expected 5.jpg instead, as pictures are numbered 0.jpg, 1.jpg, ... without gaps",
     ),
     "name": (lambda d: (d / "5.jpg").rename(d / "face.jpg"), "faces/face.jpg: expected 5.jpg instead"),
     "text": (
@@ -124,7 +124,7 @@ def test_the_archive_is_the_courses(archive: Path) -> None:
     with tarfile.open(archive) as tar:
         assert [member.name for member in tar] == [f"{number}.jpg" for number in range(1, 1001)]
     assert data.check_archive(archive) == []
-    means = data.submitted(archive).mean((1, 2, 3))
+    means = data.read_submission(archive).mean((1, 2, 3))
     assert means == pytest.approx(np.arange(1000) // 4, abs=2)
 
 
@@ -172,7 +172,7 @@ SUBMISSIONS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
 @pytest.mark.parametrize("fault", SUBMISSIONS)
 def test_a_bad_submission_is_named(fault: str, archive: Path, tmp_path: Path) -> None:
     """Each fault is one sentence with the file."""
-    files, file = read_archive(archive, data.UNPACKED), tmp_path / "own.tgz"
+    files, file = read_archive(archive, data.MAX_UNPACKED), tmp_path / "own.tgz"
     spoil, message = SUBMISSIONS[fault]
     spoil(files)
     _archive(file, files)
@@ -182,7 +182,7 @@ def test_a_bad_submission_is_named(fault: str, archive: Path, tmp_path: Path) ->
 
 def test_pictures_in_a_folder_are_named(archive: Path, tmp_path: Path) -> None:
     """The course wants them at the root: `tar` of a folder is refused, a leading `./` is not."""
-    files = read_archive(archive, data.UNPACKED)
+    files = read_archive(archive, data.MAX_UNPACKED)
     _archive(tmp_path / "own.tgz", {f"./{name}": content for name, content in files.items()})
     assert LAB.check_submission(tmp_path / "own.tgz") == []
     _archive(tmp_path / "own.tgz", {f"faces/{name}": content for name, content in files.items()})
@@ -196,7 +196,7 @@ def test_a_file_that_is_no_archive_is_named(archive: Path, tmp_path: Path) -> No
     for content in (b"text", whole[: len(whole) // 2]):
         file.write_bytes(content)
         (said,) = LAB.check_submission(file)
-        assert "own.tgz is no whole gzipped tar file" in said
+        assert "own.tgz is not a whole gzipped tar file" in said
 
 
 def _archive(file: Path, files: dict[str, bytes]) -> None:
@@ -229,7 +229,7 @@ def test_precision_and_recall_by_brute_force() -> None:
     generator = torch.Generator().manual_seed(0)
     real, fake = torch.randn(40, 3, generator=generator), 0.7 * torch.randn(30, 3, generator=generator) + 0.5
 
-    def share(points: torch.Tensor, centres: torch.Tensor) -> float:
+    def fraction(points: torch.Tensor, centres: torch.Tensor) -> float:
         hits = 0
         for point in points:
             hits += any(
@@ -238,12 +238,12 @@ def test_precision_and_recall_by_brute_force() -> None:
             )
         return hits / len(points)
 
-    assert precision_recall(real, fake) == pytest.approx((share(fake, real), share(real, fake)))
+    assert precision_recall(real, fake) == pytest.approx((fraction(fake, real), fraction(real, fake)))
     assert precision_recall(real, real) == (1.0, 1.0)
 
 
 def test_the_judge_prefers_faces(source: Path) -> None:
-    """Real faces are nearer than faces from few, than the mean face, and cover more; damaged ones are no faces."""
+    """Real faces are nearer than faces from few, than the mean face, and cover more; corrupted ones are no faces."""
     stored = load_file(source / data.JUDGE)
     faces = np.stack([np.asarray(Image.open(source / f"faces/{n}.jpg")).transpose(2, 0, 1) for n in range(120)])
     mean = faces.mean(0).astype(np.uint8)
@@ -255,20 +255,20 @@ def test_the_judge_prefers_faces(source: Path) -> None:
     assert stored["features"].shape == (60, judge.FEATURES)
 
 
-def test_damaged_faces_are_of_four_kinds() -> None:
-    """Each quarter is damaged, and pieces in disorder keep every value."""
+def test_corrupted_faces_are_of_four_kinds() -> None:
+    """Each quarter is corrupted, and shuffled patches keep every value."""
     torch.manual_seed(0)
     faces, others = (torch.rand(8, 3, 32, 32) * 2 - 1 for _ in range(2))
-    damaged = judge.damaged(faces, others, others.mean(0))
-    assert damaged.shape == faces.shape
-    assert (damaged != faces).flatten(1).any(1).all()
-    assert torch.equal(damaged[:2].flatten(1).sort().values, faces[:2].flatten(1).sort().values)
+    corrupted = judge.corrupted(faces, others, others.mean(0))
+    assert corrupted.shape == faces.shape
+    assert (corrupted != faces).flatten(1).any(1).all()
+    assert torch.equal(corrupted[:2].flatten(1).sort().values, faces[:2].flatten(1).sort().values)
 
 
 def test_an_archive_that_unpacks_to_far_too_much_is_named(tmp_path: Path) -> None:
     """Zeros shrink a thousandfold: the sizes are looked at before anything is unpacked."""
     file, zeros = tmp_path / "submission.tgz", tmp_path / "1.jpg"
-    zeros.write_bytes(bytes(data.UNPACKED + 1))
+    zeros.write_bytes(bytes(data.MAX_UNPACKED + 1))
     with tarfile.open(file, "w:gz") as tar:
         tar.add(zeros, "1.jpg")
     (fault,) = data.check_archive(file)
