@@ -1,6 +1,7 @@
-"""Faces of homework 8: the course's two arrays, their checks, and drawn faces in the same format.
+"""The data of homework 8: two arrays of pictures in the course's format, its checks, and drawn faces in that format.
 
-`data/trainingset.npy` holds normal faces only, `data/testingset.npy` normal ones and others: uint8, (N, 64, 64, 3).
+`data/trainingset.npy` holds normal faces only, `data/testingset.npy` normal faces and anomalies: uint8,
+(N, 64, 64, 3).
 """
 
 import csv
@@ -17,17 +18,17 @@ from labs.shared.vision.avatars import CHANGES, FAR, NEAR, NORMAL, SIDE, avatar
 TRAIN, TEST = "data/trainingset.npy", "data/testingset.npy"
 ANSWERS = "answers/testingset.csv"
 COUNTS = {"tiny": (60, 40), "small": (2000, 1000), "course": (100_000, 19_636)}
-"""Size -> pictures to train and to test; every second one of the latter is an anomaly."""
+"""Size -> training and test pictures; half of the test pictures are anomalies."""
 KINDS = ("near",) * 5 + ("far",) * 3 + CHANGES * 3
-"""What the anomalies of the test set are, in turn."""
-FEWEST = {TRAIN: 20, TEST: 2}
-"""A tenth of the training pictures validates; fewer than two can't be told apart."""
+"""Kinds of the anomalies in the test set, in turn; their order is shuffled afterwards."""
+MIN_PICTURES = {TRAIN: 20, TEST: 2}
+"""Smallest number of pictures: a tenth of the training set is held out, and the test set needs two to compare."""
 RECORD = 256
-"""Pictures of a record batch: what packing holds in memory."""
+"""Pictures of a record batch, all that is in memory while the data are packed."""
 
 
 def make(folder: Path, seed: int, size: str) -> None:
-    """Write drawn faces in the course's format; which test faces are anomalies, and of what kind, goes to `answers/`.
+    """Write drawn faces in the course's format, and to `answers/` which of the test set are anomalies, of which kind.
 
     Each face has a random stream of its own, named after seed, split and number.
     """
@@ -44,7 +45,7 @@ def make(folder: Path, seed: int, size: str) -> None:
 
 
 def check(folder: Path) -> list[str]:
-    """One sentence per fault of a folder in the course's format; empty if it can be trained on."""
+    """One sentence per fault of a folder in the course's format; empty if it has none."""
     return [fault for name in (TRAIN, TEST) if (fault := _fault(folder / name, name))]
 
 
@@ -54,19 +55,20 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
 
 
 def answers(folder: Path) -> list[str]:
-    """Kind of each test face, `normal` or an anomaly's, in the order of the submission."""
+    """The kind of each test picture, `normal` or an anomaly's, in the order of the submission."""
     with (folder / ANSWERS).open(newline="") as file:
         return [row["kind"] for row in csv.DictReader(file)]
 
 
 def _face(seed: int, split: str, number: int, kind: str) -> np.ndarray:
     rng = random.Random(f"{seed} {split} {number}")
-    style = rng.choice({"near": NEAR, "far": FAR}.get(kind, (NORMAL,)))
-    return avatar(rng, style, kind if kind in CHANGES else "")[0]
+    styles = {"near": NEAR, "far": FAR}.get(kind, (NORMAL,))
+    picture, _ = avatar(rng, rng.choice(styles), kind if kind in CHANGES else "")
+    return picture
 
 
 def _write(path: Path, count: int, faces: Iterator[np.ndarray]) -> None:
-    """Write an array face by face, so that memory stays small."""
+    """Write an array face by face, so that only one of them is in memory."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, SIDE, SIDE, 3)}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
@@ -74,7 +76,8 @@ def _write(path: Path, count: int, faces: Iterator[np.ndarray]) -> None:
             file.write(face.tobytes())
 
 
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the order is Fortran's, and type of the array that follows in the file."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read(file)
@@ -86,7 +89,7 @@ def _fault(path: Path, name: str) -> str | None:
         return f"{path} is missing"
     with path.open("rb") as file:
         try:
-            shape, fortran, dtype = _header(file)
+            shape, fortran, dtype = _read_header(file)
         except ValueError as error:
             return f"{name}: expected an array in NumPy's format, found something else: {error}"
         if dtype != np.uint8:
@@ -94,8 +97,8 @@ def _fault(path: Path, name: str) -> str | None:
         if len(shape) != 4 or shape[1:] != (SIDE, SIDE, 3) or fortran:
             order = " in Fortran order" if fortran else ""
             return f"{name}: expected shape (N, {SIDE}, {SIDE}, 3), channels last, found {shape}{order}"
-        if shape[0] < FEWEST[name]:
-            return f"{name}: expected at least {FEWEST[name]} pictures, found {shape[0]}"
+        if shape[0] < MIN_PICTURES[name]:
+            return f"{name}: expected at least {MIN_PICTURES[name]} pictures, found {shape[0]}"
         size = path.stat().st_size - file.tell()
     if size != np.prod(shape):
         return f"{name}: expected {np.prod(shape)} bytes of {shape[0]} pictures, found {size}"
@@ -103,9 +106,9 @@ def _fault(path: Path, name: str) -> str | None:
 
 
 def _batches(path: Path) -> Iterator[shards.Batch]:
-    """Read from the file, not mapped: a map would count as this process's memory."""
+    """Read from the file instead of mapping it: a mapped file counts as this process's memory."""
     with path.open("rb") as file:
-        shape, _, _ = _header(file)
+        shape, _, _ = _read_header(file)
         for first in range(0, shape[0], RECORD):
             count = min(RECORD, shape[0] - first)
             values = np.fromfile(file, np.uint8, count * SIDE * SIDE * 3)

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from labs.anomaly import data
 from labs.anomaly.autoencoder import Autoencoder, Discriminator, kl_divergence, with_smooth_noise
-from labs.anomaly.figures import edits
-from labs.anomaly.lesson import LAB, Detector, area, predict
-from labs.anomaly.local_score import FLOOR, Usual, energies
-from labs.anomaly.synthetic_anomalies import as_input, damaged
+from labs.anomaly.detector import Detector
+from labs.anomaly.figures import changed_code_rows
+from labs.anomaly.lesson import LAB, auc, predict
+from labs.anomaly.local_score import FLOOR, LocalScore, local_differences
+from labs.anomaly.pictures import network_input, synthetic_anomalies
 from labs.core import events, shards
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
@@ -45,30 +46,30 @@ def test_the_divergence_is_that_of_two_gaussians() -> None:
 
 
 def test_codes_of_several_encoders_are_added() -> None:
-    """The code is the sum of the encoders' own, and one decoder draws it."""
+    """The code is the sum of the encoders' own, and one decoder decodes it."""
     net, pictures = Autoencoder(("fcn", "conv", "resnet"), "conv", 4, 9, False), torch.rand(2, 3, 64, 64)
     code = sum(part(pictures) for part in net.encoders)
     output = net(pictures)
     torch.testing.assert_close(output.mean, code)
-    torch.testing.assert_close(output.pictures, net.decoder(code))
+    torch.testing.assert_close(output.reconstruction, net.decoder(code))
 
 
-def test_a_variational_code_is_drawn_in_training_only() -> None:
-    """In evaluation the mean is decoded; in training twice the same picture gives two codes."""
+def test_a_variational_code_is_sampled_in_training_only() -> None:
+    """In evaluation the mean is decoded; in training the same picture has two codes in two passes."""
     net, pictures = Autoencoder(("conv",), "conv", 4, 9, True), torch.rand(2, 3, 64, 64)
-    assert not torch.equal(net(pictures).pictures, net(pictures).pictures)
+    assert not torch.equal(net(pictures).reconstruction, net(pictures).reconstruction)
     net.eval()
     output = net(pictures)
-    torch.testing.assert_close(output.pictures, net.decoder(output.mean))
+    torch.testing.assert_close(output.reconstruction, net.decoder(output.mean))
 
 
-def test_the_noise_branch_decodes_codes_that_no_picture_has() -> None:
-    """Imagined pictures differ from the reconstructions, and draw anew; only the decoder learns from them."""
+def test_random_codes_are_decoded_beside_the_pictures_own() -> None:
+    """Other codes are drawn each time; only the decoder has gradients of the pictures decoded from them."""
     net, pictures = Autoencoder(("conv",), "conv", 4, 9, False), torch.rand(4, 3, 64, 64)
-    first, second = net(pictures, imagine=True), net(pictures, imagine=True)
-    torch.testing.assert_close(first.pictures, second.pictures)
-    assert not torch.allclose(first.imagined, second.imagined)
-    first.imagined.sum().backward()
+    first, second = net(pictures, decode_noise=True), net(pictures, decode_noise=True)
+    torch.testing.assert_close(first.reconstruction, second.reconstruction)
+    assert not torch.allclose(first.decoded_noise, second.decoded_noise)
+    first.decoded_noise.sum().backward()
     assert all(p.grad is None or not p.grad.any() for p in net.encoders.parameters())
     assert all(bool(p.grad.any()) for p in net.decoder.parameters())
 
@@ -77,8 +78,8 @@ def test_the_error_is_the_samples() -> None:
     """The square root of the summed squared differences."""
     model = Detector(LAB.resolve("simple", "tiny")).eval()
     pictures = torch.rand(3, 3, 64, 64) * 2 - 1
-    rebuilt = model.autoencoder(pictures).pictures
-    expected = torch.stack([torch.linalg.vector_norm(a - b) for a, b in zip(pictures, rebuilt, strict=True)])
+    reconstruction = model.autoencoder(pictures).reconstruction
+    expected = torch.stack([torch.linalg.vector_norm(a - b) for a, b in zip(pictures, reconstruction, strict=True)])
     torch.testing.assert_close(model.score(pictures), expected)
 
 
@@ -87,36 +88,40 @@ def test_a_local_difference_keeps_its_sign_while_it_is_averaged() -> None:
     difference."""
     difference = torch.randn(2, 3, 64, 64)
     averages = difference[1, :, 12:20, 20:28].mean((1, 2))  # the fourth window from the top, the sixth from the left
-    assert energies(difference)[1, 3, 5].exp().item() == pytest.approx(
+    assert local_differences(difference)[1, 3, 5].exp().item() == pytest.approx(
         averages.square().mean().item() + FLOOR, rel=1e-4
     )
     stripes = torch.ones(1, 3, 64, 64)
     stripes[..., ::2] = -1
-    assert (energies(stripes).exp() <= FLOOR * 1.01).all()
-    assert energies(torch.zeros(1, 5, 32, 32)).shape == (1, 15, 15)  # the features' windows cover the same places
+    assert (local_differences(stripes).exp() <= FLOOR * 1.01).all()
+    assert local_differences(torch.zeros(1, 5, 32, 32)).shape == (
+        1,
+        15,
+        15,
+    )  # the features' windows cover the same places
 
 
-def test_the_local_score_is_that_of_the_most_unusual_place() -> None:
-    """In standard deviations of that place over normal faces; values and features are added."""
-    usual, normal = Usual(2), torch.randn(50, 2, 15, 15) * 3 + 7
-    usual.fit(normal)
-    odd = normal.mean(0, keepdim=True).clone()
-    odd[0, 0, 4, 9] += 5 * normal[:, 0, 4, 9].std(correction=0)
-    odd[0, 1, 0, 0] += 2 * normal[:, 1, 0, 0].std(correction=0)
-    assert usual(odd).item() == pytest.approx(7, rel=1e-4)
+def test_the_local_score_is_the_largest_standard_score() -> None:
+    """In standard deviations of normal faces in that window; pixel values and features are added."""
+    score, normal = LocalScore(2), torch.randn(50, 2, 15, 15) * 3 + 7
+    score.fit(normal)
+    anomalous = normal.mean(0, keepdim=True).clone()
+    anomalous[0, 0, 4, 9] += 5 * normal[:, 0, 4, 9].std(correction=0)
+    anomalous[0, 1, 0, 0] += 2 * normal[:, 1, 0, 0].std(correction=0)
+    assert score(anomalous).item() == pytest.approx(7, rel=1e-4)
 
 
-def test_validation_learns_what_is_usual(finished: Path, data_dir: Path) -> None:
-    """What the trained model holds as usual is the mean over the held-out normal faces, of values and of features."""
+def test_validation_fits_the_local_score(finished: Path, data_dir: Path) -> None:
+    """The trained model's means are those over the held-out normal faces, of pixel values and of features."""
     model = LAB.load(finished)
     (images,) = shards.ArrowDataset(data_dir, "train", ("image",)).columns
     with torch.no_grad():
-        maps = model.compare(as_input(images[torch.arange(6)]))[1]  # a tenth of sixty
+        maps = model.compare(network_input(images[torch.arange(6)]))[1]  # a tenth of sixty
     assert maps.shape == (6, 2, 15, 15)
-    torch.testing.assert_close(model.usual.mean, maps.mean(0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.local_score.mean, maps.mean(0), atol=1e-4, rtol=1e-4)
 
 
-def test_smooth_noise_is_smooth_and_as_strong_as_asked() -> None:
+def test_smooth_noise_is_smooth_and_has_the_standard_deviation_given() -> None:
     """Neighbouring pixels get nearly the same, far ones have nothing in common."""
     noise = with_smooth_noise(torch.zeros(500, 3, 64, 64), 0.5)
     at, beside, far = noise[:, 0, 28, 28], noise[:, 0, 28, 29], noise[:, 0, 60, 60]
@@ -125,8 +130,8 @@ def test_smooth_noise_is_smooth_and_as_strong_as_asked() -> None:
     assert 0.3 < at.std() < 0.55
 
 
-def test_the_discriminator_is_disturbed_in_training_only() -> None:
-    """The same picture twice gives two judgements in training, one afterwards."""
+def test_the_discriminator_has_instance_noise_in_training_only() -> None:
+    """The same picture has two logits in two passes in training, one afterwards."""
     net, pictures = Discriminator(4), torch.rand(2, 3, 64, 64)
     assert not torch.equal(net(pictures), net(pictures))
     net.eval()
@@ -145,30 +150,30 @@ def test_the_latent_score_is_the_divergence_alone() -> None:
     assert (model.score(pictures) == 0).all()
 
 
-def test_damage_depends_on_the_number_alone() -> None:
-    """Each picture comes out changed, the same in whatever company, by a piece, a mirror or other colours."""
+def test_a_synthetic_anomaly_depends_on_the_number_alone() -> None:
+    """Each picture is changed, whatever else is in the batch: by a pasted patch, mirrored, or by permuted colours."""
     pictures, numbers = torch.rand(6, 3, 64, 64), torch.arange(6)
-    spoilt = damaged(pictures, numbers)
-    torch.testing.assert_close(damaged(pictures[3:4], numbers[3:4]), spoilt[3:4])
-    changed = (spoilt != pictures).any(1).flatten(1).float().mean(1)
+    corrupted = synthetic_anomalies(pictures, numbers)
+    torch.testing.assert_close(synthetic_anomalies(pictures[3:4], numbers[3:4]), corrupted[3:4])
+    changed = (corrupted != pictures).any(1).flatten(1).float().mean(1)
     assert (changed > 0).all()
     assert (changed[::3] <= 1 / 16).all()
-    assert torch.equal(spoilt[1], pictures[1].flip(2))
-    assert torch.equal(spoilt[2], pictures[2, [2, 0, 1]])
+    assert torch.equal(corrupted[1], pictures[1].flip(2))
+    assert torch.equal(corrupted[2], pictures[2, [2, 0, 1]])
 
 
-def test_the_area_is_the_share_of_pairs_in_order() -> None:
+def test_auc_is_the_fraction_of_pairs_in_order() -> None:
     """Over all pairs of an anomaly and a normal one, ties counting half."""
     anomalous, normal = np.array([3.0, 1.0, 2.0]), np.array([0.0, 2.0])
     pairs = [(a > b) + 0.5 * (a == b) for a in anomalous for b in normal]
-    assert area(anomalous, normal) == pytest.approx(np.mean(pairs))
-    assert np.isnan(area(np.array([np.nan]), normal))
+    assert auc(anomalous, normal) == pytest.approx(np.mean(pairs))
+    assert np.isnan(auc(np.array([np.nan]), normal))
 
 
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_training_delivers_what_the_judge_takes(finished: Path, data_dir: Path) -> None:
+def test_training_delivers_a_valid_submission(finished: Path, data_dir: Path) -> None:
     """The submission has a finite score for each test picture, and the report's figures lie beside it."""
     file = finished / "deliver/prediction.csv"
     with file.open(newline="") as handle:
@@ -180,7 +185,7 @@ def test_training_delivers_what_the_judge_takes(finished: Path, data_dir: Path) 
     scores = LAB.score(finished / "deliver", data_dir)
     values, kinds = np.array([float(row[1]) for row in rows[1:]]), np.array(data.answers(data_dir))
     for kind, chosen in (("", kinds != "normal"), ("-near", kinds == "near"), ("-far", kinds == "far")):
-        expected = area(values[chosen], values[kinds == "normal"])
+        expected = auc(values[chosen], values[kinds == "normal"])
         assert scores[f"test/auc{kind}"] == pytest.approx(expected)
     assert scores["test/trivial"] == 0.5
     assert 0 <= scores["test/auc-subtle"] <= 1
@@ -216,12 +221,12 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
     assert output == pytest.approx(delivered, rel=1e-4)
 
 
-def test_an_edit_changes_one_element_of_the_code(finished: Path, data_dir: Path) -> None:
-    """The figure's row of the first element doubled is what the decoder draws of that code."""
+def test_a_row_of_the_figure_changes_one_element_of_the_code(finished: Path, data_dir: Path) -> None:
+    """The figure's row of the first element doubled is what the decoder makes of that code."""
     model, images = LAB.load(finished), torch.from_numpy(LAB.example(data_dir))
-    rows = edits(model, images)
+    rows = changed_code_rows(model.autoencoder, images)
     with torch.no_grad():
-        code = model.autoencoder.encode(as_input(images))[0]
+        code = model.autoencoder.encode(network_input(images))[0]
         code[:, 0] *= 2
         drawn = (model.autoencoder.decoder(code).permute(0, 2, 3, 1) + 1) / 2
     assert rows["first doubled"] == pytest.approx(drawn.numpy(), abs=1e-5)
@@ -230,12 +235,12 @@ def test_an_edit_changes_one_element_of_the_code(finished: Path, data_dir: Path)
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and moves twice on two pictures."""
+    """Every preset builds at the course's size and takes two steps on two pictures."""
     model = LAB.network(LAB.resolve(preset, "course"))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
     pictures, before = torch.rand(2, 3, 64, 64), next(model.parameters()).clone()
     for _ in range(2):
-        loss = F.mse_loss(model.autoencoder(pictures).pictures, pictures) + model.compare(pictures)[1].mean()
+        loss = F.mse_loss(model.autoencoder(pictures).reconstruction, pictures) + model.compare(pictures)[1].mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -249,7 +254,7 @@ def test_simple_at_course_size_is_the_sample() -> None:
     assert LAB.scale("simple", "course")["parameters"] == expected
 
 
-def test_two_workers_learn_what_one_does(data_dir: Path, tmp_path: Path) -> None:
+def test_two_workers_train_like_one(data_dir: Path, tmp_path: Path) -> None:
     """Without anything random in a step: ranks bit-equal, one worker's parameters to 1e-5, and the same validation."""
     config = LAB.resolve("strong", "tiny", {"noise": 0, "epochs": 1})
     one, two = (train_on(n, "anomaly", config, data_dir, tmp_path / str(n)) for n in (1, 2))
@@ -260,7 +265,7 @@ def test_two_workers_learn_what_one_does(data_dir: Path, tmp_path: Path) -> None
 
 
 class Both(Run):
-    """A run that shows all networks which it wrapped."""
+    """A run that keeps the networks which it wrapped."""
 
     def wrap(self, model: Any) -> Any:
         self.wrapped = [*getattr(self, "wrapped", []), super().wrap(model)]
@@ -277,7 +282,7 @@ def _train_both(rank: int, data_dir: Path, folder: Path) -> None:
 
 
 def test_two_workers_train_both_networks_alike(data_dir: Path, tmp_path: Path) -> None:
-    """With the noise branch: autoencoder and discriminator are bit-equal across the ranks after six steps."""
+    """With the adversarial loss: autoencoder and discriminator are bit-equal across the ranks after six steps."""
     torch.multiprocessing.spawn(_train_both, (data_dir, tmp_path), nprocs=2)
     zero, one = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert len(zero) == 2
