@@ -23,7 +23,8 @@ class AnomalyConfig(Config):
     """Train a variational autoencoder (VAE): the code is drawn from a Gaussian, which a KL divergence keeps near the
     standard normal distribution."""
     kl: float = Field(1.0, ge=0)
-    """Weight of the KL divergence, which like the squared error is per value of a picture; no effect unless `variational`."""
+    """Weight of the KL divergence, which like the squared error is per value of a picture; no effect unless
+    `variational`."""
     adversarial: float = Field(0.0, ge=0)
     """Weight of the adversarial loss of reconstructions and of decoded random codes; 0 for no discriminator and no
     random codes."""

@@ -1,4 +1,4 @@
-"""The report's figure of the attack lab: a picture on its way through an attack and a defence."""
+"""The report's figure of the attack lab: a picture before and after an attack, and after a defence."""
 
 from collections.abc import Callable
 
@@ -6,13 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from labs.attack.data import CLASSES
-from labs.attack.victims import QUALITY, jpeg
+from labs.attack.victims import JPEG_QUALITY, jpeg
 
 
-def steps_of_defence(
-    benign: np.ndarray, adversarial: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]
-) -> Figure:
-    """A picture as it was, attacked, and attacked and then compressed, with the class that is seen in each.
+def defence_figure(benign: np.ndarray, adversarial: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]) -> Figure:
+    """The benign picture, the attacked one, and the attacked one after JPEG compression, with the predicted classes.
 
     Args:
         benign, adversarial: (1, 3, 32, 32) uint8.
@@ -20,9 +18,9 @@ def steps_of_defence(
     """
     images = np.concatenate([benign, adversarial, jpeg(adversarial)])
     figure = Figure(figsize=(9, 3.4))
-    titles = ("benign", "FGSM", f"FGSM, then JPEG of quality {QUALITY}")
-    for axes, title, image, seen in zip(figure.subplots(1, 3), titles, images, predict(images), strict=True):
+    titles = ("benign", "FGSM", f"FGSM, then JPEG of quality {JPEG_QUALITY}")
+    for axes, title, image, probabilities in zip(figure.subplots(1, 3), titles, images, predict(images), strict=True):
         axes.imshow(image.transpose(1, 2, 0))
-        axes.set_title(f"{title}\n{CLASSES[seen.argmax()]}: {seen.max():.0%}")
+        axes.set_title(f"{title}\n{CLASSES[probabilities.argmax()]}: {probabilities.max():.0%}")
         axes.axis("off")
     return figure

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from labs.attack import data as attackset
-from labs.attack import generate, victims
-from labs.attack.adversarial_training import harden
-from labs.attack.lesson import EPSILON, LAB, STAND_IN, Family, Networks, RandomView, attack, predict, validate
-from labs.attack.surrogates import FAMILIES, MEAN, Ensemble
+from labs.attack import data, generate, objects, victims
+from labs.attack.adversarial_training import random_start_fgsm
+from labs.attack.config import EPSILON, Family
+from labs.attack.lesson import LAB, VALIDATION_FAMILY, InputDiversity, Networks, attack, predict, validate
+from labs.attack.networks import FAMILIES, MEAN, Ensemble, Network
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
@@ -53,17 +53,17 @@ def pictures(data_dir: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_make_is_deterministic(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same seed writes the same bytes, the victims' weights among them; another seed other pictures."""
-    assert contents(made(attackset, tmp_path / "same")) == contents(source)
-    monkeypatch.setattr(victims, "train", lambda *arguments: None)
-    made(attackset, tmp_path / "other", seed=1)
+    assert contents(made(generate, tmp_path / "same")) == contents(source)
+    monkeypatch.setattr(generate, "train_victims", lambda *arguments: None)
+    made(generate, tmp_path / "other", seed=1)
     assert (tmp_path / "other/data/cat/cat1.png").read_bytes() != (source / "data/cat/cat1.png").read_bytes()
 
 
 def test_check_accepts_what_make_writes(source: Path, data_dir: Path) -> None:
     """Drawn data have the course's format: 20 pictures of each of ten classes; each class has something to draw it."""
-    assert attackset.check(source) == []
+    assert data.check(source) == []
     assert shards.manifest(data_dir)["splits"]["attack"] == 200
-    assert [draw.__name__ for draw in generate.DRAWERS] == list(attackset.CLASSES)
+    assert [draw.__name__ for draw in objects.DRAW_FUNCTIONS] == list(data.CLASSES)
 
 
 def _saved(folder: Path, name: str, image: Image.Image) -> None:
@@ -96,11 +96,11 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "name": (
         lambda d: (d / "data/dog/dog20.png").rename(d / "data/dog/puppy.png"),
-        "data/dog/puppy.png: expected dog20.png here, as pictures count dog1.png, dog2.png, ...",
+        "data/dog/puppy.png: expected dog20.png here, as pictures are numbered dog1.png, dog2.png, ...",
     ),
     "gap": (
         lambda d: (d / "data/cat/cat7.png").unlink(),
-        "data/cat/cat8.png: expected cat7.png here, as pictures count cat1.png, cat2.png, ...",
+        "data/cat/cat8.png: expected cat7.png here, as pictures are numbered cat1.png, cat2.png, ...",
     ),
     "text": (
         lambda d: (d / "data/deer/deer2.png").write_text("no picture"),
@@ -125,7 +125,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
     spoil(folder)
-    faults = attackset.check(folder)
+    faults = data.check(folder)
     assert len(faults) == 1
     assert message in faults[0]
 
@@ -133,18 +133,18 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 def test_other_counts_and_no_victims_are_accepted(source: Path, tmp_path: Path) -> None:
     """A user's folder with other counts, other names of training pictures and no answers trains and delivers; without
     victims there is nothing to score."""
-    folder, data, run = tmp_path / "own", tmp_path / "packed", tmp_path / "run"
+    folder, packed, run = tmp_path / "own", tmp_path / "packed", tmp_path / "run"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("answers", "dog[2-9]*.png", "dog1?.png"))
     (folder / "train/cat/cat1.png").rename(folder / "train/cat/0001.png")
     (folder / "data/.DS_Store").write_bytes(b"\0")
-    data.mkdir()
-    assert attackset.check(folder) == []
-    names = attackset.prepare(folder, data, "folder")["facts"]["names"]
+    packed.mkdir()
+    assert data.check(folder) == []
+    names = data.prepare(folder, packed, "folder")["facts"]["names"]
     assert len(names) == 181
     assert names[99:102] == ["deer/deer20.png", "dog/dog1.png", "frog/frog1.png"]
-    LAB.fit(LAB.resolve("simple", "tiny", {"epochs": 1}), Run(run, data))
-    assert list(read_archive(run / "deliver/submission.tgz", attackset.UNPACKED)) == names
-    assert LAB.score(run / "deliver", data) == {}
+    LAB.fit(LAB.resolve("simple", "tiny", {"epochs": 1}), Run(run, packed))
+    assert list(read_archive(run / "deliver/submission.tgz", data.MAX_UNPACKED)) == names
+    assert LAB.score(run / "deliver", packed) == {}
 
 
 # --- the attacks beside references -----------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_attacks_are_those_of_foolbox(
 
 
 def test_momentum_follows_the_formula(surrogates: Ensemble, pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
-    """MI-FGSM (Dong et al., equations 6 and 7), picture by picture: slopes divided by their L1 norm are summed up."""
+    """MI-FGSM (Dong et al., equations 6 and 7), picture by picture: gradients divided by their L1 norm add up."""
     images, labels = pictures[0][:4], pictures[1][:4]
     ours = attack(config(attack="mi-fgsm", alpha=2.0, steps=6, decay=0.9), surrogates, images, labels)
     for image, label, result in zip(images, labels, ours, strict=True):
@@ -199,28 +199,30 @@ def test_momentum_follows_the_formula(surrogates: Ensemble, pictures: tuple[torc
         for _ in range(6):
             leaf = x.float()[None].requires_grad_()
             F.cross_entropy(surrogates(leaf).mean(0), label[None]).backward()
-            slope = leaf.grad[0].double()
-            g = 0.9 * g + slope / slope.abs().sum()
+            gradient = leaf.grad[0].double()
+            g = 0.9 * g + gradient / gradient.abs().sum()
             x = (x + 2.0 * g.sign()).maximum(clean - 8).minimum(clean + 8).clamp(0, 255)
         assert (result - x).abs().gt(0.51).double().mean() < 0.01
 
 
-def test_random_views_are_shrunk_pictures_on_a_grey_ground() -> None:
-    """DIM: every view is the picture at a smaller size, whole, somewhere on the mean colour, in the share asked for."""
+def test_input_diversity_shrinks_and_pads_with_the_mean_colour() -> None:
+    """DIM: the whole picture, smaller, at a random place on the mean colour, with the probability given."""
     images, grey = torch.rand(2, 3, 32, 32) * 255, 255 * torch.tensor(MEAN).view(3, 1, 1)
-    draws, sides, kept = torch.Generator().manual_seed(1), set(), 0
+    random, sides, kept = torch.Generator().manual_seed(1), set(), 0
     for _ in range(200):
-        view = RandomView(config(diversity=0.5, smallest=24), draws)
-        seen = view(images)
-        if not view.changes:
+        transform = InputDiversity(config(diversity=0.5, smallest_side=24), random)
+        diverse = transform(images)
+        if not transform.applied:
             kept += 1
-            assert torch.equal(seen, images)
+            assert torch.equal(diverse, images)
             continue
-        sides.add(view.side)
+        sides.add(transform.side)
         expected = grey.expand(2, 3, 32, 32).clone()
-        small = F.interpolate(images, size=(view.side, view.side), mode="bilinear", align_corners=False)
-        expected[:, :, view.top : view.top + view.side, view.left : view.left + view.side] = small
-        assert torch.allclose(seen, expected, atol=1e-3)
+        small = F.interpolate(images, size=(transform.side, transform.side), mode="bilinear", align_corners=False)
+        expected[
+            :, :, transform.top : transform.top + transform.side, transform.left : transform.left + transform.side
+        ] = small
+        assert torch.allclose(diverse, expected, atol=1e-3)
     assert sides == set(range(24, 33))
     assert 70 < kept < 130
 
@@ -255,16 +257,16 @@ def test_a_family_named_twice_has_two_networks() -> None:
     assert not torch.allclose(first, second)
 
 
-# --- the judge's side ------------------------------------------------------------------------------------------------
+# --- the victims -----------------------------------------------------------------------------------------------------
 
 
-def test_hardening_is_one_step_from_a_random_start(
+def test_adversarial_training_attacks_with_one_step_from_a_random_start(
     surrogates: Ensemble, pictures: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     """Adversarial training's pictures follow the formula of Wong et al., picture by picture, and raise the loss."""
     images, labels = pictures[0][:4].float(), pictures[1][:4]
     torch.manual_seed(2)
-    seen = harden(surrogates, images, labels, 4.0)
+    adversarial = random_start_fgsm(surrogates, images, labels, 4.0)
     torch.manual_seed(2)
     start = 4.0 * (2 * torch.rand(4, 3, 32, 32) - 1)
     for number in range(4):
@@ -272,21 +274,21 @@ def test_hardening_is_one_step_from_a_random_start(
         sum(F.cross_entropy(network(leaf), labels[number : number + 1]) for network in surrogates.networks).backward()
         change = (start[number] + 5.0 * leaf.grad[0].sign()).clamp(-4, 4)
         expected = (images[number] + change).clamp(0, 255)
-        assert (seen[number] - expected).abs().gt(1e-3).double().mean() < 0.01
+        assert (adversarial[number] - expected).abs().gt(1e-3).double().mean() < 0.01
     with torch.no_grad():
-        losses = [F.cross_entropy(surrogates(x).mean(0), labels) for x in (images, seen)]
+        losses = [F.cross_entropy(surrogates(x).mean(0), labels) for x in (images, adversarial)]
     assert losses[1] > losses[0]
 
 
 def test_victims_are_held_out() -> None:
-    """No surrogate, and not the stand-in, is of a victim's family."""
-    families = [*get_args(Family), STAND_IN, *victims.FAMILIES]
+    """No surrogate, nor the validation network, has a victim's architecture."""
+    families = [*get_args(Family), VALIDATION_FAMILY, *victims.FAMILIES]
     assert len(set(families)) == len(families)
     assert set(families) == set(FAMILIES)
-    assert victims.ROBUST in victims.FAMILIES
+    assert victims.ROBUST_FAMILY in victims.FAMILIES
 
 
-def test_adversarial_training_makes_a_network_harder_to_fool() -> None:
+def test_adversarial_training_makes_a_network_robust() -> None:
     """On a line between two colours, a network trained on attacked pictures keeps more under attack."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(10).repeat(20)
@@ -295,8 +297,8 @@ def test_adversarial_training_makes_a_network_harder_to_fool() -> None:
     kept = []
     for epsilon in (0, victims.ROBUST_EPSILON):
         torch.manual_seed(0)
-        network = victims.Network("nin", 8, 1, 2)
-        victims.fit(network, images, labels, epsilon, epochs=8)
+        network = Network("nin", 8, 1, 2)
+        victims.train_victim(network, images, labels, epsilon, epochs=8)
         ensemble = Ensemble(("nin",), 8, 1, 2)
         ensemble.networks[0] = network.eval()
         attacked = attack(config(), ensemble.eval(), images, labels)
@@ -319,14 +321,14 @@ def test_scores_are_the_means_of_the_table(finished: Path, data_dir: Path) -> No
     assert [(row["victim"], row["defence"]) for row in rows] == [
         *((f"{family} {number}", defence)
           for number in (1, 2) for family in victims.FAMILIES for defence in ("none", "jpeg")),
-        (f"{victims.ROBUST} robust", "adversarial training"),
+        (f"{victims.ROBUST_FAMILY} robust", "adversarial training"),
     ]  # fmt: skip
     scores = LAB.score(finished / "deliver", data_dir)
     for metric, defence in (("", "none"), ("_jpeg", "jpeg"), ("_robust", "adversarial training")):
         mean = np.mean([float(row["adversarial"]) for row in rows if row["defence"] == defence])
         assert scores[f"test/accuracy{metric}"] == pytest.approx(mean)
-    benign, adversarial, labels = attackset.submitted(finished / "deliver/submission.tgz", data_dir, EPSILON)
-    network = victims.load(data_dir / attackset.VICTIMS)[rows[2]["victim"]]
+    benign, adversarial, labels = data.read_submission(finished / "deliver/submission.tgz", data_dir, EPSILON)
+    network = victims.load_victims(data_dir / data.VICTIMS)[rows[2]["victim"]]
     assert float(rows[2]["adversarial"]) == pytest.approx(victims.accuracy(network, adversarial, labels))
     trivial = [float(row["benign"]) for row in rows if row["defence"] == "none"]
     assert scores["test/trivial"] == pytest.approx(np.mean(trivial))
@@ -336,14 +338,14 @@ def test_scores_are_the_means_of_the_table(finished: Path, data_dir: Path) -> No
 # --- training and submission -----------------------------------------------------------------------------------------
 
 
-def test_training_delivers_what_the_judge_takes(finished: Path, source: Path) -> None:
+def test_training_delivers_a_valid_submission(finished: Path, source: Path) -> None:
     """The archive has ten folders and 200 pictures under their own names, changed by at most 8 levels; the report's
     figure lies beside it."""
     file = finished / "deliver/submission.tgz"
     assert LAB.check_submission(file) == []
     with tarfile.open(file) as tar:
         assert len(tar.getmembers()) == 210
-    for name, content in read_archive(file, attackset.UNPACKED).items():
+    for name, content in read_archive(file, data.MAX_UNPACKED).items():
         ours, original = (np.asarray(Image.open(png), int) for png in (io.BytesIO(content), source / "data" / name))
         assert 0 < np.abs(ours - original).max() <= 8
     assert (finished / "deliver/dog2.png").stat().st_size > 5000
@@ -352,11 +354,11 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path) ->
 def test_a_submission_beyond_epsilon_is_an_error(finished: Path, data_dir: Path, tmp_path: Path) -> None:
     """One value that is 9 levels away makes the judge refuse the whole submission."""
     file = finished / "deliver/submission.tgz"
-    files = read_archive(file, attackset.UNPACKED)
-    images = attackset.decode(list(files.values()))
+    files = read_archive(file, data.MAX_UNPACKED)
+    images = data.decode(list(files.values()))
     original = shards.ArrowDataset(data_dir, "attack", ("image",))[torch.tensor([22])][0][0, 1, 5, 5].item()
     images[22, 1, 5, 5] = original + 9 if original < 128 else original - 9
-    attackset.write_archive(tmp_path / "submission.tgz", list(files), images)
+    data.write_archive(tmp_path / "submission.tgz", list(files), images)
     with pytest.raises(BadInput, match=r"automobile3\.png differs by 9 of 255 levels .* at most 8"):
         LAB.score(tmp_path, data_dir)
 
@@ -399,7 +401,7 @@ SUBMISSIONS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
 @pytest.mark.parametrize("fault", SUBMISSIONS)
 def test_a_bad_submission_is_named(fault: str, finished: Path, tmp_path: Path) -> None:
     """Each fault of an archive is a sentence with the file; `./` before names, as `tar` writes them, is none."""
-    files, file = read_archive(finished / "deliver/submission.tgz", attackset.UNPACKED), tmp_path / "own.tgz"
+    files, file = read_archive(finished / "deliver/submission.tgz", data.MAX_UNPACKED), tmp_path / "own.tgz"
     _archive(file, files)
     assert LAB.check_submission(file) == []
     spoil, message = SUBMISSIONS[fault]
@@ -415,7 +417,7 @@ def test_a_file_that_is_no_archive_is_named(finished: Path, tmp_path: Path) -> N
     for content in (b"text", whole[: len(whole) // 2]):
         file.write_bytes(content)
         (fault,) = LAB.check_submission(file)
-        assert "own.tgz is no whole gzipped tar file" in fault
+        assert "own.tgz is not a whole gzipped tar file" in fault
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
@@ -439,7 +441,7 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size, moves twice on two samples and attacks them."""
+    """Every preset builds at the course's size, takes two steps on two samples and attacks them."""
     settings = LAB.resolve(preset, "course", {"steps": 2})
     model = LAB.network(settings)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
@@ -464,7 +466,7 @@ def test_simple_at_course_size_is_the_sample() -> None:
 def test_two_workers_are_one(data_dir: Path, tmp_path: Path) -> None:
     """Parameters are bit-equal across ranks, those of a surrogate without batch statistics and without draws of its own
     equal one worker's, and validation is that of one process on the same weights."""
-    settings = LAB.resolve("boss", "tiny", {"surrogates": ("mixer",), "robust": 0.0, "epochs": 2})
+    settings = LAB.resolve("boss", "tiny", {"surrogates": ("mixer",), "training_epsilon": 0.0, "epochs": 2})
     (alone,) = train_on(1, "attack", settings, data_dir, tmp_path / "one")
     first, second = train_on(2, "attack", settings, data_dir, tmp_path / "two")
     for name, tensor in first.items():
@@ -473,8 +475,8 @@ def test_two_workers_are_one(data_dir: Path, tmp_path: Path) -> None:
             assert torch.allclose(tensor, alone[name], atol=1e-5)
     networks = Networks(settings)
     networks.load_state_dict(load_file(tmp_path / "two/checkpoints/step-000002/kept.safetensors"))
-    targets = shards.ArrowDataset(data_dir, "attack", ("image", "label"))
-    again = validate(settings, networks, targets, Run(tmp_path / "again", data_dir))
+    attacked = shards.ArrowDataset(data_dir, "attack", ("image", "label"))
+    again = validate(settings, networks, attacked, Run(tmp_path / "again", data_dir))
     logged = last_metrics(tmp_path / "two")
     assert again == {name: logged[name] for name in again}
 
