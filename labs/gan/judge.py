@@ -1,8 +1,8 @@
 """The judge of homework 6: a feature extractor for Fréchet distances, and a face detector.
 
 The course's are unpublished. These are trained with the embedded data and stored in `answers/`: the extractor predicts
-the factors that a face was drawn from, the detector tells faces from corrupted ones. Their scale is their own: neither
-the course's FID nor any published one can be compared with it.
+the factors that a face was drawn from, the detector classifies faces and corrupted faces. Their scale is their own:
+neither the course's FID nor any published one can be compared with it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -80,8 +80,7 @@ def train(config: GanConfig, run: Run) -> None:
         raise BadInput(f"batch_size is {config.batch_size}, expected at least 2 for each worker: "
                        "a single picture has no batch statistics")  # fmt: skip
     wrapped = run.wrap(build_networks(config).to(memory_format=torch.channels_last))
-    # No loss goes through the wrapper's forward (the critic's needs both networks, the penalty a gradient of a
-    # gradient): the bare networks are called, and `optimizer_step` averages the gradients over the workers.
+    # The bare networks: no loss goes through the wrapper's forward, so `optimizer_step` averages the workers' gradients.
     networks: Any = unwrap(wrapped)
     generator, critic = networks.generator, networks.critic
     ema_generator = build_generator(config).to(memory_format=torch.channels_last).to(run.device)
@@ -122,13 +121,11 @@ def train(config: GanConfig, run: Run) -> None:
             if progress["steps"] % config.critic_steps:
                 continue
 
-            # Generator step, after every `critic_steps` steps of the critic: min_G L_G(D(G(z)))
+            # Generator step, after every `critic_steps` steps of the critic: min_G L_G(D(G(z))); then the EMA weights
             fake = augmented(generator(random.normal(n, NOISE_DIM)), config, random)
             loss = generator_loss(config.loss, critic(fake))
             optimizer_step(generator_optimizer, generator, loss, run)
             generator_meter.add(loss, n * config.critic_steps)
-
-            # Update the EMA weights
             update_ema_generator(ema_generator, generator, config.ema_decay, progress["steps"] // config.critic_steps)
 
         # Log the means over all workers, both for the pictures of the critic's steps; validate

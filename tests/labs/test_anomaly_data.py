@@ -52,8 +52,8 @@ def test_a_change_leaves_the_rest_of_the_face(change: str) -> None:
     """The face with and without the change has the same factors, but for the skin where that changes, and most of the
     picture."""
     plain, changed = (avatar(random.Random(8), change=name) for name in ("", change))
-    share = (plain[0] != changed[0]).any(2).mean()
-    assert 0.005 < share < 0.6
+    fraction = (plain[0] != changed[0]).any(2).mean()
+    assert 0.005 < fraction < 0.6
     differing = {name for name in plain[1] if plain[1][name] != changed[1][name]}
     assert differing == ({"change", "skin"} if change == "recoloured" else {"change"})
 

@@ -104,8 +104,8 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     shutil.copytree(source / "faces", tmp_path / "faces")
     spoil, message = FAULTS[fault]
     spoil(tmp_path / "faces")
-    (said,) = data.check(tmp_path)
-    assert message in said
+    (fault_found,) = data.check(tmp_path)
+    assert message in fault_found
 
 
 # --- the archive -----------------------------------------------------------------------------------------------------
@@ -176,8 +176,8 @@ def test_a_bad_submission_is_named(fault: str, archive: Path, tmp_path: Path) ->
     spoil, message = SUBMISSIONS[fault]
     spoil(files)
     _archive(file, files)
-    (said,) = LAB.check_submission(file)
-    assert message in said
+    (fault_found,) = LAB.check_submission(file)
+    assert message in fault_found
 
 
 def test_pictures_in_a_folder_are_named(archive: Path, tmp_path: Path) -> None:
@@ -186,8 +186,8 @@ def test_pictures_in_a_folder_are_named(archive: Path, tmp_path: Path) -> None:
     _archive(tmp_path / "own.tgz", {f"./{name}": content for name, content in files.items()})
     assert LAB.check_submission(tmp_path / "own.tgz") == []
     _archive(tmp_path / "own.tgz", {f"faces/{name}": content for name, content in files.items()})
-    said = LAB.check_submission(tmp_path / "own.tgz")
-    assert any("faces/1.jpg is not expected" in sentence for sentence in said)
+    faults = LAB.check_submission(tmp_path / "own.tgz")
+    assert any("faces/1.jpg is not expected" in sentence for sentence in faults)
 
 
 def test_a_file_that_is_no_archive_is_named(archive: Path, tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_a_file_that_is_no_archive_is_named(archive: Path, tmp_path: Path) -> No
     whole, file = archive.read_bytes(), tmp_path / "own.tgz"
     for content in (b"text", whole[: len(whole) // 2]):
         file.write_bytes(content)
-        (said,) = LAB.check_submission(file)
-        assert "own.tgz is not a whole gzipped tar file" in said
+        (fault_found,) = LAB.check_submission(file)
+        assert "own.tgz is not a whole gzipped tar file" in fault_found
 
 
 def _archive(file: Path, files: dict[str, bytes]) -> None:
