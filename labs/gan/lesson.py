@@ -80,7 +80,7 @@ def train(config: GanConfig, run: Run) -> None:
         raise BadInput(f"batch_size is {config.batch_size}, expected at least 2 for each worker: "
                        "a single picture has no batch statistics")  # fmt: skip
     wrapped = run.wrap(build_networks(config).to(memory_format=torch.channels_last))
-    # The bare networks: no loss goes through the wrapper's forward, so `optimizer_step` averages the workers' gradients.
+    # Bare networks: no loss goes through the wrapper's forward, so `optimizer_step` averages the workers' gradients.
     networks: Any = unwrap(wrapped)
     generator, critic = networks.generator, networks.critic
     ema_generator = build_generator(config).to(memory_format=torch.channels_last).to(run.device)
