@@ -128,7 +128,7 @@ def train(config: GanConfig, run: Run) -> None:
             generator_meter.add(loss, n * config.critic_steps)
             update_ema_generator(ema_generator, generator, config.ema_decay, progress["steps"] // config.critic_steps)
 
-        # Log the means over all workers, both for the pictures of the critic's steps; validate
+        # Log the sums over all workers, divided by the pictures of the critic's steps; validate
         run.log({"train/critic_loss": run.mean(critic_meter.sum, critic_meter.count),
                  "train/loss": run.mean(generator_meter.sum, critic_meter.count)})  # fmt: skip
         if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
