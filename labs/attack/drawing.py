@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 from labs.attack.objects import DRAW_FUNCTIONS
-from labs.shared.vision.dishes import Colour, Tile
+from labs.shared.vision.tile import Colour, Tile
 
 SIDE = 32
 """Pixels of a picture's side, as in CIFAR-10."""

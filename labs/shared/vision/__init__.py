@@ -1,1 +1,1 @@
-"""Pictures: drawing, augmentation, residual blocks."""
+"""Images: the Food-11 format, generated images, augmentation, residual networks."""

@@ -1,7 +1,7 @@
-"""Faces drawn from the styles of the package `dicebear-styles`, every factor of which is known and varies smoothly.
+"""Generated faces in the styles of the package `dicebear-styles`, with all factors of variation known.
 
-`avatar` draws one from a random stream. Parts (hair, eyes, mouth, ...) come in a few dozen variants each; colours, pose
-and the places of the parts vary continuously, so that the pictures form a manifold and not a heap of copies.
+Parts of a face (hair, eyes, mouth, ...) come in a few dozen variants each; colours, pose and the positions of the parts
+vary continuously, so that no two faces are equal.
 """
 
 import colorsys
@@ -24,14 +24,14 @@ SIDE = 64
 NORMAL = "adventurer"
 NEAR = ("big-smile", "lorelei", "micah")
 FAR = ("fun-emoji", "rings", "shapes")
-"""Styles: the normal one, other faces, and what is no human face."""
+"""Styles: the normal one, other styles of faces, and styles without human faces."""
 CHANGES = ("mirrored", "swapped", "occluded", "recoloured")
-"""What can be wrong with a face of the normal style."""
+"""Anomalies of a face of the normal style."""
 SKINS = ("f2d3b1", "ecad80", "9e5622", "763900")
-"""The normal style's own skins, from light to dark; a drawn one lies somewhere between two neighbours."""
+"""Skin colours of the normal style, from light to dark; a face's colour is interpolated between two neighbours."""
 FACE = ("eyes", "eyebrows", "mouth", "glasses")
 MIDDLE = {"hair": 391.6, "face": 360.0}
-"""Where a mirror stands, in the normal style's units (762 a side)."""
+"""x of the axis of reflection, in units of the normal style (the image is 762 wide)."""
 Color = tuple[float, float, float]
 """Red, green and blue, 0 to 1."""
 
@@ -45,15 +45,15 @@ def avatar(rng: random.Random, style: str = NORMAL, change: str = "") -> tuple[n
         change: one of `CHANGES`, for the normal style only; empty for none.
 
     Returns:
-        The picture, and: `style`, `change`; `skin`, `hair`, `background` (red, green, blue, 0 to 1); `scale`, `rotate`
-        (degrees), `x` and `y` (per cent of the side); `parts` (part -> name of its variant).
+        The image, and its factors: `style`, `change`; `skin`, `hair`, `background` (red, green, blue, 0 to 1); `scale`,
+        `rotate` (degrees), `x` and `y` (per cent of the side); `parts` (part -> name of its variant).
     """
     from dicebear import Avatar
 
     skin, hair, background = _skin(rng), _color(rng, 0.15, 0.8, 0.25, 0.9), _color(rng, 0.0, 0.25, 0.8, 1.0)
-    turn = rng.uniform(0.3, 0.8)  # drawn in any case: with and without a change the rest of a face is the same
+    rotation = rng.uniform(0.3, 0.8)  # drawn even if not used, so that a change alters nothing else of the face
     if change == "recoloured":
-        skin = _turned(skin, turn)
+        skin = _rotate_hue(skin, rotation)
     pose = {
         "scale": rng.uniform(0.92, 1.08),
         "rotate": rng.uniform(-6, 6),
@@ -63,7 +63,7 @@ def avatar(rng: random.Random, style: str = NORMAL, change: str = "") -> tuple[n
     options = {
         "seed": str(rng.getrandbits(48)),
         "skinColor": _hex(skin),
-        "baseColor": _hex(skin),  # what one of the other styles calls skin
+        "baseColor": _hex(skin),  # one of the other styles names the skin so
         "hairColor": _hex(hair),
         "scale": pose["scale"],
         "rotate": pose["rotate"],
@@ -97,27 +97,27 @@ def _render(svg: str, background: Color) -> np.ndarray:
 
 
 def _displace(svg: str, rng: random.Random, change: str) -> str:
-    """Move each part of a face of the normal style a little, and do what `change` says."""
+    """Shift each part of a face of the normal style at random, and apply the anomaly `change`."""
     shifts = {part: (rng.uniform(-14, 14), rng.uniform(-14, 14)) for part in (*FACE, "hair")}
     mirrored = rng.choice(("hair", "face"))
 
-    def moved(match: re.Match[str]) -> str:
+    def move(match: re.Match[str]) -> str:
         part = match[3]
         dx, dy = shifts.get(part, (0.0, 0.0))
         x, y = float(match[1]) + dx, float(match[2]) + dy
         if change == "swapped":
             y += {"eyes": 100.0, "eyebrows": 100.0, "glasses": 100.0, "mouth": -130.0}.get(part, 0.0)
-        turned = ""
+        reflection = ""
         if change == "mirrored" and (part == mirrored or (mirrored == "face" and part in FACE)):
-            x, turned = 2 * MIDDLE[mirrored] - x, " scale(-1 1)"
-        return f'<use transform="translate({x:.2f} {y:.2f}){turned}" href="#{part}-'
+            x, reflection = 2 * MIDDLE[mirrored] - x, " scale(-1 1)"
+        return f'<use transform="translate({x:.2f} {y:.2f}){reflection}" href="#{part}-'
 
-    svg = re.sub(r'<use transform="translate\((\S+) (\S+)\)" href="#(\w+)-', moved, svg)
+    svg = re.sub(r'<use transform="translate\((\S+) (\S+)\)" href="#(\w+)-', move, svg)
     return svg.replace("</g></svg>", f"{_patch(rng)}</g></svg>") if change == "occluded" else svg
 
 
 def _patch(rng: random.Random) -> str:
-    """A rounded rectangle over a part of the face."""
+    """SVG of a rounded rectangle that occludes a part of the face."""
     width, height = rng.uniform(110, 190), rng.uniform(110, 190)
     x, y = rng.uniform(200, 480) - width / 2, rng.uniform(300, 540) - height / 2
     color = _hex(_color(rng, 0.1, 0.6, 0.4, 0.9))
@@ -125,21 +125,26 @@ def _patch(rng: random.Random) -> str:
 
 
 def _skin(rng: random.Random) -> Color:
-    place = rng.uniform(0, len(SKINS) - 1.001)
-    light, dark = (_rgb(skin) for skin in SKINS[int(place) : int(place) + 2])
-    red, green, blue = (a + (b - a) * (place % 1) for a, b in zip(light, dark, strict=True))
+    """A colour between two neighbours of `SKINS`."""
+    position = rng.uniform(0, len(SKINS) - 1.001)
+    light, dark = (_rgb(skin) for skin in SKINS[int(position) : int(position) + 2])
+    red, green, blue = (a + (b - a) * (position % 1) for a, b in zip(light, dark, strict=True))
     return red, green, blue
 
 
-def _color(rng: random.Random, dull: float, vivid: float, dark: float, bright: float) -> Color:
-    """Any hue, with saturation and value within limits."""
-    return colorsys.hsv_to_rgb(rng.random(), rng.uniform(dull, vivid), rng.uniform(dark, bright))
+def _color(
+    rng: random.Random, least_saturation: float, most_saturation: float, least_value: float, most_value: float
+) -> Color:
+    """A colour of any hue, with saturation and value (HSV) between these limits."""
+    return colorsys.hsv_to_rgb(
+        rng.random(), rng.uniform(least_saturation, most_saturation), rng.uniform(least_value, most_value)
+    )
 
 
-def _turned(color: Color, share: float) -> Color:
-    """The color with its hue turned by a share of the circle."""
+def _rotate_hue(color: Color, fraction: float) -> Color:
+    """The colour with its hue rotated by a fraction of the colour circle."""
     hue, saturation, value = colorsys.rgb_to_hsv(*color)
-    return colorsys.hsv_to_rgb((hue + share) % 1, saturation, value)
+    return colorsys.hsv_to_rgb((hue + fraction) % 1, saturation, value)
 
 
 def _rgb(code: str) -> Color:

@@ -1,6 +1,7 @@
-"""Photo-like scenes with one dish of a class among clutter, with the mask of the dish's pixels.
+"""Generated scenes: one dish of the labelled class among clutter, and the mask of that dish's pixels.
 
-Plates and bowls say nothing about the class, and dishes of other classes lie around the one that counts.
+Plates and backgrounds do not depend on the class. The clutter is one to three smaller dishes of other classes, off the
+centre.
 """
 
 import math
@@ -10,15 +11,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageFilter
 
-from labs.shared.vision.dishes import BLUE, BROWN, DARK, DISHES, WHITE, Point, Tile
+from labs.shared.vision.dishes import DISHES
+from labs.shared.vision.tile import BLUE, BROWN, DARK, WHITE, Point, Tile
 
 
 def scene(rng: random.Random, label: int, photos: Sequence[Image.Image]) -> tuple[Image.Image, Image.Image]:
-    """A picture of a dish of class `label`, 64 to 80 px a side, and the mask of the dish's pixels (mode L, 0 or 255).
+    """An image (RGB, 64 to 80 pixels a side) of a dish of class `label`, and the mask of the dish's pixels.
 
     Args:
-        photos: larger photographs; pieces of them serve as some of the backgrounds.
+        rng: all randomness; the same state gives the same scene.
+        label: class of the dish.
+        photos: larger photographs; random crops of them are some of the backgrounds.
+
+    Returns:
+        The image, and the mask (mode L, 0 or 255) of the same size.
     """
+    # The background, then the clutter, then the plate and the dish itself.
     size = rng.randint(64, 80), rng.randint(64, 80)
     canvas = _background(rng, size, photos)
     for _ in range(rng.randint(1, 3)):
@@ -34,6 +42,7 @@ def scene(rng: random.Random, label: int, photos: Sequence[Image.Image]) -> tupl
     mask.paste(dish.getchannel("A").point([0] * 128 + [255] * 128), corner)
     if rng.random() < 0.4:
         canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 0.9)))
+    # Colour cast, contrast, brightness and noise, as cameras differ.
     pixels = np.asarray(canvas, np.float32) * [rng.gauss(1, 0.1) for _ in range(3)]
     pixels = (pixels - 128) * rng.uniform(0.7, 1.15) + 128 + rng.gauss(0, 18)
     pixels += np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(1, 9), pixels.shape)
@@ -41,6 +50,7 @@ def scene(rng: random.Random, label: int, photos: Sequence[Image.Image]) -> tupl
 
 
 def _plate(t: Tile) -> None:
+    """A round plate, or in a quarter of the cases a square board."""
     colour = t.tint(WHITE, BLUE, BROWN, DARK)
     if t.rng.random() < 0.25:
         t.box(-0.95, -0.8, 0.95, 0.8, colour, 0.1)
@@ -52,7 +62,12 @@ def _plate(t: Tile) -> None:
 def _paste(
     rng: random.Random, canvas: Image.Image, dish: Callable[[Tile], None], centre: Point, scale: float
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Draw a dish slanted, shrunk and turned onto the canvas; returns what was pasted, and its corner."""
+    """Paste a dish onto the canvas, scaled and rotated at random; returns the pasted image and its top left corner.
+
+    Args:
+        centre: of the dish, in fractions of the canvas.
+        scale: width of the dish, as a fraction of the canvas's shorter side.
+    """
     tile = Tile(rng)
     dish(tile)
     side = max(8, round(scale * min(canvas.size)))
@@ -65,7 +80,7 @@ def _paste(
 
 
 def _background(rng: random.Random, size: tuple[int, int], photos: Sequence[Image.Image]) -> Image.Image:
-    """A piece of a photograph, or a cloudy, striped or chequered table."""
+    """A crop of a photograph, or a cloudy, striped or chequered pattern of two colours."""
     kind = rng.choice(("photo", "photo", "cloud", "stripes", "checks"))
     if kind == "photo":
         photo, side = rng.choice(photos), rng.randint(60, 200)

@@ -1,7 +1,7 @@
-"""Food-11 pictures: the folder format of homework 3, its checks, and drawn pictures in the same format.
+"""Food-11: the folder format of homework 3, its checks, and generated images in the same format.
 
-`training/<class>_<n>.jpg` and `validation/<class>_<n>.jpg` carry the class in their names; `test/0001.jpg` and so on
-carry none. Files are taken in string order, as the course's code does.
+The names of `training/<class>_<n>.jpg` and `validation/<class>_<n>.jpg` give the class; those of the test images,
+`test/0001.jpg` and so on, do not. Files are read in string order, as the course's code does.
 """
 
 import csv
@@ -37,12 +37,12 @@ SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Layout:
-    """What two homeworks name differently about the same pictures."""
+    """What homeworks 3 and 13 name differently in the same data set."""
 
     test: str
-    """Folder of the test pictures."""
+    """Folder of the test images."""
     first: int
-    """Number that the test pictures count from."""
+    """Number of the first test image."""
 
     @property
     def splits(self) -> dict[str, str]:
@@ -53,21 +53,22 @@ class Layout:
 CNN = Layout("test", 1)
 ANSWERS, MASKS = "answers/food11.test.csv", "answers/masks"
 COUNTS = {"tiny": (110, 44, 44), "small": (1500, 500, 500), "course": (9866, 3430, 3347)}
-"""Size -> pictures to train, to validate and to test."""
-SHARES = {
+"""Size -> number of training, validation and test images."""
+CLASS_COUNTS = {
     "train": (994, 429, 1500, 986, 848, 1325, 440, 280, 855, 1500, 709),
     "validation": (362, 144, 500, 327, 326, 449, 147, 96, 347, 500, 232),
     "test": (362, 144, 500, 327, 326, 449, 147, 96, 347, 500, 232),
 }
-"""Pictures of each class in the course's data, whose proportions the drawn data keep; the test set's are unknown."""
+"""Images of each class in the course's data, whose class frequencies generated data keep. Those of the course's test set
+are not known; they are taken from its validation set."""
 RECORD = 256
-"""Pictures of a record batch: what packing holds in memory."""
+"""Images of a record batch, the most that packing holds in memory."""
 
 
 def make(folder: Path, seed: int, size: str, layout: Layout = CNN) -> None:
-    """Write drawn pictures in the course's format; the test set's classes and dish masks go to `answers/`.
+    """Write generated images in the course's format; the test set's labels and dish masks go to `answers/`.
 
-    Each picture has a random stream of its own, named after seed, split and number.
+    Each image has a random generator of its own, seeded with seed, split and number.
     """
     answers: list[tuple[str, int]] = []
     (folder / MASKS).mkdir(parents=True, exist_ok=True)
@@ -86,11 +87,11 @@ def make(folder: Path, seed: int, size: str, layout: Layout = CNN) -> None:
 
 
 def _scenes(seed: int, split: str, count: int) -> Iterator[tuple[int, Image.Image, Image.Image, int]]:
-    """The drawn pictures of a split of so many: class, picture, mask of the dish, JPEG quality."""
+    """The `count` generated images of a split: class, image, mask of the dish, JPEG quality."""
     from sklearn.datasets import load_sample_images
 
     photos = [Image.fromarray(photo) for photo in load_sample_images().images]
-    labels = _labels(SHARES[split], count)
+    labels = _labels(CLASS_COUNTS[split], count)
     random.Random(f"{seed} {split}").shuffle(labels)
     for number, label in enumerate(labels, 1):
         rng = random.Random(f"{seed} {split} {number}")
@@ -99,9 +100,9 @@ def _scenes(seed: int, split: str, count: int) -> Iterator[tuple[int, Image.Imag
 
 
 def check(folder: Path, layout: Layout = CNN) -> list[str]:
-    """One sentence per fault of a folder in the course's format; empty if it can be trained on.
+    """One sentence per fault of a folder in the course's format; empty if the lab can train on it.
 
-    Decodes every picture, one at a time.
+    Decodes every image, one at a time.
     """
     faults = [f"{folder / name}/ is missing" for name in layout.splits.values() if not (folder / name).is_dir()]
     if faults:
@@ -115,16 +116,20 @@ def check(folder: Path, layout: Layout = CNN) -> list[str]:
         for path in _files(folder / name):
             try:
                 square(path, 64)
-            except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
+            except (
+                OSError,
+                SyntaxError,
+                ValueError,
+            ) as error:  # Pillow raises one of these, depending on where the file is broken
                 reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
                 faults.append(f"{name}/{path.name}: expected a whole JPEG picture, found a broken one: {reason}")
     return faults
 
 
 def prepare(folder: Path, out: Path, origin: Any, layout: Layout = CNN) -> dict[str, Any]:
-    """Pack the pictures, each decoded once: `image`, uint8 (3, side, side), and but for the test set `label`, int64.
+    """Pack the images, each decoded once: `image`, uint8 (3, side, side), and, except in the test set, `label`, int64.
 
-    The facts hold `classes` (names), `side` in pixels and `test_ids` in the order of the test rows.
+    The manifest's facts are `classes` (names), `side` in pixels and `test_ids`, names in the order of the test rows.
     """
     side = stored_size(origin)
     count = 1 + max(_label(path) for path in _files(folder / SPLITS["train"]))
@@ -138,20 +143,20 @@ def prepare(folder: Path, out: Path, origin: Any, layout: Layout = CNN) -> dict[
 
 
 def stored_size(origin: str) -> int:
-    """Side in pixels of a packed picture: drawn ones are hardly larger than 64; real ones leave room to crop."""
+    """Side in pixels of a packed image: generated ones are drawn at 64 to 80 pixels, photographs leave room for crops."""
     return 64 if origin == "generated" else 160
 
 
-def _labels(shares: tuple[int, ...], count: int) -> list[int]:
-    """`count` labels in the proportions of `shares`, by largest remainders."""
-    exact = np.array(shares) * count / sum(shares)
+def _labels(class_counts: tuple[int, ...], count: int) -> list[int]:
+    """`count` labels in the proportions of `class_counts`, rounded by the largest-remainder method."""
+    exact = np.array(class_counts) * count / sum(class_counts)
     whole = np.floor(exact).astype(int)
     whole[np.argsort(whole - exact, kind="stable")[: count - whole.sum()]] += 1
     return [label for label, number in enumerate(whole) for _ in range(number)]
 
 
 def _files(folder: Path) -> list[Path]:
-    """Pictures in string order; what the operating system hides does not count."""
+    """Image files in string order, without hidden files."""
     return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
 
 
@@ -197,9 +202,13 @@ def _batches(folder: Path, side: int) -> Iterator[shards.Batch]:
 
 
 def square(path: Path, side: int) -> np.ndarray:
-    """The middle square of a picture, shrunk or enlarged: uint8 (3, side, side). Pillow's errors for a broken file."""
+    """The centre square of a JPEG file, resized: uint8 (3, side, side).
+
+    Raises:
+        OSError, SyntaxError, ValueError: Pillow's errors for a broken file.
+    """
     with Image.open(path, formats=["JPEG"]) as image:
-        # A JPEG decodes at a half, a quarter or an eighth of its size in a fraction of the time.
+        # Pillow decodes a JPEG at a half, a quarter or an eighth of its size, which is faster than decoding all of it.
         image.draft("RGB", (2 * side, 2 * side))
         whole = image.convert("RGB")
     x, y, edge = (whole.width - min(whole.size)) // 2, (whole.height - min(whole.size)) // 2, min(whole.size)

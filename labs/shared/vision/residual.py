@@ -1,4 +1,4 @@
-"""A residual network for small pictures (He et al., arXiv:1512.03385), with zero-initialised residual branches."""
+"""A residual network for small images (He et al., arXiv:1512.03385), with zero-initialised residual branches."""
 
 import torch
 from torch import nn
@@ -22,14 +22,16 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(pool, nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # y = relu(F(x) + x)
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
 class ResidualNet(nn.Module):
-    """Picture classifier: four stages of a convolution and max-pooling, as in the sample's network, each twice as wide
-    as the one before, and after all but the first, whose maps are largest, `blocks` residual blocks; then a mean over
-    the picture and a linear layer.
+    """Image classifier of four stages, global average pooling and a linear layer.
+
+    A stage is a convolution and max-pooling, as in the course's sample code, with twice as many channels as the stage
+    before; all but the first, whose feature maps are the largest, then have `blocks` residual blocks.
 
     Input (B, 3, H, W) float, output (B, classes) logits.
     """
