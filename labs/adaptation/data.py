@@ -1,7 +1,8 @@
-"""Photographs with labels and drawings without: the folder format of homework 11, its checks, and drawn pictures in it.
+"""The folder format of homework 11, labelled photographs and unlabelled drawings; its checks; generated data in it.
 
-`real_or_drawing/train_data/<class>/<n>.bmp`, RGB, 32 x 32, n running over all classes; `real_or_drawing/test_data/0/
-00000.bmp` and so on, grey, 28 x 28: a single folder of no meaning. The drawings are evenly spread over the classes.
+Photographs are `real_or_drawing/train_data/<class>/<n>.bmp`, RGB, 32 x 32, with n counted over all classes. Drawings
+are `real_or_drawing/test_data/0/00000.bmp` and so on, grey, 28 x 28; the folder `0` is not a class. The classes of the
+drawings are equally frequent.
 """
 
 import csv
@@ -14,21 +15,21 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from labs.adaptation import sketches
+from labs.adaptation import rendering
 from labs.core import shards
 
 CLASSES = ("horse", "bed", "clock", "apple", "cat", "plane", "television", "dog", "dolphin", "spider")
 ROOT, TRAIN, TEST, ANSWERS = "real_or_drawing", "train_data", "test_data/0", "answers/drawings.csv"
 COUNTS = {"tiny": (200, 200), "small": (1200, 2400), "course": (5000, 100_000)}
-"""Size -> photographs and drawings."""
+"""Size -> number of photographs and of drawings."""
 RECORD = 1024
-"""Pictures of a record batch: what packing holds in memory."""
+"""Images of a record batch, the most that packing holds in memory."""
 
 
 def make(folder: Path, seed: int, size: str) -> None:
-    """Write painted photographs and line drawings in the course's format; the drawings' classes go to `answers/`.
+    """Write generated photographs and line drawings in the course's format; the drawings' labels go to `answers/`.
 
-    Each picture has a random stream of its own, named after seed, domain and number.
+    Each image has a random generator of its own, seeded with seed, domain and number.
     """
     from sklearn.datasets import load_sample_images
 
@@ -39,35 +40,39 @@ def make(folder: Path, seed: int, size: str) -> None:
         rng = random.Random(f"{seed} photograph {number}")
         path = folder / ROOT / TRAIN / f"{label}/{number}.bmp"
         path.parent.mkdir(parents=True, exist_ok=True)
-        sketches.photo(rng, label, backgrounds).save(path)
+        rendering.photograph(rng, label, backgrounds).save(path)
     labels = [number % len(CLASSES) for number in range(drawings)]
     random.Random(f"{seed} drawings").shuffle(labels)
     (folder / ROOT / TEST).mkdir(parents=True, exist_ok=True)
     for number, label in enumerate(labels):
         rng = random.Random(f"{seed} drawing {number}")
-        sketches.sketch(rng, label).save(folder / ROOT / TEST / f"{number:05d}.bmp")
+        rendering.sketch(rng, label).save(folder / ROOT / TEST / f"{number:05d}.bmp")
     (folder / ANSWERS).parent.mkdir(exist_ok=True)
     with (folder / ANSWERS).open("w", newline="") as file:
         csv.writer(file).writerows([("id", "label"), *enumerate(labels)])
 
 
 def check(folder: Path) -> list[str]:
-    """One sentence per fault of a folder in the course's format; empty if it can be trained on.
+    """One sentence per fault of a folder in the course's format; empty if the lab can train on it.
 
-    Decodes every picture, one at a time.
+    Decodes every image, one at a time.
     """
     root = _root(folder)
     faults = [f"{root / name} is missing" for name in (TRAIN, TEST) if not (root / name).is_dir()]
     faults = faults or [*_check_classes(root), *_check_names(root)]
     if faults:
         return faults
-    for path, side in [*((path, sketches.PHOTO) for path in _photographs(root)),
-                       *((path, sketches.SKETCH) for path in _files(root / TEST))]:  # fmt: skip
+    for path, side in [*((path, rendering.PHOTO) for path in _photographs(root)),
+                       *((path, rendering.SKETCH) for path in _files(root / TEST))]:  # fmt: skip
         name = path.relative_to(root)
         try:
             with Image.open(path, formats=["BMP"]) as image:
                 image.load()
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+        ) as error:  # Pillow raises one of these, depending on where the file is broken
             reason = "not a BMP file" if isinstance(error, UnidentifiedImageError) else str(error)
             faults.append(f"{name}: expected a whole BMP picture, found a broken one: {reason}")
             continue
@@ -77,9 +82,8 @@ def check(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack the pictures: `source` has `image`, uint8 (32, 32, 3), and `label`, int64; `target` has `image`, (28, 28).
-
-    The fact `classes` is how many there are.
+    """Pack the images: split `source` has `image`, uint8 (32, 32, 3), and `label`, int64; `target` has `image`, uint8
+    (28, 28). The manifest's fact `classes` is the number of classes.
     """
     root = _root(folder)
     classes = len(_files(root / TRAIN))
@@ -88,19 +92,20 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
 
 
 def answers(folder: Path) -> list[str]:
-    """The drawings' classes, in the order of the submission."""
+    """The drawings' true labels, in the order of the submission."""
     with (folder / ANSWERS).open(newline="") as file:
         return [row["label"] for row in csv.DictReader(file)]
 
 
 def _root(folder: Path) -> Path:
+    """The folder that holds `train_data` and `test_data`: this one, or its `real_or_drawing`."""
     return folder / ROOT if (folder / ROOT).is_dir() else folder
 
 
 def _files(folder: Path) -> list[Path]:
-    """What a folder holds, in the order of numbers; what the operating system hides does not count."""
-    shown = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(shown, key=lambda path: (len(path.name), path.name))
+    """Content of a folder in numerical order, without hidden files."""
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(visible, key=lambda path: (len(path.name), path.name))
 
 
 def _photographs(root: Path) -> Iterator[Path]:
@@ -132,17 +137,17 @@ def _check_names(root: Path) -> list[str]:
 
 
 def _source(root: Path) -> Iterator[shards.Batch]:
-    for part in _parts([(path, int(path.parent.name)) for path in _photographs(root)]):
-        images = np.stack([np.asarray(_open(path, "RGB")) for path, _ in part])
-        yield {"image": images, "label": np.array([label for _, label in part], np.int64)}
+    for batch in _batches([(path, int(path.parent.name)) for path in _photographs(root)]):
+        images = np.stack([np.asarray(_open(path, "RGB")) for path, _ in batch])
+        yield {"image": images, "label": np.array([label for _, label in batch], np.int64)}
 
 
 def _target(root: Path) -> Iterator[shards.Batch]:
-    for part in _parts(_files(root / TEST)):
-        yield {"image": np.stack([np.asarray(_open(path, "L")) for path in part])}
+    for batch in _batches(_files(root / TEST)):
+        yield {"image": np.stack([np.asarray(_open(path, "L")) for path in batch])}
 
 
-def _parts(items: list[Any]) -> Iterator[list[Any]]:
+def _batches(items: list[Any]) -> Iterator[list[Any]]:
     return (items[first : first + RECORD] for first in range(0, len(items), RECORD))
 
 

@@ -1,7 +1,8 @@
-"""Homework 11, domain adaptation: what a drawing shows, learnt from photographs.
+"""Homework 11, domain adaptation: classify drawings with labels of photographs only.
 
 Task
-    Ten classes of things; photographs have labels, drawings have none. No weights or pictures from elsewhere.
+    Ten classes of objects. Images of the source domain (photographs) have labels, images of the target domain
+    (drawings) have none. No pre-trained weights and no further data are allowed.
 Data
     `labs.adaptation.data`: 5,000 photographs, RGB, 32 x 32; 100,000 drawings, grey, 28 x 28, evenly spread over
     the classes.
@@ -9,19 +10,26 @@ Metric
     Accuracy on the drawings, higher is better. Course's public thresholds: simple 0.44616, medium 0.64576,
     strong 0.75840, boss 0.80640.
 
-    No drawing has a label, so nothing here can be validated in earnest, and accuracy on photographs is no guide: it
-    saturates while the drawings still gain. `val/accuracy` is what can be had without labels: the share of drawings
-    that get the same class upright as mirrored, turned and shrunk, no class counting more often than the balance
-    allows. It is 0.1 for predictions that ignore the picture and 1 for perfect ones, but blind to classes confused
-    consistently, so that it can rank settings wrongly. It picks no epoch: the last epoch's weights are kept.
+    The drawings have no labels, so the accuracy on them cannot be validated. The accuracy on photographs is no
+    substitute: it saturates while the accuracy on drawings still rises. `val/accuracy` is a proxy that needs no labels:
+    the fraction of drawings that get the same prediction for the original as for a mirrored, rotated and shrunk view,
+    where a class of N / C drawings counts at most N / C times. It is 0.1 for constant predictions and 1 for perfect
+    ones, but it does not see two classes that are confused consistently, so it can rank two settings wrongly. It
+    selects no epoch: the weights of the last epoch are kept.
 
-    On the embedded drawings the same network, were it taught with labels of 3,600 other drawings, would reach 0.99.
+    An upper bound on the embedded data is 0.99, the accuracy of the same network trained on 3,600 labelled drawings.
 Ladder
-    simple   photographs only, as Canny edges: the sample without its adversary (weight 0.1, in steps of its own).
-    medium   domain-adversarial training: a domain classifier behind a reversed gradient, its weight rising slowly.
-    strong   the surest predictions on drawings become labels, equally many of each class, more and more of them.
-    boss     a mean teacher gives those labels: several networks with averaged weights guess together, while they
-             learn from stronger changes, and for longer.
+    simple   training on the source domain only, on Canny edges: the course's sample code (which has a constant weight
+             of 0.1 and separate steps for the domain classifier) without its domain classifier.
+    medium   domain-adversarial training (DaNN): a domain classifier behind a gradient reversal layer, whose weight
+             rises during the training.
+    strong   self-training: the most confident predictions on drawings become pseudo-labels, equally many of each class,
+             and more of them as the training goes on.
+    boss     mean teacher: an ensemble with EMA weights predicts the pseudo-labels, the students train on stronger
+             augmentation, and for longer.
+Report
+    `features.png`: t-SNE of the features early, in the middle and at the end of the training, coloured by class and by
+    domain.
 Papers
     Ganin et al., Domain-Adversarial Training (arXiv:1505.07818); Canny, edge detection (IEEE PAMI 8, 1986); Lee,
     Pseudo-Label (ICML workshop 2013); Zou et al., class-balanced self-training (arXiv:1810.07911); Cuturi, Sinkhorn
@@ -36,56 +44,56 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field, ValidationInfo, field_validator
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from labs import COURSE
 from labs.adaptation import data
-from labs.adaptation.figures import feature_maps
-from labs.adaptation.pictures import Pictures, as_input, drawings, photographs, spread
-from labs.adaptation.pseudo_labels import IGNORE, balance, balanced_agreement, pseudo_labels
-from labs.adaptation.views import random_view, second_view
+from labs.adaptation.domains import Images, as_input, drawings, evenly_spaced, photographs
+from labs.adaptation.figures import STAGES, feature_maps, save_features
+from labs.adaptation.networks import Ensemble
+from labs.adaptation.pseudo_labels import IGNORE, balanced_agreement, pseudo_labels, sinkhorn
+from labs.adaptation.views import fixed_view, random_view
 from labs.core import shards, submission
 from labs.core.config import Config
 from labs.core.ema import update_ema
 from labs.core.lab import Lab
+from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights, unwrap
-from labs.shared.vision.gradient_reversal import Ensemble
 
 METRIC = COURSE["adaptation"].metric
 HEADER = ("id", "label")
-VALIDATED, MAPPED = 500, 250
-"""Drawings that validate; pictures of each domain in the report's figure."""
-STAGES = ("early", "middle", "final")
-MEAN_TEACHER = {"teacher": 0.98, "members": 3, "augment": 0.2}
+VALIDATED = 500
+"""Number of drawings that `val/accuracy` is measured on."""
+MEAN_TEACHER = {"ema_decay": 0.98, "members": 3, "augment": 0.2}
 
 
 class AdaptationConfig(Config):
     edges: bool = True
-    """Show the photographs' Canny edges, which look more like drawings, instead of their greys."""
+    """Train on the photographs' Canny edges, which resemble line drawings, instead of their grey values."""
     canny_low: float = Field(170.0, ge=0)
-    """Weakest gradient (Sobel, of greys 0 to 255) that continues an edge; no effect without `edges`."""
+    """Canny's low threshold, of the Sobel gradient of grey values 0 to 255; no effect without `edges`."""
     canny_high: float = Field(300.0, ge=0)
-    """Weakest gradient that starts an edge; no effect without `edges`."""
+    """Canny's high threshold, in the same unit; no effect without `edges`."""
     width: int = Field(64, ge=4)
-    """Channels of the first convolution; all later layers grow with it."""
+    """Channels of the first convolution; all later layers are proportional to it."""
     members: int = Field(1, ge=1)
-    """Networks that learn side by side and guess together."""
+    """Networks of the ensemble; their mean probabilities are the prediction."""
     adversarial: float = Field(0.0, ge=0)
-    """Largest weight of the reversed gradient of the domain classifier; 0 for none."""
+    """Largest weight lambda of the domain classifier's reversed gradient; 0 for no domain classifier."""
     gamma: float = Field(10.0, gt=0)
-    """How fast that weight rises to its largest value; no effect with `adversarial=0`."""
-    pseudo_share: float = Field(0.0, ge=0, le=1)
-    """Share of the drawings that have a guessed label at the end of the training; 0 for no guessed labels."""
+    """Slope of the schedule by which lambda rises; no effect with `adversarial=0`."""
+    pseudo_fraction: float = Field(0.0, ge=0, le=1)
+    """Fraction of the drawings that have a pseudo-label at the end of the training; 0 for no pseudo-labels."""
     pseudo_start: float = Field(0.3, ge=0, lt=1)
-    """Share of the training before the first guessed labels; no effect with `pseudo_share=0`."""
-    teacher: float = Field(0.0, ge=0, lt=1)
-    """Decay a step of the averaged weights, which give the guessed labels and are delivered; 0 for the last weights."""
-    turn: float = Field(15.0, ge=0)
-    """Degrees by which training pictures are turned at most; half of them are mirrored, too."""
+    """Fraction of the training before the first pseudo-labels; no effect with `pseudo_fraction=0`."""
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    """Decay per step of the EMA weights, which predict the pseudo-labels and are delivered; 0 for the last weights."""
+    rotation: float = Field(15.0, ge=0)
+    """Largest rotation of training images in degrees; half of the images are mirrored as well."""
     augment: float = Field(0.0, ge=0, le=2)
-    """Strength of zoom, shift and erasure of training pictures; 0 for none, as in the sample."""
+    """Strength of zoom, shift and random erasing of training images; 0 for none, as in the course's sample code."""
     lr: float = Field(1e-3, gt=0)
     """Adam's learning rate."""
     batch_size: int = Field(32, ge=2)
@@ -95,7 +103,7 @@ class AdaptationConfig(Config):
 
     @field_validator("canny_high")
     @classmethod
-    def _above(cls, high: float, info: ValidationInfo) -> float:
+    def _above_low(cls, high: float, info: ValidationInfo) -> float:
         if high < info.data.get("canny_low", 0.0):
             raise ValueError(f"{high:g} is below canny_low, {info.data['canny_low']:g}")
         return high
@@ -106,96 +114,98 @@ def build(config: AdaptationConfig, classes: int) -> Ensemble:
 
 
 def train(config: AdaptationConfig, run: Run) -> None:
-    edges = (config.canny_low, config.canny_high) if config.edges else None
-    source, target = photographs(run.data_dir, edges), drawings(run.data_dir)
+    thresholds = (config.canny_low, config.canny_high) if config.edges else None
+    source, target = photographs(run.data_dir, thresholds), drawings(run.data_dir)
     classes = shards.manifest(run.data_dir)["facts"]["classes"]
     run.write_shape(classes=classes)
     model = run.wrap(build(config, classes).to(memory_format=torch.channels_last))
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
     state: dict[str, Any] = {"model": model, "optimizer": optimizer}
-    judge = model
-    if config.teacher:  # in the model's place it is validated, labels the drawings and is delivered
-        judge = state["teacher"] = build(config, classes).to(memory_format=torch.channels_last).to(run.device).eval()
-        judge.load_state_dict(unwrap(model).state_dict())
+    teacher = model  # predicts the pseudo-labels, is validated and delivered: the model itself without EMA weights
+    if config.ema_decay:
+        teacher = state["teacher"] = build(config, classes).to(memory_format=torch.channels_last).to(run.device).eval()
+        teacher.load_state_dict(unwrap(model).state_dict())
     source_batches = run.loader(source, config.batch_size, train=True)
     target_batches = run.loader(target, config.batch_size, train=True)
     steps = min(len(source_batches), len(target_batches))
 
     for epoch in run.epochs(config.epochs, state=state):
-        guessed = guess_labels(judge, target, epoch / config.epochs, config, run).to(run.device)
-        loss_sum, hits, count = torch.zeros((), device=run.device), torch.zeros((), device=run.device), 0
-        pairs = zip(source_batches, target_batches, strict=False)
-        for step, ((inputs, labels), (sketches, numbers)) in enumerate(pairs):
-            done = (epoch + step / steps) / config.epochs
-            images, known = inputs, labels
-            if config.adversarial or config.pseudo_share:
-                # One batch of both domains, so that they share their batch statistics.
-                images, known = torch.cat([inputs, sketches]), torch.cat([labels, guessed[numbers]])
-            images = random_view(images, config.turn, config.augment)
-            logits, domains = model(images, config.adversarial * rise(done, config.gamma))
-            # Drawings without a label count as zero: the surer the predictions, the more the drawings weigh.
-            losses = F.cross_entropy(logits.mT, known.expand(config.members, -1), ignore_index=IGNORE, reduction="none")
-            loss = losses.sum() / (config.members * len(labels))
+        # Pseudo-labels of all drawings, IGNORE for those that have none yet.
+        drawing_labels = predict_pseudo_labels(teacher, target, epoch / config.epochs, config, run).to(run.device)
+        train_loss, correct = Meter(), Meter()
+        batches = zip(source_batches, target_batches, strict=False)
+        for step, ((photos, photo_labels), (sketches, indices)) in enumerate(batches):
+            # 1. Photographs and drawings in one batch, so that batch norm normalises both domains alike.
+            images, labels = photos, photo_labels
+            if config.adversarial or config.pseudo_fraction:
+                images = torch.cat([photos, sketches])
+                labels = torch.cat([photo_labels, drawing_labels[indices]])
+            # 2. Augmentation.
+            images = random_view(images, config.rotation, config.augment)
+            # 3. Forward pass of every member; the gradient of the domain logits is reversed and weighted by lambda.
+            progress = (epoch + step / steps) / config.epochs
+            logits, domains = model(images, config.adversarial * lambda_schedule(progress, config.gamma))
+            # 4. Label loss: L_y = 1/n sum_i CE(y_i, p_i) over n photographs and the drawings with a pseudo-label. As n
+            #    does not count the drawings, their weight grows with the number of pseudo-labels.
+            targets = labels.expand(config.members, -1)
+            cross_entropy = F.cross_entropy(logits.mT, targets, ignore_index=IGNORE, reduction="none")
+            loss = cross_entropy.sum() / (config.members * len(photo_labels))
+            # 5. Domain loss: L = L_y + L_d. The domain classifier minimises L_d; through the reversed gradient the
+            #    feature extractor minimises L_y - lambda L_d.
             if config.adversarial:
-                is_photograph = (torch.arange(len(images), device=run.device) < len(labels)).float()
-                loss = loss + F.binary_cross_entropy_with_logits(domains, is_photograph.expand_as(domains))
+                is_source = (torch.arange(len(images), device=run.device) < len(photo_labels)).float()
+                loss = loss + F.binary_cross_entropy_with_logits(domains, is_source.expand_as(domains))
+            # 6. Optimizer step.
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            if config.teacher:
-                # Young weights are no use: the average reaches back over the shorter of all steps and its own span.
-                update_ema(judge, unwrap(model), min(config.teacher, 1 - 1 / (epoch * steps + step + 1)))
-            loss_sum += loss.detach() * len(labels)
-            hits += (logits.detach().mean(0)[: len(labels)].argmax(1) == labels).sum()
-            count += len(labels)
-        run.log({"train/loss": run.mean(loss_sum, count), "train/accuracy": run.mean(hits, count)})
-        run.log({"val/accuracy": agreement(judge, target, classes, run)})
-        run.keep(judge)
-        keep_features(judge, source, target, epoch + 1, config.epochs, run)
+            # 7. Teacher: theta' = a theta' + (1 - a) theta (Tarvainen & Valpola, eq. 1). In the first steps a is
+            #    smaller than the decay, so that theta' is the mean of all weights so far.
+            if config.ema_decay:
+                update_ema(teacher, unwrap(model), min(config.ema_decay, 1 - 1 / (epoch * steps + step + 1)))
+            train_loss.add(loss, len(photo_labels))
+            correct.add((logits.detach().mean(0)[: len(photo_labels)].argmax(1) == photo_labels).sum(), 1)
+        run.log({"train/loss": run.mean(train_loss.sum, train_loss.count)})
+        run.log({"train/accuracy": run.mean(correct.sum, train_loss.count)})
+        run.log({"val/accuracy": view_agreement(teacher, target, classes, run)})
+        run.keep(teacher)
+        save_features(teacher, source, target, epoch + 1, config.epochs, run)
 
 
-def rise(done: float, gamma: float) -> float:
-    """The adversary's weight, 0 to 1, when the share `done` of the training is over (Ganin et al., section 5.2)."""
-    return 2 / (1 + math.exp(-gamma * done)) - 1
+def lambda_schedule(progress: float, gamma: float) -> float:
+    """Factor of lambda, 0 to 1, after the fraction `progress` of the training (Ganin et al., section 5.2.2)."""
+    return 2 / (1 + math.exp(-gamma * progress)) - 1  # lambda_p = 2 / (1 + exp(-gamma p)) - 1
 
 
-def guess_labels(model: Ensemble, target: Pictures, done: float, config: AdaptationConfig, run: Run) -> torch.Tensor:
-    """A label for each drawing (N,): IGNORE where the model is not sure enough; the same on every worker."""
-    if not config.pseudo_share or done < config.pseudo_start:
+def predict_pseudo_labels(
+    model: Ensemble, target: Images, progress: float, config: AdaptationConfig, run: Run
+) -> torch.Tensor:
+    """A label for each drawing (N,), the same on every worker; IGNORE where the model is not confident enough.
+
+    The fraction of labelled drawings grows linearly from a half of `pseudo_fraction` at `pseudo_start` to all of it.
+    """
+    if not config.pseudo_fraction or progress < config.pseudo_start:
         return torch.full((len(target),), IGNORE)
     with run.evaluation(model) as net:
         own = [net.classify(images).cpu() for images, _ in run.loader(target, 512)]
     parts = run.gather([torch.cat(own)])
     probabilities = torch.empty(len(target), parts[0].shape[1])
-    for rank, part in enumerate(parts):
+    for rank, part in enumerate(parts):  # worker r has classified drawings r, r + N, r + 2N, ...
         probabilities[rank :: run.world_size] = part
-    grown = (done - config.pseudo_start) / (1 - config.pseudo_start)
-    return pseudo_labels(balance(probabilities), config.pseudo_share * (0.5 + 0.5 * grown))
+    growth = (progress - config.pseudo_start) / (1 - config.pseudo_start)
+    return pseudo_labels(sinkhorn(probabilities), config.pseudo_fraction * (0.5 + 0.5 * growth))
 
 
-def agreement(model: Ensemble, target: Pictures, classes: int, run: Run) -> float:
-    """`balanced_agreement` of the predictions on two views of some drawings."""
-    some = spread(target, VALIDATED)
+def view_agreement(model: Ensemble, target: Images, classes: int, run: Run) -> float:
+    """`balanced_agreement` of the predictions for some drawings and for their fixed views."""
+    indices = evenly_spaced(target, VALIDATED)
     predictions: list[list[int]] = []
     with run.evaluation(model) as net:
-        for images, _ in run.loader(Pictures(target.images[some], some), 512):
-            pairs = torch.stack([net.classify(seen).argmax(1) for seen in (images, second_view(images))], 1)
+        for images, _ in run.loader(Images(target.images[indices], indices), 512):
+            pairs = torch.stack([net.classify(view).argmax(1) for view in (images, fixed_view(images))], 1)
             predictions += pairs.tolist()
     first, second = torch.tensor(run.gather(predictions)).T
     return balanced_agreement(first, second, classes)
-
-
-def keep_features(model: Ensemble, source: Pictures, target: Pictures, epoch: int, epochs: int, run: Run) -> None:
-    """At three epochs, write the first network's features of some pictures to the run's folder, for `deliver`."""
-    for stage, at in zip(STAGES, (1, (epochs + 1) // 2, epochs), strict=True):
-        if epoch != at:
-            continue
-        with run.evaluation(model) as net:
-            if run.rank == 0:
-                (inputs, labels), (sketches, _) = (domain[spread(domain, MAPPED)] for domain in (source, target))
-                tensors = {name: net.features(images.to(run.device)).cpu().contiguous()
-                           for name, images in (("source", inputs), ("target", sketches))}  # fmt: skip
-                save_file({**tensors, "label": labels}, run.file(f"features/{stage}.safetensors"))
 
 
 def load(folder: Path) -> Ensemble:
@@ -203,7 +213,7 @@ def load(folder: Path) -> Ensemble:
 
 
 def predict(model: Ensemble, inputs: np.ndarray) -> np.ndarray:
-    """(B, 28, 28) uint8 -> (B, classes) probabilities, float32; nothing random is done to a drawing here."""
+    """(B, 28, 28) uint8 -> (B, classes) probabilities, float32, without augmentation."""
     device = next(model.parameters()).device
     with torch.no_grad():
         output: np.ndarray = model.classify(as_input(torch.from_numpy(inputs)).to(device)).cpu().numpy()
@@ -216,15 +226,14 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `DaNN_submission.csv` (`id,label`, drawings counted from 0) and, for the report, `features.png`: t-SNE of
-    the features early, in the middle and at the end of the training, by class and by domain."""
+    """Write `DaNN_submission.csv` (`id,label`, ids from 0) and the report's figure, `features.png`."""
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     images = drawings(data_dir).images
     parts = torch.arange(len(images)).split(512)
     predictions = np.concatenate([predict(model, images[part].numpy()).argmax(1) for part in parts])
     submission.write(out / LAB.submission, HEADER, enumerate(predictions))
     stages = {stage: load_file(folder / f"features/{stage}.safetensors") for stage in STAGES}
-    figure = feature_maps({stage: {k: v.numpy() for k, v in kept.items()} for stage, kept in stages.items()})
+    figure = feature_maps({stage: {k: v.numpy() for k, v in saved.items()} for stage, saved in stages.items()})
     figure.savefig(out / "features.png", dpi=100, bbox_inches="tight")
 
 
@@ -246,10 +255,10 @@ def space() -> dict[str, dict[str, object]]:
         "members": {"type": "randint", "low": 1, "high": 4},
         "adversarial": {"type": "loguniform", "low": 0.03, "high": 3.0},
         "gamma": {"type": "loguniform", "low": 2.0, "high": 20.0},
-        "pseudo_share": {"type": "uniform", "low": 0.0, "high": 1.0},
+        "pseudo_fraction": {"type": "uniform", "low": 0.0, "high": 1.0},
         "pseudo_start": {"type": "uniform", "low": 0.1, "high": 0.6},
-        "teacher": {"type": "choice", "values": [0.0, 0.9, 0.98, 0.995]},
-        "turn": {"type": "uniform", "low": 0.0, "high": 30.0},
+        "ema_decay": {"type": "choice", "values": [0.0, 0.9, 0.98, 0.995]},
+        "rotation": {"type": "uniform", "low": 0.0, "high": 30.0},
         "augment": {"type": "uniform", "low": 0.0, "high": 1.5},
         "lr": {"type": "loguniform", "low": 1e-4, "high": 1e-2},
         "batch_size": {"type": "choice", "values": [16, 32, 64, 128]},
@@ -263,8 +272,8 @@ LAB = Lab(
     presets={
         "simple": {},
         "medium": {"adversarial": 0.3},
-        "strong": {"adversarial": 0.3, "pseudo_share": 0.8},
-        "boss": {"adversarial": 0.3, "pseudo_share": 0.9, "pseudo_start": 0.35, **MEAN_TEACHER},
+        "strong": {"adversarial": 0.3, "pseudo_fraction": 0.8},
+        "boss": {"adversarial": 0.3, "pseudo_fraction": 0.9, "pseudo_start": 0.35, **MEAN_TEACHER},
     },
     sizes={
         "tiny": {"width": 4, "epochs": 3},

@@ -1,6 +1,6 @@
-"""The ten things of homework 11, each in several views: what its photographs and its drawings share.
+"""Outlines of the ten classes of objects, each from several sides; generated photographs and drawings share them.
 
-A view adds its parts to an `Outline`, from back to front, in the square from -0.9 to 0.9.
+Each function adds the parts of an object to an `Outline`, from back to front, in the square from -0.9 to 0.9.
 """
 
 import math
@@ -57,7 +57,7 @@ def bed_front(o: Outline) -> None:
     o.box(-0.78, 0.5, 0.78, 0.72, 1)
 
 
-def _dial(o: Outline, x: float, y: float, r: float) -> None:
+def _clock_face(o: Outline, x: float, y: float, r: float) -> None:
     ticks = o.rng.choice((0, 4, 4, 12))
     for k in range(ticks):
         c, s = math.cos(math.tau * k / ticks), math.sin(math.tau * k / ticks)
@@ -73,7 +73,7 @@ def clock_round(o: Outline) -> None:
     o.oval(0, 0, 0.8, 0.8, 1)
     if o.chance(0.6):
         o.oval(0, 0, 0.66, 0.66, 2)
-    _dial(o, 0, 0, 0.66)
+    _clock_face(o, 0, 0, 0.66)
 
 
 def clock_alarm(o: Outline) -> None:
@@ -83,13 +83,13 @@ def clock_alarm(o: Outline) -> None:
     o.oval(0.42, -0.58, 0.24, 0.16, 1, 40)
     o.oval(0, 0.05, 0.62, 0.62, 0)
     o.oval(0, 0.05, 0.48, 0.48, 2)
-    _dial(o, 0, 0.05, 0.48)
+    _clock_face(o, 0, 0.05, 0.48)
 
 
 def clock_square(o: Outline) -> None:
     o.box(-0.72, -0.72, 0.72, 0.72, 1)
     o.oval(0, 0, 0.56, 0.56, 2)
-    _dial(o, 0, 0, 0.56)
+    _clock_face(o, 0, 0, 0.56)
 
 
 APPLE = ((0, -0.42), (0.3, -0.55), (0.68, -0.3), (0.65, 0.3), (0.35, 0.75), (0, 0.68), (-0.35, 0.75), (-0.65, 0.3))
@@ -258,7 +258,7 @@ def spider_hanging(o: Outline) -> None:
         o.oval(side * 0.1, 0.18, 0.06, 0.06, 2)
 
 
-THINGS: tuple[tuple[Callable[[Outline], None], ...], ...] = (
+OBJECTS: tuple[tuple[Callable[[Outline], None], ...], ...] = (
     (horse_side, horse_head),
     (bed_side, bed_corner, bed_front),
     (clock_round, clock_alarm, clock_square),
@@ -270,4 +270,4 @@ THINGS: tuple[tuple[Callable[[Outline], None], ...], ...] = (
     (dolphin_leaping, dolphin_level),
     (spider_above, spider_hanging),
 )
-"""Class -> its views: those that photographs favour first, those that drawings favour last."""
+"""Class -> its views. Photographs mostly show the first one, drawings the last one: a part of the domain shift."""

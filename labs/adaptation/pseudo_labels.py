@@ -1,15 +1,15 @@
-"""Labels that a network gives to pictures without any, where it is known that every class is equally frequent."""
+"""Class-balanced pseudo-labels for a target domain whose classes are known to be equally frequent."""
 
 import torch
 
 IGNORE = -1
-"""The label of a picture that gets none."""
+"""Label of an image without a pseudo-label; the cross-entropy leaves it out."""
 
 
-def balance(probabilities: torch.Tensor, rounds: int = 20) -> torch.Tensor:
-    """Probabilities (N, C) rescaled in turn by class and by picture until every class has N / C of them in all.
+def sinkhorn(probabilities: torch.Tensor, rounds: int = 20) -> torch.Tensor:
+    """Scale probabilities (N, C) until the rows sum to 1 and each column to N / C, as the class prior is uniform.
 
-    Sinkhorn & Knopp's iteration; ends with rows that sum to 1.
+    The Sinkhorn-Knopp iteration (Cuturi, arXiv:1306.0895): columns and rows are normalised in turn, the rows last.
     """
     for _ in range(rounds):
         probabilities = probabilities / probabilities.mean(0).clamp_min(1e-12)
@@ -17,22 +17,26 @@ def balance(probabilities: torch.Tensor, rounds: int = 20) -> torch.Tensor:
     return probabilities
 
 
-def pseudo_labels(probabilities: torch.Tensor, share: float) -> torch.Tensor:
-    """Labels (N,): each class takes the pictures most surely its own, at most `share` of N / C; the others IGNORE."""
+def pseudo_labels(probabilities: torch.Tensor, fraction: float) -> torch.Tensor:
+    """Labels (N,) int64: of each class the most confident predictions, at most `fraction` * N / C; the others IGNORE.
+
+    Class-balanced self-training (Zou et al., arXiv:1810.07911): y_i = argmax_c p_ic if max_c p_ic >= tau_c, where the
+    threshold tau_c of class c is the confidence of its (fraction * N / C)-th most confident prediction.
+    """
     count, classes = probabilities.shape
-    sure, guess = probabilities.max(1)
+    confidence, predicted = probabilities.max(1)
     labels = torch.full((count,), IGNORE)
     for label in range(classes):
-        own = (guess == label).nonzero()[:, 0]
-        best = sure[own].argsort(descending=True, stable=True)[: int(share * count / classes)]
-        labels[own[best]] = label
+        candidates = (predicted == label).nonzero()[:, 0]
+        ranking = confidence[candidates].argsort(descending=True, stable=True)
+        labels[candidates[ranking[: int(fraction * count / classes)]]] = label
     return labels
 
 
 def balanced_agreement(first: torch.Tensor, second: torch.Tensor, classes: int) -> float:
-    """Share of pictures with the same guess (N,) twice, where no class counts more than N / C times.
+    """Fraction of the N images with the same prediction in `first` and `second` (N,), at most N / C of each class.
 
-    1 where all agree and the classes are balanced; 1 / C where everything is taken for one class.
+    1 if all predictions agree and the classes are balanced; 1 / C if every prediction is the same class.
     """
     agreed = first[first == second].bincount(minlength=classes)
     return float(agreed.clamp(max=len(first) / classes).sum() / len(first))

@@ -6,7 +6,7 @@ paints.
 
 from collections.abc import Callable, Sequence
 
-from labs.shared.vision.dishes import Colour, Tile
+from labs.shared.vision.tile import Colour, Tile
 
 PAINT: tuple[Colour, ...] = ((190, 40, 40), (40, 80, 170), (235, 235, 230), (40, 40, 45), (225, 180, 50), (60, 130, 80))
 COAT: tuple[Colour, ...] = (

@@ -16,15 +16,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs.adaptation import data, outlines
-from labs.adaptation.lesson import LAB, STAGES, agreement, guess_labels, predict, rise
-from labs.adaptation.pictures import as_input, drawings, photographs
-from labs.adaptation.pseudo_labels import IGNORE, balance, balanced_agreement, pseudo_labels
-from labs.adaptation.views import random_view, second_view, view
+from labs.adaptation.domains import as_input, drawings, photographs
+from labs.adaptation.figures import STAGES
+from labs.adaptation.lesson import LAB, lambda_schedule, predict, predict_pseudo_labels, view_agreement
+from labs.adaptation.networks import AdversarialNet, ReverseGradient
+from labs.adaptation.pseudo_labels import IGNORE, balanced_agreement, pseudo_labels, sinkhorn
+from labs.adaptation.views import affine_view, fixed_view, random_view
 from labs.core import shards
 from labs.core.ema import update_ema
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
-from labs.shared.vision.gradient_reversal import AdversarialNet, ReverseGradient
 from tests.labs.folders import contents, made
 from tests.labs.workers import train_on
 
@@ -50,13 +51,13 @@ def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
-    """Drawn data have the course's format, taken from the folder itself or from the one that holds it."""
+    """Generated data have the course's format, given as the folder itself or as its parent."""
     assert data.check(source) == []
     assert data.check(source / ROOT) == []
 
 
 def test_the_layout_is_the_courses(source: Path) -> None:
-    """RGB photographs numbered over all classes, as many of each; grey drawings, evenly spread over the classes."""
+    """RGB photographs, numbered over all classes, equally many of each; grey drawings, equally many of each class."""
     for label in range(10):
         names = {path.name for path in (source / ROOT / "train_data" / str(label)).iterdir()}
         assert names == {f"{number}.bmp" for number in range(20 * label, 20 * label + 20)}
@@ -65,7 +66,7 @@ def test_the_layout_is_the_courses(source: Path) -> None:
     )
     assert (photograph.mode, photograph.size, drawing.mode, drawing.size) == ("RGB", (32, 32), "L", (28, 28))
     assert sorted(data.answers(source)) == sorted(str(label) for label in range(10) for _ in range(20))
-    assert len(outlines.THINGS) == len(data.CLASSES)
+    assert len(outlines.OBJECTS) == len(data.CLASSES)
 
 
 def _empty(folder: Path) -> None:
@@ -125,7 +126,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 
 
 def test_other_counts_are_accepted(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer classes, unevenly many pictures and hidden files pack, record by record, and train all the same."""
+    """Fewer classes, classes of unequal size and hidden files: the folder packs, record by record, and trains."""
     monkeypatch.setattr(data, "RECORD", 7)
     dropped = shutil.ignore_patterns("[4-9]", "00*[5-9].bmp", "001*.bmp", "1.bmp", "0009*.bmp", "000[1-9]*.bmp")
     shutil.copytree(source / ROOT, tmp_path / "mine", ignore=dropped)
@@ -135,8 +136,8 @@ def test_other_counts_are_accepted(source: Path, tmp_path: Path, monkeypatch: py
     manifest = data.prepare(tmp_path / "mine", tmp_path / "packed", "folder")
     assert manifest["facts"] == {"classes": 4}
     assert manifest["splits"] == {"source": 79, "target": 5}
-    pictures = shards.ArrowDataset(tmp_path / "packed", "source", ("image", "label"))
-    image, label = (column[0] for column in pictures[torch.tensor([78])])
+    photos = shards.ArrowDataset(tmp_path / "packed", "source", ("image", "label"))
+    image, label = (column[0] for column in photos[torch.tensor([78])])
     stored = np.asarray(Image.open(source / ROOT / "train_data/3/79.bmp"))
     assert (label, np.array_equal(image, stored)) == (3, True)
     LAB.fit(LAB.resolve("strong", "tiny", {"epochs": 2, "batch_size": 4}), Run(tmp_path / "run", tmp_path / "packed"))
@@ -147,7 +148,7 @@ def test_other_counts_are_accepted(source: Path, tmp_path: Path, monkeypatch: py
 
 
 def test_the_gradient_is_reversed() -> None:
-    """Forward the identity, backward the gradient times minus the weight."""
+    """The forward pass is the identity, the backward pass multiplies the gradient by minus the weight."""
     x = torch.randn(3, 4, requires_grad=True)
     y = ReverseGradient.apply(x, 0.3)
     assert torch.equal(y, x)
@@ -155,11 +156,11 @@ def test_the_gradient_is_reversed() -> None:
     torch.testing.assert_close(x.grad, -0.3 * 2 * x.detach())
 
 
-def test_the_domain_classifier_learns_while_the_features_unlearn() -> None:
-    """One backward pass gives the domain classifier the loss's own gradient, the features its negative, weighted."""
+def test_features_get_the_reversed_gradient_of_the_domain_classifier() -> None:
+    """One backward pass gives the domain classifier the gradient of the domain loss, the features -weight times it."""
     net, images, truth = AdversarialNet(4, 3, True), torch.randn(6, 1, 32, 32), (torch.arange(6) < 3).float()
     gradients = {}
-    for weight in (-1.0, 0.5):  # a reversal by -1 is none
+    for weight in (-1.0, 0.5):  # weight -1: the gradient is not reversed
         net.zero_grad()
         F.binary_cross_entropy_with_logits(net(images, weight)[1], truth).backward()
         gradients[weight] = [p.grad.clone() for part in (net.domain, net.features) for p in part.parameters()]
@@ -170,44 +171,44 @@ def test_the_domain_classifier_learns_while_the_features_unlearn() -> None:
         torch.testing.assert_close(reversed_, -0.5 * plain)
 
 
-def test_the_adversary_rises_as_in_the_paper() -> None:
+def test_lambda_rises_as_in_the_paper() -> None:
     """2 / (1 + exp(-gamma p)) - 1, which is tanh(gamma p / 2): 0 at first, near 1 at the end."""
-    for done in (0.0, 0.1, 0.5, 1.0):
-        assert rise(done, 10.0) == pytest.approx(math.tanh(5 * done))
-    assert rise(0.0, 10.0) == 0
+    for progress in (0.0, 0.1, 0.5, 1.0):
+        assert lambda_schedule(progress, 10.0) == pytest.approx(math.tanh(5 * progress))
+    assert lambda_schedule(0.0, 10.0) == 0
 
 
-def test_balanced_probabilities_are_spread_evenly() -> None:
-    """Rows sum to 1, every class has N / C, and only factors by row and by class lie between before and after."""
+def test_sinkhorn_gives_every_class_equal_mass() -> None:
+    """Rows sum to 1, columns to N / C, and the result differs from the input by a factor per row and one per class."""
     before = torch.rand(60, 4, dtype=torch.float64) * torch.tensor([8.0, 1.0, 1.0, 0.2])
-    after = balance(before / before.sum(1, keepdim=True), rounds=200)
+    after = sinkhorn(before / before.sum(1, keepdim=True), rounds=200)
     torch.testing.assert_close(after.sum(1), torch.ones(60, dtype=torch.float64))
     torch.testing.assert_close(after.sum(0), torch.full((4,), 15.0, dtype=torch.float64))
     factors = (after / before).log()
     torch.testing.assert_close(factors - factors[:1] - factors[:, :1] + factors[0, 0], torch.zeros_like(factors))
 
 
-@pytest.mark.parametrize("share", [0.3, 0.75, 1.0])
-def test_pseudo_labels_are_the_surest_and_never_too_many(share: float) -> None:
-    """At most share * N / C a class, its pictures' likeliest; no surer picture of the class is left out."""
+@pytest.mark.parametrize("fraction", [0.3, 0.75, 1.0])
+def test_pseudo_labels_are_the_most_confident_of_each_class(fraction: float) -> None:
+    """At most fraction * N / C of each class; no prediction of the class that is more confident is left out."""
     probabilities = torch.randn(50, 5).softmax(1)
-    labels = pseudo_labels(probabilities, share)
+    labels = pseudo_labels(probabilities, fraction)
     for label in range(5):
-        own = [k for k in range(50) if int(probabilities[k].argmax()) == label]
-        surest = sorted(own, key=lambda k: -float(probabilities[k].max()))[: int(share * 10)]
-        assert sorted(surest) == (labels == label).nonzero()[:, 0].tolist()
+        predicted = [k for k in range(50) if int(probabilities[k].argmax()) == label]
+        most_confident = sorted(predicted, key=lambda k: -float(probabilities[k].max()))[: int(fraction * 10)]
+        assert sorted(most_confident) == (labels == label).nonzero()[:, 0].tolist()
     assert set(labels.tolist()) <= {IGNORE, *range(5)}
 
 
-def test_agreement_can_be_had_only_with_balance() -> None:
-    """1 for the same balanced predictions, a class's share for one class throughout, and 0 where predictions differ."""
+def test_agreement_is_high_only_for_balanced_predictions() -> None:
+    """1 for equal, balanced predictions, 1 / C for a single class throughout, and 0 where all predictions differ."""
     balanced = torch.arange(40) % 4
     assert balanced_agreement(balanced, balanced, 4) == 1
     assert balanced_agreement(torch.zeros(40).long(), torch.zeros(40).long(), 4) == 0.25
     assert balanced_agreement(balanced, (balanced + 1) % 4, 4) == 0
 
 
-def test_the_teacher_is_a_moving_average() -> None:
+def test_the_teacher_has_ema_weights() -> None:
     """decay * mean + (1 - decay) * weights after each step; batch statistics are the student's."""
     mean, model = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     expected = mean.weight.detach().clone()
@@ -220,41 +221,41 @@ def test_the_teacher_is_a_moving_average() -> None:
     assert torch.equal(mean.running_var, model.running_var)
 
 
-def test_views_turn_and_mirror_as_scipy_does() -> None:
-    """A smooth picture turned by 30 degrees, and one mirrored."""
+def test_views_rotate_and_mirror_as_scipy_does() -> None:
+    """A smooth image rotated by 30 degrees, and one mirrored."""
     y, x = np.mgrid[-1:1:33j, -1:1:33j]
     smooth = np.exp(-6 * (x - 0.2) ** 2 - 9 * (y + 0.1) ** 2)
     images, one = torch.from_numpy(smooth)[None, None].float(), torch.ones(1)
-    turned = view(images, 30 * one, one, one, torch.zeros(1, 2))[0, 0].numpy()
-    assert np.abs(turned - rotate(smooth, 30, reshape=False, order=1)).max() < 0.03
-    mirrored = view(images, 0 * one, -one, one, torch.zeros(1, 2))
+    rotated = affine_view(images, 30 * one, one, one, torch.zeros(1, 2))[0, 0].numpy()
+    assert np.abs(rotated - rotate(smooth, 30, reshape=False, order=1)).max() < 0.03
+    mirrored = affine_view(images, 0 * one, -one, one, torch.zeros(1, 2))
     torch.testing.assert_close(mirrored, images.flip(3), atol=1e-4, rtol=0)
 
 
 def test_random_views_differ_and_follow_the_seed() -> None:
-    """Each copy of a picture is changed in its own way; validation's second view is always the same."""
+    """Each copy of an image gets parameters of its own; the fixed view of validation is always the same."""
     copies = torch.rand(1, 1, 32, 32).expand(6, -1, -1, -1)
     torch.manual_seed(1)
     first = random_view(copies, 15.0, 1.0)
     torch.manual_seed(1)
     assert torch.equal(random_view(copies, 15.0, 1.0), first)
     assert all(not torch.equal(first[i], first[j]) for i in range(6) for j in range(i))
-    seconds = second_view(copies)
-    torch.testing.assert_close(seconds, seconds[:1].expand(6, -1, -1, -1))
+    fixed = fixed_view(copies)
+    torch.testing.assert_close(fixed, fixed[:1].expand(6, -1, -1, -1))
 
 
 def test_edges_are_white_lines_on_black(data_dir: Path) -> None:
-    """Photographs become two values, with more black; without edges they keep their greys."""
-    edges, greys = (photographs(data_dir, thresholds).images for thresholds in ((110, 220), None))
+    """Photographs become binary, with more black than white; without edges they keep their grey values."""
+    edges, grey = (photographs(data_dir, thresholds).images for thresholds in ((110, 220), None))
     assert edges.unique().tolist() == [0, 255]
     assert (edges == 255).float().mean() < 0.4
-    assert len(greys.unique()) > 100
+    assert len(grey.unique()) > 100
 
 
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
+def test_training_delivers_a_valid_submission(finished: Path, source: Path, data_dir: Path) -> None:
     """The submission has a valid line for each drawing, and the report's figure lies beside it."""
     file = finished / "deliver/DaNN_submission.csv"
     with file.open(newline="") as handle:
@@ -271,13 +272,13 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
 
 
 def test_without_answers_nothing_is_scored(finished: Path, tmp_path: Path) -> None:
-    """The course keeps its answers to itself."""
+    """The course does not publish its answers."""
     assert LAB.score(finished / "deliver", tmp_path) == {}
 
 
 def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, a run gives an undisturbed one's weights, predictions and
-    features of all three stages."""
+    """Stopped after the first epoch and started again, a run has the weights, predictions and features of all three
+    stages of an uninterrupted one."""
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
         LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
@@ -289,17 +290,17 @@ def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir:
 
 
 def test_features_are_kept_at_three_stages(finished: Path) -> None:
-    """Each stage has other features of the same photographs, of all classes."""
+    """The features of the same photographs, of all classes, differ between the stages."""
     stages = [load_file(finished / f"features/{stage}.safetensors") for stage in STAGES]
-    assert all(kept["source"].shape == kept["target"].shape == (200, 32) for kept in stages)
-    assert all(torch.equal(kept["label"], stages[0]["label"]) for kept in stages)
+    assert all(saved["source"].shape == saved["target"].shape == (200, 32) for saved in stages)
+    assert all(torch.equal(saved["label"], stages[0]["label"]) for saved in stages)
     assert stages[0]["label"].unique().tolist() == list(range(10))
     assert not torch.equal(stages[0]["source"], stages[1]["source"])
     assert not torch.equal(stages[1]["source"], stages[2]["source"])
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """Drawings as they are stored get a distribution over the classes, the same each time: the mean of the members'."""
+    """Stored drawings give class probabilities, equal in every call: the mean of the members' probabilities."""
     model, examples = LAB.load(finished), LAB.example(data_dir)
     output = predict(model, examples)
     assert (examples.shape, examples.dtype, output.shape, output.dtype) == ((2, 28, 28), np.uint8, (2, 10), np.float32)
@@ -311,7 +312,7 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and moves twice on two pictures."""
+    """Every preset builds at the course's size, and two optimizer steps on two images change its weights."""
     model = LAB.network(LAB.resolve(preset, "course"))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     images, before = torch.rand(2, 1, 32, 32), next(model.parameters()).clone()
@@ -327,8 +328,8 @@ def test_course_size_takes_two_steps(preset: str) -> None:
     assert not torch.equal(before, next(model.parameters()))
 
 
-def test_the_parts_at_course_size_are_the_samples() -> None:
-    """Feature extractor, label predictor and domain classifier have the sample's numbers of parameters."""
+def test_the_networks_at_course_size_are_the_samples() -> None:
+    """Feature extractor, label predictor and domain classifier have as many parameters as the course's."""
     (net,) = LAB.network(LAB.resolve("medium", "course")).members
     counts = [sum(p.numel() for p in part.parameters()) for part in (net.features, net.labels, net.domain)]
     assert counts == [2_142_336, 530_442, 1_055_233]
@@ -336,14 +337,14 @@ def test_the_parts_at_course_size_are_the_samples() -> None:
 
 
 def test_two_workers_end_with_the_same_model(data_dir: Path, tmp_path: Path) -> None:
-    """The ranks are bit-equal after training with labels that both guessed; batch statistics are each worker's own, so
-    one worker's weights differ."""
+    """The ranks' weights are bit-identical after training with pseudo-labels of both; they differ from a single
+    worker's, as batch statistics are each worker's own."""
     config = LAB.resolve("strong", "tiny", {"epochs": 2, "pseudo_start": 0.0})
     two = train_on(2, "adaptation", config, data_dir, tmp_path / "two")
     assert all(torch.equal(two[0][name], two[1][name]) for name in two[0])
 
 
-def _judge(rank: int, workers: int, data_dir: Path, folder: Path) -> None:
+def _predict_on_worker(rank: int, workers: int, data_dir: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     if workers > 1:
         dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=workers)
@@ -351,16 +352,16 @@ def _judge(rank: int, workers: int, data_dir: Path, folder: Path) -> None:
     run = Run(folder, data_dir, device=torch.device("cpu"))
     torch.manual_seed(0)
     model, target = LAB.network(config), drawings(data_dir)
-    labels = guess_labels(model, target, 0.9, config, run)
-    torch.save([labels, agreement(model, target, 10, run)], folder / f"{workers}-{rank}.pt")
+    labels = predict_pseudo_labels(model, target, 0.9, config, run)
+    torch.save([labels, view_agreement(model, target, 10, run)], folder / f"{workers}-{rank}.pt")
     if workers > 1:
         dist.destroy_process_group()
 
 
-def test_two_workers_judge_as_one(data_dir: Path, tmp_path: Path) -> None:
-    """Each predictions for its share of the drawings; all have the same labels and agreement, exactly one worker's."""
-    _judge(0, 1, data_dir, tmp_path)
-    torch.multiprocessing.spawn(_judge, (2, data_dir, tmp_path), nprocs=2)
+def test_two_workers_predict_the_pseudo_labels_of_one(data_dir: Path, tmp_path: Path) -> None:
+    """Each worker classifies its part of the drawings; both end with exactly a single worker's labels and agreement."""
+    _predict_on_worker(0, 1, data_dir, tmp_path)
+    torch.multiprocessing.spawn(_predict_on_worker, (2, data_dir, tmp_path), nprocs=2)
     (labels, value), *others = (
         torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1")
     )
@@ -389,7 +390,7 @@ def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> N
 
 def test_a_wrong_field_is_named() -> None:
     """The message has the field and the limit."""
-    with pytest.raises(BadInput, match="pseudo_share"):
-        LAB.resolve("strong", "tiny", {"pseudo_share": 1.5})
+    with pytest.raises(BadInput, match="pseudo_fraction"):
+        LAB.resolve("strong", "tiny", {"pseudo_fraction": 1.5})
     with pytest.raises(BadInput, match="field 'canny_high': 100 is below canny_low, 170"):
         LAB.resolve("simple", "course", {"canny_high": 100})

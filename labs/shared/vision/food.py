@@ -59,8 +59,8 @@ CLASS_COUNTS = {
     "validation": (362, 144, 500, 327, 326, 449, 147, 96, 347, 500, 232),
     "test": (362, 144, 500, 327, 326, 449, 147, 96, 347, 500, 232),
 }
-"""Images of each class in the course's data, whose class frequencies generated data keep. Those of the course's test set
-are not known; they are taken from its validation set."""
+"""Images of each class in the course's data, whose class frequencies generated data keep. Those of the course's test
+set are not known; they are taken from its validation set."""
 RECORD = 256
 """Images of a record batch, the most that packing holds in memory."""
 
@@ -143,7 +143,7 @@ def prepare(folder: Path, out: Path, origin: Any, layout: Layout = CNN) -> dict[
 
 
 def stored_size(origin: str) -> int:
-    """Side in pixels of a packed image: generated ones are drawn at 64 to 80 pixels, photographs leave room for crops."""
+    """Side in pixels of a packed image: generated ones have 64 to 80 pixels, photographs leave room for crops."""
     return 64 if origin == "generated" else 160
 
 

@@ -1,4 +1,8 @@
-"""Networks of the adaptation lab: features, a label predictor and, behind a reversed gradient, a domain classifier."""
+"""The networks of domain-adversarial training (DaNN; Ganin et al., arXiv:1505.07818).
+
+A feature extractor, a label predictor, and a domain classifier behind a gradient reversal layer; several of them can
+form an ensemble.
+"""
 
 from itertools import pairwise
 from typing import Any, cast
@@ -8,7 +12,7 @@ from torch import nn
 
 
 class ReverseGradient(torch.autograd.Function):
-    """The identity, whose gradient is taken `-weight` times (Ganin et al., 2016)."""
+    """Gradient reversal layer: R(x) = x, dR/dx = -weight * I (Ganin et al., section 4.2)."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: float) -> torch.Tensor:
@@ -21,7 +25,7 @@ class ReverseGradient(torch.autograd.Function):
 
 
 def feature_extractor(width: int) -> nn.Sequential:
-    """The sample's: (B, 1, 32, 32) to (B, 8 * width) by five convolutions, each halving the picture."""
+    """The course's: (B, 1, 32, 32) to (B, 8 * width) by five convolutions, each followed by 2x2 max-pooling."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise((1, width, 2 * width, 4 * width, 4 * width, 8 * width)):
         layers += [nn.Conv2d(inputs, outputs, 3, 1, 1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
@@ -29,19 +33,19 @@ def feature_extractor(width: int) -> nn.Sequential:
 
 
 def label_predictor(hidden: int, classes: int) -> nn.Sequential:
-    """The sample's: (B, hidden) features to (B, classes) logits."""
+    """The course's: (B, hidden) features to (B, classes) logits."""
     layers = [layer for _ in range(2) for layer in (nn.Linear(hidden, hidden), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(hidden, classes))
 
 
 def domain_classifier(hidden: int) -> nn.Sequential:
-    """The sample's: (B, hidden) features to (B, 1) logits of being a photograph."""
+    """The course's: (B, hidden) features to (B, 1) logits of the source domain."""
     layers = [layer for _ in range(4) for layer in (nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU())]
     return nn.Sequential(*layers, nn.Linear(hidden, 1))
 
 
 class AdversarialNet(nn.Module):
-    """Domain-adversarial network; without `adversarial` the plain classifier."""
+    """Domain-adversarial network; without `adversarial` the feature extractor and the label predictor alone."""
 
     def __init__(self, width: int, classes: int, adversarial: bool) -> None:
         super().__init__()
@@ -50,6 +54,7 @@ class AdversarialNet(nn.Module):
         self.domain = domain_classifier(8 * width) if adversarial else None
 
     def forward(self, images: torch.Tensor, reversal: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 1, 32, 32) images to class logits (B, C) and domain logits (B,), which are 0 without `adversarial`."""
         features = self.features(images)
         domains = features.new_zeros(len(images), 1)
         if self.domain is not None:
@@ -58,17 +63,17 @@ class AdversarialNet(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Networks that learn side by side, each from its own first weights, and guess together."""
+    """Networks of one shape that are trained on the same batches from different initial weights."""
 
     def __init__(self, members: int, width: int, classes: int, adversarial: bool) -> None:
         super().__init__()
         self.members = nn.ModuleList(AdversarialNet(width, classes, adversarial) for _ in range(members))
 
     def forward(self, images: torch.Tensor, reversal: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 1, 32, 32) pictures, 0 to 1, to each member's logits of the classes (M, B, C) and of the domain (M, B).
+        """(B, 1, 32, 32) images, 0 to 1, to the class logits (M, B, C) and the domain logits (M, B) of the M members.
 
         Args:
-            reversal: weight with which the features unlearn what tells the domains apart.
+            reversal: weight lambda of the reversed gradient of the domain classifier.
         """
         labels, domains = zip(*(member(images, reversal) for member in self.members), strict=True)
         return torch.stack(labels), torch.stack(domains)
@@ -79,6 +84,6 @@ class Ensemble(nn.Module):
         return features
 
     def classify(self, images: torch.Tensor) -> torch.Tensor:
-        """Probabilities (B, C): the mean over the members."""
+        """Class probabilities (B, C): the mean over the members."""
         probabilities: torch.Tensor = self(images)[0].softmax(2).mean(0)
         return probabilities
