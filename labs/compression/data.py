@@ -1,10 +1,9 @@
-"""Food-11 pictures as homework 13 names them: the pictures of homework 3, with the test set in `evaluation/`, from
-`0000.jpg` on.
+"""Food-11 in the folder format of homework 13: that of homework 3, with the test set in `evaluation/0000.jpg` ...
 
-The course's folder also has `resnet18_teacher.ckpt`, which is not read: the teacher is a run of the cnn lab. Drawn
-pictures are those of `vision.food` byte for byte: each has a random stream of its own, named after seed, split and
-number, so no picture of one split, whatever the seeds and counts, is a picture of another. A teacher that has learnt
-from drawn pictures has not seen the student's test pictures.
+The course's folder also has `resnet18_teacher.ckpt`, which is not read: the teacher is a run of the cnn lab. Generated
+images are those of `labs.shared.vision.food`, byte for byte. Each has a random generator of its own, seeded with seed,
+split and number, so that the splits are disjoint whatever the seeds and counts: a teacher that was trained on generated
+images has not seen the student's test images.
 """
 
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Feature distillation (Romero et al., FitNets, arXiv:1412.6550): the student's features shall tell the teacher's."""
+"""Feature distillation: the student learns to predict a feature map of the teacher, the hint (FitNets, Romero et al.,
+arXiv:1412.6550)."""
 
 from typing import Any
 
@@ -9,43 +10,47 @@ from torch.nn import functional as F
 from labs.compression.student import SeparableBlock
 from labs.shared.vision.residual import Block
 
-MAPS = (Block, SeparableBlock, nn.MaxPool2d)
-"""Kinds of layers whose output is a feature map."""
+FEATURE_MAP_LAYERS = (Block, SeparableBlock, nn.MaxPool2d)
+"""Types of layers whose output is a feature map."""
 
 
-class Hint(nn.Module):
-    """What the student's last feature map lacks of the teacher's, of the newest forward of both.
+class HintLoss(nn.Module):
+    """The error of a regressor that predicts the teacher's last feature map from the student's.
 
-    A 1x1 convolution translates between their channels. It belongs to the training: no part of it is kept.
+    Forward hooks keep the last feature map of each network; `loss` compares those of the latest forward passes. The
+    regressor, a 1x1 convolution from the student's channels to the teacher's, is trained with the student and discarded
+    afterwards.
 
     Args:
         student: the student.
         teacher: the teacher, in eval mode.
-        image: any picture, (1, 3, H, W), to find out how many channels the maps have.
+        image: any image, (1, 3, H, W); a forward pass finds the number of channels of each feature map.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module, image: torch.Tensor) -> None:
         super().__init__()
-        self.maps: dict[str, torch.Tensor] = {}
+        self.feature_maps: dict[str, torch.Tensor] = {}
         for name, model in (("student", student), ("teacher", teacher)):
-            last = [module for module in model.modules() if isinstance(module, MAPS)][-1]
-            last.register_forward_hook(self._keep(name))
+            last = [module for module in model.modules() if isinstance(module, FEATURE_MAP_LAYERS)][-1]
+            last.register_forward_hook(self._keep_output(name))
         was_training = student.training
         with torch.no_grad():
             student.eval()(image)
             teacher(image)
         student.train(was_training)
-        own, wanted = (self.maps[name].shape[1] for name in ("student", "teacher"))
-        self.translate = nn.Conv2d(own, wanted, 1, device=image.device)
+        inputs, outputs = (self.feature_maps[name].shape[1] for name in ("student", "teacher"))
+        self.regressor = nn.Conv2d(inputs, outputs, 1, device=image.device)
 
     def loss(self) -> torch.Tensor:
-        """Mean squared error over the variance of the teacher's map: 1 for a constant guess, 0 for all of it."""
-        told = self.translate(self.maps["student"])
-        wanted = F.interpolate(self.maps["teacher"], told.shape[-2:], mode="area")
-        return F.mse_loss(told, wanted) / wanted.var()
+        """Mean squared error divided by the variance of the hint: 1 if the regressor predicts the hint's mean, 0 if it
+        predicts the hint exactly."""
+        predicted = self.regressor(self.feature_maps["student"])
+        hint = F.interpolate(self.feature_maps["teacher"], predicted.shape[-2:], mode="area")
+        # L_HT = ||u_h(x) - r(v_g(x))||^2 / Var[u_h]   (FitNets, eq. 3, normalised)
+        return F.mse_loss(predicted, hint) / hint.var()
 
-    def _keep(self, name: str) -> Any:
+    def _keep_output(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-            self.maps[name] = output.float()
+            self.feature_maps[name] = output.float()
 
         return hook

@@ -1,21 +1,25 @@
-"""Homework 13, network compression: eleven kinds of food from a picture, with at most 100,000 parameters.
+"""Homework 13, network compression: classify images of food with at most 100,000 parameters.
 
 Task
-    Train a small network, the student, with the help of a large one, the teacher: a run of the cnn lab. Everything that
-    the student keeps counts, ensembles and frozen layers included. The teacher may not label test pictures.
+    Train a small network, the student, with the help of a large one, the teacher, which is a run of the cnn lab. All of
+    the student's parameters count, those of frozen layers and of an ensemble's members included. The teacher may not
+    label test images.
 Data
     `labs.compression.data`: Food-11 as in homework 3, the test set renumbered.
 Metric
-    Accuracy, higher is better, a share of the test pictures. Course's public thresholds, second-hand: simple 0.44820,
-    medium 0.64840, strong 0.82370, boss 0.85159.
+    Accuracy on the test images, higher is better. Course's public thresholds, second-hand: simple 0.44820, medium
+    0.64840, strong 0.82370, boss 0.85159.
 Ladder
-    simple   the course's sample: four convolutions with batch normalisation, cross-entropy, pictures mirrored at
-             random. Its teacher is only pruned and measured, for the report.
+    simple   the course's sample code: four convolutions with batch norm, cross-entropy, random horizontal flips. The
+             teacher is not used in the training, only pruned and measured for the report.
     medium   knowledge distillation: the student also learns the teacher's softened predictions; trained for longer.
-    strong   depthwise-separable convolutions, so that the same budget of parameters goes wider and deeper; random
-             crops, turns and colours, which the teacher labels as well; AdamW with a rising and falling rate.
-    boss     feature distillation: a translation of the student's last feature map shall also give the teacher's. At
-             size small it trains for longer as well, at equal length hints made no difference beyond the noise.
+    strong   depthwise-separable convolutions, which allow a wider and deeper network of as many parameters; random
+             crops, rotations and colours; AdamW, with linear warm-up and cosine decay of the learning rate.
+    boss     feature distillation: a regressor on the student's last feature map also predicts the teacher's. At size
+             small it trains for longer as well; at equal length the hint loss made no difference beyond the noise.
+Report
+    `parameters.csv`: the student's layers. `pruning.csv` and `pruning.png`: accuracy, size and latency of the pruned
+    teacher. `costs.csv`: teacher and student, and the student in int8.
 Papers
     Hinton et al., Knowledge Distillation (arXiv:1503.02531); Howard et al., MobileNets (arXiv:1704.04861); Romero et
     al., FitNets (arXiv:1412.6550); Li et al., Pruning Filters for Efficient ConvNets (arXiv:1608.08710).
@@ -31,20 +35,20 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from labs import COURSE
 from labs.cnn import lesson as cnn
 from labs.compression import data
 from labs.compression.figures import write_report
-from labs.compression.hints import Hint
+from labs.compression.hints import HintLoss
 from labs.compression.student import PlainStudent, SeparableNet, Student
 from labs.core import shards, submission
 from labs.core.config import Config
-from labs.core.cost import parameters
+from labs.core.cost import count_parameters
 from labs.core.errors import BadInput
 from labs.core.heading import Metric
 from labs.core.lab import Lab
+from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import SHAPE, WEIGHTS, load_shape, load_weights, unwrap
@@ -54,43 +58,44 @@ METRIC = COURSE["compression"].metric
 LIMIT = 100_000
 """Parameters that the course allows, at every size."""
 TEACHER = "teacher"
-"""Role of the run that is needed, and the folder with a copy of it: the report is about the teacher as well."""
+"""Role of the run that this lab needs, and the folder for a copy of it, as the report describes the teacher as well."""
 
 
 class CompressionConfig(Config):
     network: Literal["plain", "separable"] = "plain"
-    """The sample's four convolutions, or stages of depthwise-separable ones."""
+    """The sample code's four convolutions, or four stages of depthwise-separable ones."""
     width: int = Field(32, ge=4)
-    """Channels of the first layer; the later ones grow with it."""
+    """Channels of the first layer; those of the later layers are proportional to it."""
     blocks: int = Field(2, ge=1)
-    """Blocks of each of the four stages; no effect with `network=plain`."""
+    """Separable blocks of each of the four stages; no effect with `network=plain`."""
     image_size: int = Field(224, ge=32)
-    """Pixels of a side that the student sees."""
+    """Side of the student's input in pixels."""
     augment: float = Field(0.0, ge=0, le=2)
-    """Strength of the random changes to training pictures: 0 for mirroring only, 1 for the usual ones."""
+    """Strength of the random rotations, crops and colours of training images; 0 for horizontal flips only. At 1 the
+    rotation is up to 23 degrees."""
     alpha: float = Field(0.0, ge=0, le=1)
-    """Share of the loss that follows the teacher's predictions; the rest follows the labels."""
+    """Weight of the distillation loss; the cross-entropy with the labels has the weight 1 - alpha."""
     temperature: float = Field(1.0, gt=0)
-    """What the logits of both are divided by before they are compared; no effect with `alpha=0`."""
+    """Divisor of teacher and student logits before the softmax of the distillation loss; no effect with `alpha=0`."""
     hint: float = Field(0.0, ge=0)
-    """Weight of the loss between the last feature maps, the student's translated and the teacher's; 0 for none."""
+    """Weight of the hint loss between the last feature maps of student and teacher; 0 for none."""
     optimizer: Literal["adam", "adamw"] = "adam"
-    """Adam with L2 penalty, as in the sample, or AdamW with decoupled weight decay."""
+    """Adam with an L2 penalty, as in the sample code, or AdamW with decoupled weight decay."""
     lr: float = Field(3e-4, gt=0)
     """Learning rate; with `schedule=cosine` its highest value."""
     weight_decay: float = Field(1e-5, ge=0)
-    """Weight decay."""
+    """Coefficient of the L2 penalty (Adam) or of the decoupled weight decay (AdamW)."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over the training: constant, or linearly up for a tenth of it, then down to 0 on a cosine."""
+    """Learning rate: constant, or with linear warm-up in the first tenth of the training and cosine decay to 0."""
     clip: float = Field(10.0, gt=0)
-    """Largest norm of the gradient."""
+    """Largest L2 norm of the gradient; longer gradients are scaled down to it."""
     batch_size: int = Field(64, ge=1)
-    """Pictures of a global batch."""
+    """Images of a global batch."""
     epochs: int = Field(10, ge=1)
-    """Passes over the training pictures."""
+    """Passes over the training images."""
 
     @model_validator(mode="after")
-    def _small(self) -> "CompressionConfig":
+    def _within_limit(self) -> "CompressionConfig":
         with torch.device("meta"):
             build(self, len(data.CLASSES))
         return self
@@ -104,24 +109,25 @@ def build(config: CompressionConfig, classes: int) -> Student:
     """
     plain = config.network == "plain"
     net = PlainStudent(config.width, classes) if plain else SeparableNet(config.width, config.blocks, classes)
-    if parameters(net) > LIMIT:
-        raise BadInput(f"the student has {parameters(net):,} parameters where the course allows {LIMIT:,}; "
+    if count_parameters(net) > LIMIT:
+        raise BadInput(f"the student has {count_parameters(net):,} parameters where the course allows {LIMIT:,}; "
                        "a smaller width has fewer")  # fmt: skip
     return Student(net, config.image_size)
 
 
-def distillation(
-    logits: torch.Tensor, predictions: torch.Tensor, labels: torch.Tensor, alpha: float, t: float
+def distillation_loss(
+    logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor, alpha: float, temperature: float
 ) -> torch.Tensor:
-    """alpha t^2 KL(teacher || student) at temperature t, a mean over the batch, + (1 - alpha) cross-entropy.
+    """The loss of knowledge distillation (Hinton et al., arXiv:1503.02531), a mean over the batch.
 
-    Student's and teacher's logits (B, classes), labels (B,). The gradients of the first part fall with t^2; the factor
-    keeps the parts' balance whatever the temperature.
+    Logits of student and teacher (B, classes), labels (B,). The higher the temperature T, the softer both softmaxes.
     """
-    soft = F.kl_div(
-        (logits / t).log_softmax(1), (predictions / t).log_softmax(1), reduction="batchmean", log_target=True
-    )
-    return alpha * t**2 * soft + (1 - alpha) * F.cross_entropy(logits, labels)
+    student = (logits / temperature).log_softmax(1)
+    teacher = (teacher_logits / temperature).log_softmax(1)
+    divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    # L = alpha T^2 KL(teacher_T || student_T) + (1 - alpha) CE(y, student)
+    # The gradients of KL shrink as 1 / T^2; the factor T^2 keeps the balance of both terms at every temperature.
+    return alpha * temperature**2 * divergence + (1 - alpha) * F.cross_entropy(logits, labels)
 
 
 def train(config: CompressionConfig, run: Run) -> None:
@@ -130,9 +136,10 @@ def train(config: CompressionConfig, run: Run) -> None:
     classes = len(shards.manifest(run.data_dir)["facts"]["classes"])
     run.write_shape(classes=classes)
     model = run.wrap(build(config, classes).to(memory_format=torch.channels_last))
-    teacher = take_teacher(run, classes)
-    hint = Hint(unwrap(model), teacher, torch.zeros(1, 3, config.image_size, config.image_size, device=run.device))
-    for weight in hint.parameters():  # `run.wrap` would have spread rank 0's
+    teacher = load_teacher(run, classes)
+    any_image = torch.zeros(1, 3, config.image_size, config.image_size, device=run.device)
+    hint = HintLoss(unwrap(model), teacher, any_image)
+    for weight in hint.parameters():  # outside `run.wrap`, which gives all workers the weights of rank 0
         weight.data = run.average(weight.data)
     weights = [*model.parameters(), *hint.parameters()]
     make_optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
@@ -140,62 +147,68 @@ def train(config: CompressionConfig, run: Run) -> None:
     batches = run.loader(training, config.batch_size, train=True)
 
     for epoch in run.epochs(config.epochs, state={"model": model, "hint": hint, "optimizer": optimizer}):
-        loss_sum, count = torch.zeros((), device=run.device), 0
+        train_loss = Meter()
         for step, (images, labels) in enumerate(batches):
-            done = (epoch + step / len(batches)) / config.epochs
-            set_rate(optimizer, config.lr * (warmup_cosine(done) if config.schedule == "cosine" else 1.0))
-            images = vary(images, config)
+            # 1. Learning rate of this step.
+            progress = (epoch + step / len(batches)) / config.epochs
+            set_rate(optimizer, config.lr * (warmup_cosine(progress) if config.schedule == "cosine" else 1.0))
+            # 2. Augmentation; student and teacher see the same images.
+            images = augment_batch(images, config)
+            # 3. Cross-entropy with the labels, or distillation from the teacher's logits.
             logits = model(images)
             loss = F.cross_entropy(logits, labels)
             if config.alpha or config.hint:
-                loss = distillation(logits, teacher(images), labels, config.alpha, config.temperature)
+                loss = distillation_loss(logits, teacher(images), labels, config.alpha, config.temperature)
+            # 4. Hint loss between the feature maps of these forward passes: L = L_KD + hint * L_HT.
             if config.hint:
                 loss = loss + config.hint * hint.loss()
+            # 5. Backward pass; the regressor's gradients are averaged here, the student's by `run.wrap`.
             optimizer.zero_grad()
             loss.backward()
             if config.hint:
-                run.sync_gradients(hint)  # it stands beside what `run.wrap` knows
+                run.sync_gradients(hint)
+            # 6. Optimizer step with a clipped gradient.
             nn.utils.clip_grad_norm_(weights, config.clip)
             optimizer.step()
-            loss_sum += loss.detach() * len(images)
-            count += len(images)
-        run.log({"train/loss": run.mean(loss_sum, count), "val/accuracy": evaluate(model, validation, run)})
-        run.log({"val/parameters": parameters(model)})
+            train_loss.add(loss, len(images))
+        run.log({"train/loss": run.mean(train_loss.sum, train_loss.count)})
+        run.log({"val/accuracy": evaluate(model, validation, run), "val/parameters": count_parameters(model)})
         run.best(METRIC, model)
 
 
-def take_teacher(run: Run, classes: int) -> nn.Module:
-    """The teacher in eval mode, and a copy of its run for the report, which is written when only this folder is left.
+def load_teacher(run: Run, classes: int) -> nn.Module:
+    """The teacher in eval mode, without gradients. Its config and weights are copied to the run's folder, so that the
+    report can be written from this folder alone.
 
     Raises:
-        BadInput: it knows other classes.
+        BadInput: it was trained on another number of classes.
     """
     source = run.upstream(TEACHER)
-    known = load_shape(source)["classes"]
-    if known != classes:
-        raise BadInput(f"the teacher in {source} knows {known} classes where the data have {classes}")
+    teacher_classes = load_shape(source)["classes"]
+    if teacher_classes != classes:
+        raise BadInput(f"the teacher in {source} has {teacher_classes} classes, but the data have {classes}")
     if run.rank == 0:
         for name in ("config.json", SHAPE, WEIGHTS):
             shutil.copyfile(source / name, run.file(f"{TEACHER}/{name}"))
     return cnn.load(source).requires_grad_(False).to(memory_format=torch.channels_last).to(run.device)
 
 
-def vary(images: torch.Tensor, config: CompressionConfig) -> torch.Tensor:
-    """Training pictures changed at random, each in its own way: (B, 3, H, W), values 0 to 255."""
+def augment_batch(images: torch.Tensor, config: CompressionConfig) -> torch.Tensor:
+    """Training images (B, 3, H, W), values 0 to 255, each augmented at random."""
     if config.augment:
         return augment(images, images.shape[-1], config.augment)
-    mirrored = torch.rand(len(images)) < 0.5  # on the CPU, so that every kind of device sees the same pictures
-    return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
+    flip = torch.rand(len(images)) < 0.5  # drawn on the CPU, so that every kind of device gets the same images
+    return torch.where(flip.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
-def evaluate(model: nn.Module, pictures: Dataset, run: Run) -> float:
-    """Accuracy over all pictures."""
-    hits, count = torch.zeros((), device=run.device), 0
+def evaluate(model: nn.Module, validation: shards.ArrowDataset, run: Run) -> float:
+    """Accuracy on the validation images of all workers."""
+    correct, count = Meter(), 0
     with run.evaluation(model) as net:
-        for images, labels in run.loader(pictures, 256):
-            hits += (net(images).argmax(1) == labels).sum()
+        for images, labels in run.loader(validation, 256):
+            correct.add((net(images).argmax(1) == labels).sum(), 1)
             count += len(labels)
-    return run.mean(hits, count)
+    return run.mean(correct.sum, count)
 
 
 def load(folder: Path) -> Student:
@@ -211,8 +224,7 @@ def predict(model: Student, inputs: np.ndarray) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `submission.csv` (`Id,Category`, ids as the test pictures' names) and the report's parts: the student layer
-    by layer, the teacher pruned, and what teacher and student cost (`labs.compression.figures`)."""
+    """Write `submission.csv` (`Id,Category`, ids are the test images' names) and the report's tables and figure."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cnn.submit(partial(predict, load(folder).to(device)), data_dir, out / LAB.submission)
     training, validation = (
@@ -229,7 +241,7 @@ def check_submission(file: Path) -> list[str]:
 def space() -> dict[str, dict[str, object]]:
     return {
         "network": {"type": "choice", "values": ["plain", "separable"]},
-        "width": {"type": "choice", "values": [8, 12, 16, 20, 24]},  # with few blocks: all below the limit
+        "width": {"type": "choice", "values": [8, 12, 16, 20, 24]},  # within the limit for at most two blocks
         "blocks": {"type": "randint", "low": 1, "high": 3, "when": {"network": "separable"}},
         "augment": {"type": "uniform", "low": 0.0, "high": 1.5},
         "alpha": {"type": "uniform", "low": 0.0, "high": 1.0},
@@ -244,17 +256,17 @@ def space() -> dict[str, dict[str, object]]:
     }
 
 
-DISTILLED = {"alpha": 0.9, "temperature": 4.0}
+DISTILLATION = {"alpha": 0.9, "temperature": 4.0}
 SEPARABLE = {"network": "separable", "width": 24, "augment": 1.0}
-RISE_AND_FALL = {"optimizer": "adamw", "schedule": "cosine", "lr": 4e-3, "weight_decay": 0.02}
+ADAMW_COSINE = {"optimizer": "adamw", "schedule": "cosine", "lr": 4e-3, "weight_decay": 0.02}
 LAB = Lab(
     heading=COURSE["compression"],
     config=CompressionConfig,
     presets={
         "simple": {},
-        "medium": DISTILLED,
-        "strong": {**DISTILLED, **SEPARABLE, **RISE_AND_FALL},
-        "boss": {**DISTILLED, **SEPARABLE, **RISE_AND_FALL, "hint": 1.0},
+        "medium": DISTILLATION,
+        "strong": {**DISTILLATION, **SEPARABLE, **ADAMW_COSINE},
+        "boss": {**DISTILLATION, **SEPARABLE, **ADAMW_COSINE, "hint": 1.0},
     },
     sizes={
         "tiny": {"width": 8, "blocks": 1, "image_size": 32, "epochs": 2},
@@ -264,7 +276,7 @@ LAB = Lab(
     train=train,
     load=load,
     predict=predict,
-    example=cnn.example,  # packed as homework 3's pictures are
+    example=cnn.example,  # the packed columns are those of homework 3
     deliver=deliver,
     check_submission=check_submission,
     score=cnn.score,

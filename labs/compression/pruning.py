@@ -1,4 +1,4 @@
-"""Pruning a trained network: single weights masked, or channels taken out."""
+"""Pruning of a trained network by magnitude: unstructured, of single weights, or structured, of whole channels."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -9,14 +9,15 @@ from torch.nn.utils import prune
 
 from labs.shared.vision.residual import Block
 
-Link = tuple[nn.Conv2d, nn.BatchNorm2d, nn.Conv2d]
-"""A convolution, its normalisation, and the only convolution that reads its channels."""
+ConvPair = tuple[nn.Conv2d, nn.BatchNorm2d, nn.Conv2d]
+"""A convolution, its batch norm, and the only convolution that reads its output channels."""
 
 
 def prune_weights(model: nn.Module, ratio: float) -> nn.Module:
-    """A copy without the share `ratio` of the convolutions' weights, the smallest over the whole network.
+    """Unstructured pruning: a copy whose convolution weights of smallest magnitude are 0.
 
-    They are 0 in tensors of the same shape: what is multiplied, and what is stored, stays as it was.
+    The threshold is one for the whole network: w = 0 where |w| is among the fraction `ratio` of smallest ones. The
+    tensors keep their shapes, so neither the computation nor the file becomes smaller.
     """
     pruned = deepcopy(model)
     convolutions = [(module, "weight") for module in pruned.modules() if isinstance(module, nn.Conv2d)]
@@ -27,20 +28,20 @@ def prune_weights(model: nn.Module, ratio: float) -> nn.Module:
 
 
 def prune_channels(model: nn.Module, ratio: float) -> nn.Module:
-    """A copy with the share `ratio` of the channels taken out between convolutions, those with the smallest sum of
-    absolute weights in each (Li et al., arXiv:1608.08710); what a shortcut or a linear layer reads stays whole.
+    """Structured pruning: a copy without the fraction `ratio` of the channels between two convolutions.
 
-    The tensors shrink, so the copy is smaller and does less work.
+    Of each convolution those with the smallest L1 norm are removed (Li et al., arXiv:1608.08710); channels that a
+    shortcut or a linear layer reads are kept. The tensors shrink, so the copy is smaller and computes less.
     """
     pruned = deepcopy(model)
-    chosen = [(link, _largest(link[0].weight, ratio)) for link in links(pruned)]
-    for link, kept in chosen:
-        _keep(link, kept)
+    selected = [(pair, _channels_to_keep(pair[0].weight, ratio)) for pair in conv_pairs(pruned)]
+    for pair, kept in selected:
+        _remove_channels(pair, kept)
     return pruned
 
 
-def links(model: nn.Module) -> Iterator[Link]:
-    """Where channels can be taken out: inside residual blocks, and between the convolutions of plain stacks."""
+def conv_pairs(model: nn.Module) -> Iterator[ConvPair]:
+    """The pairs between which channels can be removed: inside residual blocks, and in stacks of convolutions."""
     for module in model.modules():
         if isinstance(module, Block):
             yield module.conv1, module.norm1, module.conv2
@@ -51,18 +52,18 @@ def links(model: nn.Module) -> Iterator[Link]:
                     yield first, norm, second
 
 
-def _largest(weight: torch.Tensor, ratio: float) -> torch.Tensor:
-    """Mask (outputs,) of the channels that stay."""
+def _channels_to_keep(weight: torch.Tensor, ratio: float) -> torch.Tensor:
+    """Mask (outputs,) of the channels with the largest s_j = sum |W_j| (Li et al., section 3.1)."""
     mask: torch.Tensor = prune.LnStructured(ratio, n=1, dim=0).compute_mask(weight, torch.ones_like(weight))
     return mask.flatten(1).any(1)
 
 
-def _keep(link: Link, kept: torch.Tensor) -> None:
-    """Take out the channels where `kept`, a mask, is false."""
-    first, norm, second = link
+def _remove_channels(pair: ConvPair, kept: torch.Tensor) -> None:
+    """Remove the channels where the mask `kept` is False from both convolutions and the batch norm, in place."""
+    first, norm, second = pair
     with torch.no_grad():
-        for layer, names in ((first, ("weight", "bias")), (norm, ("weight", "bias"))):
-            for name in names:
+        for layer in (first, norm):
+            for name in ("weight", "bias"):
                 value = getattr(layer, name)
                 if value is not None:
                     setattr(layer, name, nn.Parameter(value[kept]))

@@ -1,4 +1,4 @@
-"""Networks for pictures with few parameters: the sample of homework 13, and one of depthwise-separable convolutions."""
+"""Image classifiers with few parameters: homework 13's sample, and one of depthwise-separable convolutions."""
 
 import torch
 from torch import nn
@@ -6,15 +6,15 @@ from torch.ao.nn.quantized import FloatFunctional
 from torch.nn import functional as F
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, of each channel, as in the sample."""
+"""Mean and standard deviation of ImageNet's channels, as in the course's sample code."""
 
 
 class Student(nn.Module):
-    """A network that takes pictures as they are stored: (B, 3, H, W), values 0 to 255 of any type, any square size.
+    """A network that takes images as they are stored: (B, 3, H, W), values 0 to 255 of any type, any square size.
 
     Args:
-        net: normalised pictures (B, 3, size, size) to logits (B, classes).
-        size: pixels of a side.
+        net: normalised images (B, 3, size, size) to logits (B, classes).
+        size: side of its input in pixels.
     """
 
     def __init__(self, net: nn.Module, size: int) -> None:
@@ -30,7 +30,7 @@ class Student(nn.Module):
         return logits
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
-        """What `net` takes: float, of `size`, with ImageNet's mean and deviation taken out."""
+        """The input of `net`: float, resized to `size`, normalised with ImageNet's mean and standard deviation."""
         images = images.float() / 255
         if images.shape[-1] != self.size:
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
@@ -38,7 +38,7 @@ class Student(nn.Module):
 
 
 class PlainStudent(nn.Module):
-    """The sample's network: four 3x3 convolutions with 1, 1, 2 and 3.125 times `width` channels.
+    """The network of the course's sample code: four 3x3 convolutions with 1, 1, 2 and 3.125 times `width` channels.
 
     Input (B, 3, H, W) float, output (B, classes) logits.
     """
@@ -64,11 +64,11 @@ class PlainStudent(nn.Module):
 
 
 class SeparableBlock(nn.Module):
-    """A 3x3 convolution of each channel alone, then one across channels at each place (Howard et al., MobileNets,
-    arXiv:1704.04861), beside a shortcut where the shape stays.
+    """A depthwise 3x3 convolution, which filters each channel separately, then a pointwise 1x1 convolution, which mixes
+    the channels (Howard et al., MobileNets, arXiv:1704.04861); with a shortcut if input and output have the same shape.
 
-    (B, inputs, H, W) -> (B, outputs, H / stride, W / stride), with 9 inputs + inputs * outputs weights where a
-    3x3 convolution has 9 inputs * outputs.
+    (B, inputs, H, W) -> (B, outputs, H / stride, W / stride). It has 9 * inputs + inputs * outputs weights, a plain
+    3x3 convolution has 9 * inputs * outputs.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -82,7 +82,7 @@ class SeparableBlock(nn.Module):
             nn.ReLU(),
         )
         self.has_shortcut = stride == 1 and inputs == outputs
-        self.sum = FloatFunctional()  # an addition that quantisation finds and gives a range
+        self.sum = FloatFunctional()  # an addition that quantisation can observe and replace
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.layers(x)
@@ -90,8 +90,9 @@ class SeparableBlock(nn.Module):
 
 
 class SeparableNet(nn.Module):
-    """A convolution and max-pooling, four stages of `blocks` separable blocks, each stage twice as wide and half as
-    large as the one before, a mean over the picture.
+    """A convolution and max-pooling, four stages of `blocks` separable blocks, global average pooling, a linear layer.
+
+    Each stage has twice the channels and half the resolution of the one before.
 
     Input (B, 3, H, W) float, output (B, classes) logits.
     """

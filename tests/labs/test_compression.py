@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 
 from labs.cnn import lesson as cnn
-from labs.compression import data as food_hw13
-from labs.compression.hints import Hint
-from labs.compression.lesson import LAB, LIMIT, TEACHER, build, distillation, predict, take_teacher
+from labs.compression import data
+from labs.compression.hints import HintLoss
+from labs.compression.lesson import LAB, LIMIT, TEACHER, build, distillation_loss, load_teacher, predict
 from labs.compression.pruning import prune_channels, prune_weights
 from labs.compression.quantization import quantize
 from labs.compression.student import SeparableBlock
@@ -52,35 +52,37 @@ def finished(data_dir: Path, teacher: Path, tmp_path_factory: pytest.TempPathFac
 
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes."""
-    assert contents(made(food_hw13, tmp_path / "same")) == contents(source)
+    assert contents(made(data, tmp_path / "same")) == contents(source)
 
 
-def test_the_pictures_are_those_of_homework_3(source: Path, tmp_path: Path) -> None:
-    """Training and validation files are identical, the test pictures the same but counted from 0000, so a teacher that
-    learnt from the training pictures of the same seed has seen no test picture."""
+def test_the_images_are_those_of_homework_3(source: Path, tmp_path: Path) -> None:
+    """Training and validation files are identical, the test images the same but counted from 0000, so a teacher
+    that was trained on the same seed has seen no test image."""
     theirs, ours = contents(made(food, tmp_path / "food11")), contents(source)
-    renamed = {f"evaluation/{int(name[5:9]) - 1:04d}.jpg": data for name, data in theirs.items() if "test/" in name}
-    pictures = {name: data for name, data in ours.items() if not name.startswith("answers")}
-    kept = {name: data for name, data in theirs.items() if name.startswith(("training", "validation"))}
-    assert pictures == {**kept, **renamed}
-    learnt = {data for name, data in theirs.items() if name.startswith("training")}
-    assert not learnt & {data for name, data in ours.items() if name.startswith(("validation", "evaluation"))}
+    renamed = {
+        f"evaluation/{int(name[5:9]) - 1:04d}.jpg": content for name, content in theirs.items() if "test/" in name
+    }
+    images = {name: content for name, content in ours.items() if not name.startswith("answers")}
+    kept = {name: content for name, content in theirs.items() if name.startswith(("training", "validation"))}
+    assert images == {**kept, **renamed}
+    training = {content for name, content in theirs.items() if name.startswith("training")}
+    assert not training & {content for name, content in ours.items() if name.startswith(("validation", "evaluation"))}
 
 
 def test_check_accepts_what_make_writes_and_what_the_course_adds(source: Path, tmp_path: Path) -> None:
-    """Drawn data have the course's format; the course's own teacher may lie beside them."""
-    assert food_hw13.check(source) == []
+    """Generated data have the course's format; the course's own teacher may be in the folder, too."""
+    assert data.check(source) == []
     shutil.copytree(source, tmp_path / "food")
     (tmp_path / "food/resnet18_teacher.ckpt").write_bytes(b"weights")
-    assert food_hw13.check(tmp_path / "food") == []
+    assert data.check(tmp_path / "food") == []
 
 
 def test_fewer_classes_are_accepted(source: Path, tmp_path: Path) -> None:
     """A folder with the first four classes only is packed as such."""
     shutil.copytree(source, tmp_path / "food", ignore=shutil.ignore_patterns(*(f"{c}_*.jpg" for c in range(4, 11))))
     (tmp_path / "packed").mkdir()
-    assert food_hw13.check(tmp_path / "food") == []
-    manifest = food_hw13.prepare(tmp_path / "food", tmp_path / "packed", "folder")
+    assert data.check(tmp_path / "food") == []
+    manifest = data.prepare(tmp_path / "food", tmp_path / "packed", "folder")
     assert manifest["facts"]["classes"] == [f"class {label}" for label in range(4)]
     assert manifest["facts"]["test_ids"][0] == "0000"
 
@@ -113,7 +115,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
     spoil(folder)
-    faults = food_hw13.check(folder)
+    faults = data.check(folder)
     assert len(faults) == 1
     assert message in faults[0]
 
@@ -121,25 +123,25 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 # --- training ------------------------------------------------------------------------------------------------------
 
 
-def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, data_dir: Path) -> None:
-    """The submission has a valid line for each test picture, from 0000 on, and its score is the share of hits."""
+def test_training_delivers_a_valid_submission(finished: Path, source: Path, data_dir: Path) -> None:
+    """The submission has a valid line for each test image, from 0000 on; its score is the fraction of correct ones."""
     file = finished / "deliver/submission.csv"
     with file.open(newline="") as handle:
         rows = list(csv.reader(handle))
     assert LAB.check_submission(file) == []
     assert [row[0] for row in rows[1:]] == [path.stem for path in sorted((source / "evaluation").iterdir())]
     assert rows[1][0] == "0000"
-    with (source / food_hw13.ANSWERS).open(newline="") as handle:
+    with (source / data.ANSWERS).open(newline="") as handle:
         truth = list(csv.reader(handle))
-    hits = [guess == answer for guess, answer in zip(rows[1:], truth[1:], strict=True)]
+    correct = [prediction == label for prediction, label in zip(rows[1:], truth[1:], strict=True)]
     scores = LAB.score(finished / "deliver", data_dir)
-    assert scores["test/accuracy"] == pytest.approx(np.mean(hits))
-    assert scores["test/trivial"] == pytest.approx(np.mean([answer[1] == "2" for answer in truth[1:]]))
+    assert scores["test/accuracy"] == pytest.approx(np.mean(correct))
+    assert scores["test/trivial"] == pytest.approx(np.mean([label[1] == "2" for label in truth[1:]]))
 
 
 def test_the_report_is_consistent(finished: Path, data_dir: Path) -> None:
-    """Layers add up to the total, which is what `val/parameters` says and at most the limit; the unpruned teacher is
-    the teacher; int8 is smaller than fp32; masks leave the size as it is, channels taken out don't."""
+    """The layers add up to the total, which equals `val/parameters` and is at most the limit; with ratio 0 the pruned
+    teacher is the teacher; int8 is smaller than fp32; masked weights do not change the size, removed channels do."""
     tables = {}
     for name in ("parameters", "pruning", "costs"):
         with (finished / f"deliver/{name}.csv").open(newline="") as handle:
@@ -150,7 +152,7 @@ def test_the_report_is_consistent(finished: Path, data_dir: Path) -> None:
     teacher, fp32, int8 = tables["costs"]
     assert float(int8["megabytes"]) < 0.7 * float(fp32["megabytes"])
     masked = [row for row in tables["pruning"] if "masked" in row["pruned"]]
-    removed = [row for row in tables["pruning"] if "taken out" in row["pruned"]]
+    removed = [row for row in tables["pruning"] if "removed" in row["pruned"]]
     assert masked[0]["val_accuracy"] == removed[0]["val_accuracy"] == teacher["val_accuracy"]
     assert len({row["parameters"] for row in masked}) == len({row["megabytes"] for row in masked}) == 1
     assert [float(row["megabytes"]) for row in removed] == sorted(
@@ -160,8 +162,8 @@ def test_the_report_is_consistent(finished: Path, data_dir: Path) -> None:
 
 
 def test_the_report_needs_only_the_runs_own_folder(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Delivered again when the teacher's run is gone, the files are the same but for times; the student's weights hold
-    nothing of the teacher."""
+    """Delivered again without the teacher's run, the submission is the same; the student's weights do not contain the
+    teacher."""
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("deliver"))
     LAB.deliver(tmp_path / "run", data_dir, tmp_path / "out")
     first = (finished / "deliver/submission.csv").read_bytes()
@@ -173,7 +175,8 @@ def test_the_report_needs_only_the_runs_own_folder(finished: Path, data_dir: Pat
 def test_an_interrupted_run_ends_with_the_same_numbers(
     finished: Path, data_dir: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    """Stopped after the first epoch and started again, a run has the weights and predictions of an undisturbed one."""
+    """Stopped after the first epoch and started again, a run has the weights and predictions of an uninterrupted
+    one."""
     (tmp_path / STOP).touch()
     with pytest.raises(Interrupted):
         fit(tmp_path, data_dir, teacher)
@@ -184,7 +187,7 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """A batch of stored pictures gives a distribution over the classes each."""
+    """Each image of a stored batch gives class probabilities."""
     output = predict(LAB.load(finished), LAB.example(data_dir))
     assert output.shape == (2, 11)
     assert output.dtype == np.float32
@@ -192,8 +195,8 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
 
 
 def test_two_workers_agree(data_dir: Path, teacher: Path, tmp_path: Path) -> None:
-    """Two workers: parameters bit-equal, and the accuracy is that of a count over all validation pictures with the
-    batch statistics that are kept."""
+    """Two workers: parameters are bit-identical, and the accuracy is that of one count over all validation images with
+    the batch statistics that are kept."""
     config = LAB.resolve("boss", "tiny", {"epochs": 1, "lr": 1e-2})
     zero, one = train_on(2, "compression", config, data_dir, tmp_path / "two", {TEACHER: teacher})
     assert all(torch.equal(zero[name], one[name]) for name in zero)
@@ -202,18 +205,18 @@ def test_two_workers_agree(data_dir: Path, teacher: Path, tmp_path: Path) -> Non
     _, kept = checkpoint.restore(folder, checkpoint.newest(folder), {})
     model.load_state_dict(kept)
     images, labels = (c.all() for c in shards.ArrowDataset(data_dir, "validation", ("image", "label")).columns)
-    hits = (model.eval()(images).argmax(1) == labels).sum().item()
-    assert last_metrics(tmp_path / "two")["val/accuracy"] == pytest.approx(hits / len(labels), abs=1e-9)
+    correct = (model.eval()(images).argmax(1) == labels).sum().item()
+    assert last_metrics(tmp_path / "two")["val/accuracy"] == pytest.approx(correct / len(labels), abs=1e-9)
 
 
 def test_a_teacher_of_other_classes_is_refused(data_dir: Path, teacher: Path, tmp_path: Path) -> None:
-    """A teacher that knows another number of classes than the data have is named before training."""
-    with pytest.raises(BadInput, match="knows 11 classes where the data have 4"):
-        take_teacher(Run(tmp_path, data_dir, upstream={TEACHER: teacher}), 4)
+    """A teacher with another number of classes than the data is refused before the training."""
+    with pytest.raises(BadInput, match="has 11 classes, but the data have 4"):
+        load_teacher(Run(tmp_path, data_dir, upstream={TEACHER: teacher}), 4)
 
 
 def test_the_teacher_does_not_change(data_dir: Path, teacher: Path, finished: Path) -> None:
-    """Eval mode: not even its batch statistics have moved, so its copy's file is the original."""
+    """In eval mode not even its batch statistics change, so the files of its copy are the originals."""
     for name in ("weights.safetensors", "config.json"):
         assert (finished / TEACHER / name).read_bytes() == (teacher / name).read_bytes()
 
@@ -223,7 +226,7 @@ def test_the_teacher_does_not_change(data_dir: Path, teacher: Path, finished: Pa
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size, within its limit, and moves twice on two samples."""
+    """Every preset builds at the course's size, within its limit, and two optimizer steps on two images change it."""
     model = LAB.network(LAB.resolve(preset, "course"))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     images, before = torch.randint(0, 256, (2, 3, 160, 160), dtype=torch.uint8), next(model.parameters()).clone()
@@ -238,61 +241,63 @@ def test_course_size_takes_two_steps(preset: str) -> None:
 
 
 def test_simple_at_course_size_is_the_sample() -> None:
-    """The sample code's network has 87,907 parameters."""
+    """The network of the course's sample code has 87,907 parameters."""
     assert LAB.scale("simple", "course")["parameters"] == 87_907
 
 
 @pytest.mark.parametrize("size", LAB.sizes)
 def test_more_parameters_than_the_course_allows_are_refused(size: str) -> None:
-    """At every size, before anything starts, in a sentence with the number and the limit."""
+    """At every size, before anything starts, by a sentence with the number and the limit."""
     with pytest.raises(BadInput, match="the student has 346,299 parameters where the course allows 100,000"):
         LAB.resolve("simple", size, {"width": 64})
 
 
 def test_distillation_is_the_formula() -> None:
-    """alpha t^2 sum p log(p / q) / B + (1 - alpha) cross-entropy, with softened p of the teacher and q of the student;
-    its gradient at high temperature is that of matching centred logits (Hinton et al., section 2.1)."""
+    """alpha t^2 sum p log(p / q) / B + (1 - alpha) cross-entropy, with the softened p of the teacher and q of the
+    student; at high temperature its gradient matches centred logits (Hinton et al., section 2.1)."""
     student, teacher, labels = torch.randn(6, 11, dtype=torch.double), torch.randn(6, 11).double(), torch.arange(6)
     t, alpha = 3.0, 0.7
     p, q = (teacher / t).softmax(1), (student / t).softmax(1)
     plain = -student.softmax(1)[torch.arange(6), labels].log().mean()
     expected = alpha * t**2 * (p * (p / q).log()).sum() / 6 + (1 - alpha) * plain
-    assert distillation(student, teacher, labels, alpha, t) == pytest.approx(expected.item())
+    assert distillation_loss(student, teacher, labels, alpha, t) == pytest.approx(expected.item())
     student.requires_grad_()
-    distillation(student, teacher, labels, 1.0, 1e4).backward()
+    distillation_loss(student, teacher, labels, 1.0, 1e4).backward()
     centred = [logits - logits.mean(1, keepdim=True) for logits in (student.detach(), teacher)]
     torch.testing.assert_close(student.grad, (centred[0] - centred[1]) / (6 * 11), rtol=1e-2, atol=1e-5)
 
 
 @pytest.mark.parametrize("preset", ["simple", "strong"])
 @pytest.mark.parametrize("network", ["plain", "residual"])
-def test_a_hint_is_the_formula(preset: str, network: str) -> None:
-    """For each kind of student and of teacher: the mean squared error between the teacher's last feature map, averaged
-    to the student's size, and the student's in a linear translation at each place, over the teacher's variance; a
-    translation that has learnt only the mean scores 1. Finding the shapes moves no statistic."""
+def test_the_hint_loss_is_the_formula(preset: str, network: str) -> None:
+    """For each kind of student and teacher: the mean squared error between the teacher's last feature map, averaged to
+    the student's resolution, and a linear map of the student's at each position, over the teacher's variance; 1 for a
+    regressor that predicts the mean. Finding the shapes changes no batch statistics."""
     student = build(LAB.resolve(preset, "tiny"), 11)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     teacher = cnn.LAB.network(cnn.LAB.resolve("simple", "tiny", {"network": network})).eval()
-    hint = Hint(student, teacher, torch.zeros(1, 3, 64, 64))
+    hint = HintLoss(student, teacher, torch.zeros(1, 3, 64, 64))
     assert student.training
     assert all(torch.equal(before[name], tensor) for name, tensor in student.state_dict().items())
     images = torch.randint(0, 256, (4, 3, 64, 64))
     logits = student(images)
     with torch.no_grad():
         teacher(images)
-    own, theirs = hint.maps["student"], hint.maps["teacher"]
+    own, theirs = hint.feature_maps["student"], hint.feature_maps["teacher"]
     torch.testing.assert_close(student.net.head(own.mean((2, 3))), logits, atol=1e-5, rtol=1e-5)
-    wanted = F.adaptive_avg_pool2d(theirs, own.shape[-2:])
-    told = torch.einsum("oi,bihw->bohw", hint.translate.weight[:, :, 0, 0], own) + hint.translate.bias[:, None, None]
-    assert hint.loss().item() == pytest.approx((((told - wanted) ** 2).mean() / wanted.var()).item(), rel=1e-4)
+    target = F.adaptive_avg_pool2d(theirs, own.shape[-2:])
+    predicted = (
+        torch.einsum("oi,bihw->bohw", hint.regressor.weight[:, :, 0, 0], own) + hint.regressor.bias[:, None, None]
+    )
+    assert hint.loss().item() == pytest.approx((((predicted - target) ** 2).mean() / target.var()).item(), rel=1e-4)
     with torch.no_grad():
-        hint.translate.weight.zero_()
-        hint.translate.bias.fill_(wanted.mean())
+        hint.regressor.weight.zero_()
+        hint.regressor.bias.fill_(target.mean())
     assert hint.loss().item() == pytest.approx(1, rel=0.01)
 
 
 def test_a_separable_block_is_a_factorised_convolution() -> None:
-    """Without activation and statistics it is one 3x3 convolution with the kernels' product, from fewer weights."""
+    """Without ReLU and batch norm it is a 3x3 convolution with the product of both kernels, of fewer weights."""
     block = SeparableBlock(4, 6, 1).eval()
     depthwise, pointwise = block.layers[0], block.layers[3]
     whole = pointwise.weight * depthwise.weight[:, 0][None]
@@ -302,7 +307,7 @@ def test_a_separable_block_is_a_factorised_convolution() -> None:
 
 
 def test_masked_weights_are_the_smallest(teacher: Path) -> None:
-    """The asked share of the convolutions' weights is 0, none of them larger than any that is left."""
+    """The given fraction of the convolutions' weights is 0, and no weight that is left has a smaller magnitude."""
     model = cnn.load(teacher)
     pruned = prune_weights(model, 0.4)
     before, after = (
@@ -314,12 +319,12 @@ def test_masked_weights_are_the_smallest(teacher: Path) -> None:
 
 
 @pytest.mark.parametrize("network", ["plain", "residual"])
-def test_channels_taken_out_are_channels_silenced(network: str) -> None:
-    """The smaller network computes what the whole one does with the same channels set to 0."""
+def test_removing_channels_is_setting_them_to_zero(network: str) -> None:
+    """The smaller network computes the same as the whole one with these channels set to 0."""
     model = cnn.LAB.network(cnn.LAB.resolve("simple", "tiny", {"network": network})).eval()
     small, images = prune_channels(model, 0.5), torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
-    assert cost.parameters(small) < 0.8 * cost.parameters(model)
-    silenced = 0
+    assert cost.count_parameters(small) < 0.8 * cost.count_parameters(model)
+    zeroed = 0
     for layer, kept in zip(
         [m for m in model.modules() if isinstance(m, nn.Conv2d)],
         [m for m in small.modules() if isinstance(m, nn.Conv2d)],
@@ -327,45 +332,45 @@ def test_channels_taken_out_are_channels_silenced(network: str) -> None:
     ):
         if layer.out_channels > kept.out_channels:
             prune.ln_structured(layer, "weight", layer.out_channels - kept.out_channels, n=1, dim=0)
-            silenced += 1
-    assert silenced
-    for module in model.modules():  # a silenced channel's normalisation must not speak for it
+            zeroed += 1
+    assert zeroed
+    for module in model.modules():  # the batch norm of a zeroed channel adds no bias
         children = list(module.children())
         for layer, norm in pairwise(children):
             if isinstance(layer, nn.Conv2d) and hasattr(layer, "weight_mask"):
-                dead = ~layer.weight_mask.flatten(1).any(1)
+                zero = ~layer.weight_mask.flatten(1).any(1)
                 with torch.no_grad():
-                    norm.weight[dead], norm.bias[dead] = 0, 0
+                    norm.weight[zero], norm.bias[zero] = 0, 0
     torch.testing.assert_close(small(images), model(images))
 
 
-def test_int8_guesses_nearly_as_fp32(finished: Path, data_dir: Path) -> None:
+def test_int8_logits_are_close_to_fp32(finished: Path, data_dir: Path) -> None:
     """Quantised logits differ by a few steps of 1/256 of their range."""
     student = LAB.load(finished)
     images = shards.ArrowDataset(data_dir, "train", ("image",))[torch.arange(64)][0]
     inputs = student.normalise(images)
     with torch.no_grad():
-        exact, rough = student.net(inputs), quantize(student.net, inputs)(inputs)
-    assert (exact - rough).abs().mean() < 0.05 * (exact.max() - exact.min())
-    assert cost.megabytes(quantize(student.net, inputs)) < cost.megabytes(student.net)
+        exact, quantized = student.net(inputs), quantize(student.net, inputs)(inputs)
+    assert (exact - quantized).abs().mean() < 0.05 * (exact.max() - exact.min())
+    assert cost.file_megabytes(quantize(student.net, inputs)) < cost.file_megabytes(student.net)
 
 
 def test_latency_is_measured_on_one_thread() -> None:
-    """However many threads there are, as those that wait for a core would count as busy; they are there again after."""
-    seen: list[int] = []
+    """Whatever the number of threads, as those that wait for a core would count as busy; it is restored afterwards."""
+    threads: list[int] = []
     model = nn.Linear(4, 4)
-    model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    model.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
     torch.set_num_threads(2)
-    cost.milliseconds(model, torch.randn(1, 4))
-    assert set(seen) == {1}
+    cost.latency_ms(model, torch.randn(1, 4))
+    assert set(threads) == {1}
     assert torch.get_num_threads() == 2
 
 
 def test_latency_grows_with_work() -> None:
-    """What has 64 times the work takes longer."""
+    """A network of 64 times the work takes longer."""
     x = torch.randn(64, 64)
     small, large = nn.Linear(64, 64), nn.Sequential(*[nn.Linear(64, 64) for _ in range(64)])
-    assert cost.milliseconds(small, x) < cost.milliseconds(large, x)
+    assert cost.latency_ms(small, x) < cost.latency_ms(large, x)
 
 
 @pytest.mark.parametrize(
