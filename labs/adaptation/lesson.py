@@ -62,7 +62,6 @@ from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights, unwrap
 
-METRIC = COURSE["adaptation"].metric
 HEADER = ("id", "label")
 VALIDATED = 500
 """Number of drawings that `val/accuracy` is measured on."""

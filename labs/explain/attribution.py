@@ -1,9 +1,9 @@
-"""What made a classifier say what it said: five ways to a map of a picture with a number for each pixel.
+"""Five attribution methods: how much each pixel of an image contributes to a classifier's logit.
 
-Each method takes the classifier, one picture (1, 3, H, W) float, values 0 to 255, and the class whose logit is to be
-explained, and returns a map (H, W) float: the larger, the more important. Logits, not probabilities: where the
-classifier is sure, softmax is flat and its gradients vanish. A map depends on the picture alone, not on its company:
-whoever calls seeds the draws of SmoothGrad and LIME.
+Each method takes the classifier, one image (1, 3, H, W) float, values 0 to 255, and the class whose logit S is to be
+explained, and returns an attribution map (H, W) float: the larger the value, the more important the pixel. Logits are
+explained and not probabilities, because the softmax of a confident prediction is flat and its gradients vanish.
+SmoothGrad and LIME draw random numbers: whoever calls them seeds the generator for each image.
 """
 
 from collections.abc import Callable
@@ -15,105 +15,118 @@ from torch import nn
 from torch.nn import functional as F
 
 CHUNK = 32
-"""Changed copies of a picture that go through the classifier together, which bounds memory."""
+"""Modified copies of an image in one forward pass, which bounds the memory."""
 WHITE = 255.0
-"""Range of a picture's values."""
+"""Range of an image's values."""
 COMPACTNESS = 10
-"""How much SLIC weighs nearness against colour; at the course's 1 the noise of small pictures frays the superpixels."""
+"""SLIC's weight of distance against colour. With the course's 1, the noise of small images makes superpixels ragged."""
 
 
 def saliency(model: nn.Module, image: torch.Tensor, target: int) -> torch.Tensor:
-    """|gradient|, the largest of the channels (Simonyan et al., arXiv:1312.6034): where the least change of a pixel
+    """The gradient of the logit by the pixels (Simonyan et al., arXiv:1312.6034): where a small change of a pixel
     changes the logit most."""
     from captum.attr import Saliency
 
-    slopes: torch.Tensor = Saliency(model).attribute(image.detach().requires_grad_(), target=target)
-    return slopes[0].amax(0)
+    gradients: torch.Tensor = Saliency(model).attribute(image.detach().requires_grad_(), target=target)
+    return gradients[0].amax(0)  # M_ij = max_c |dS / dx_cij|
 
 
-def smoothgrad(model: nn.Module, image: torch.Tensor, target: int, sigma: float, copies: int) -> torch.Tensor:
-    """The mean saliency of noisy copies (Smilkov et al., arXiv:1706.03825): gradients flicker between pictures that
-    look the same, what stays in the mean is what they agree on.
+def smoothgrad(model: nn.Module, image: torch.Tensor, target: int, sigma: float, samples: int) -> torch.Tensor:
+    """The mean saliency of noisy copies of the image (Smilkov et al., arXiv:1706.03825).
+
+    Gradients fluctuate between images that look the same; the mean keeps what they have in common.
 
     Args:
-        sigma: standard deviation of the noise, as a share of the range of values.
-        copies: how many.
+        sigma: standard deviation of the noise, as a fraction of the range of values.
+        samples: number n of noisy copies.
     """
     from captum.attr import NoiseTunnel, Saliency
 
     tunnel = NoiseTunnel(Saliency(model))
-    copied = {"nt_samples": copies, "nt_samples_batch_size": CHUNK}
-    slopes: torch.Tensor = tunnel.attribute(image, target=target, stdevs=sigma * WHITE, **copied)
-    return slopes[0].amax(0)
+    sampling = {"nt_samples": samples, "nt_samples_batch_size": CHUNK}
+    # M = 1/n sum_k |dS / dx (x + e_k)|, e_k ~ N(0, sigma^2)
+    gradients: torch.Tensor = tunnel.attribute(image, target=target, stdevs=sigma * WHITE, **sampling)
+    return gradients[0].amax(0)
 
 
 def integrated_gradients(
-    model: nn.Module, image: torch.Tensor, target: int, nothing: torch.Tensor, steps: int
+    model: nn.Module, image: torch.Tensor, target: int, baseline: torch.Tensor, steps: int
 ) -> torch.Tensor:
-    """Gradient times what a value differs by from a picture of nothing, averaged along the way from there and summed
-    over the channels (Sundararajan et al., arXiv:1703.01365). The map's sum is how much the logit rises on that way, up
-    to the error of so many steps.
+    """The gradients along the straight path from a baseline to the image (Sundararajan et al., arXiv:1703.01365).
+
+    The map is complete: its sum is S(image) - S(baseline), up to the error of a finite number of steps.
 
     Args:
-        nothing: (1, 3, H, W), where the way begins.
+        baseline: (1, 3, H, W), the image x' where the path starts.
+        steps: number m of points on the path.
     """
     from captum.attr import IntegratedGradients
 
-    path = {"baselines": nothing, "n_steps": steps, "internal_batch_size": CHUNK, "method": "riemann_middle"}
-    parts: torch.Tensor = IntegratedGradients(model).attribute(image, target=target, **path)
-    return parts[0].sum(0)
+    path = {"baselines": baseline, "n_steps": steps, "internal_batch_size": CHUNK, "method": "riemann_middle"}
+    # IG = (x - x') * 1/m sum_k dS / dx (x' + (k - 1/2) / m (x - x')), k = 1 .. m
+    contributions: torch.Tensor = IntegratedGradients(model).attribute(image, target=target, **path)
+    return contributions[0].sum(0)
 
 
 def gradcam(model: nn.Module, image: torch.Tensor, target: int, layers: list[nn.Module]) -> torch.Tensor:
-    """A layer's maps weighted by their mean gradients, what speaks against the class left out (Selvaraju et al.,
-    arXiv:1610.02391), enlarged to the picture; of several networks that guess together, the sum.
+    """A layer's feature maps, weighted by their mean gradients (Selvaraju et al., arXiv:1610.02391) and enlarged to the
+    image's size; for an ensemble, the sum over its members.
 
     Args:
-        layers: the layer to look at, of each network.
+        layers: one layer of each member.
     """
     from captum.attr import LayerGradCam
 
+    # L = ReLU(sum_k alpha_k A_k), alpha_k = 1/Z sum_ij dS / dA_kij: ReLU drops what lowers the logit.
     maps = [LayerGradCam(model, layer).attribute(image, target=target) for layer in layers]
     weighted = F.relu(torch.stack(maps).sum(0))
     return F.interpolate(weighted, image.shape[-2:], mode="bilinear")[0, 0].detach()
 
 
-def resolutions(network: nn.Module, forward: Callable[[], torch.Tensor]) -> list[nn.Module]:
-    """The layers that give a network's last maps of each resolution, the finest first; `forward` makes a forward."""
+def last_layers(network: nn.Module, forward: Callable[[], torch.Tensor]) -> list[nn.Module]:
+    """The last layer of each resolution of a network's feature maps, the finest resolution first.
+
+    Args:
+        forward: runs a forward pass of the network.
+    """
     last: dict[int, nn.Module] = {}
 
-    def note(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+    def record(layer: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         if output.dim() == 4:
             last[output.shape[-1]] = layer
 
     with ExitStack() as hooks, torch.no_grad():
         for layer in network.modules():
-            hooks.enter_context(layer.register_forward_hook(note))
+            hooks.enter_context(layer.register_forward_hook(record))
         forward()
     return [last[side] for side in sorted(last, reverse=True)]
 
 
 def lime(
-    model: nn.Module, image: torch.Tensor, target: int, nothing: torch.Tensor, superpixels: int, samples: int
+    model: nn.Module, image: torch.Tensor, target: int, baseline: torch.Tensor, superpixels: int, samples: int
 ) -> torch.Tensor:
-    """Weights of a linear model of the logit on which superpixels are there (Ribeiro et al., arXiv:1602.04938).
+    """Weights of a linear model that predicts the logit from which superpixels are visible (Ribeiro et al.,
+    arXiv:1602.04938).
 
     Args:
-        nothing: (1, 3, H, W), seen in place of a hidden superpixel.
-        superpixels: about how many regions of like colour SLIC cuts the picture into.
-        samples: pictures, each with about half of the superpixels hidden at random, that the linear model learns from.
+        baseline: (1, 3, H, W), replaces a hidden superpixel.
+        superpixels: approximate number of regions that SLIC segments the image into.
+        samples: number of perturbed images that the linear model is fitted to; each superpixel of each of them is
+            hidden with probability 0.5.
     """
     from captum._utils.models.linear_model import SkLearnRidge
     from captum.attr import Lime
 
     regions = segments(image, superpixels)[None, None]
-    settings = {"n_samples": samples, "perturbations_per_eval": CHUNK, "feature_mask": regions, "baselines": nothing}
+    settings = {"n_samples": samples, "perturbations_per_eval": CHUNK, "feature_mask": regions, "baselines": baseline}
+    # Weighted least squares with a ridge penalty over the samples z, of visible superpixels v(z):
+    # w = argmin sum_z pi(z) (S(z) - w . v(z) - b)^2 + |w|^2, pi(z) = exp(-d(x, z)^2 / 2), d the cosine distance
     weights: torch.Tensor = Lime(model, SkLearnRidge(alpha=1.0)).attribute(image, target=target, **settings)
     return weights[0, 0]
 
 
 def segments(image: torch.Tensor, count: int) -> torch.Tensor:
-    """About `count` superpixels of a picture (1, 3, H, W), numbered from 0: (H, W) int64 (SLIC; Achanta et al., TPAMI
+    """About `count` superpixels of an image (1, 3, H, W), numbered from 0: (H, W) int64 (SLIC; Achanta et al., TPAMI
     2012)."""
     from skimage.segmentation import slic
 

@@ -1,12 +1,12 @@
-"""Pictures to explain: the folder of homework 9, its checks, and drawn pictures in the same format.
+"""Images to explain: the folder format of homework 9, its checks, and generated images in the same format.
 
-`food/<class>_<index>.jpg` are the pictures to explain, taken in the order of their index; the course has ten, 0 to 9.
-Its `checkpoint.pth`, which may lie beside them, is not read: the classifier is a run of the cnn lab.
+`food/<class>_<index>.jpg` are the images to explain, read in the order of their index; the course has ten, 0 to 9. Its
+`checkpoint.pth`, which may be in the folder, is not read: the classifier is a run of the cnn lab.
 
-Explanations can be scored where it is known which pixels show the food. Drawn data have such pictures beside the
-course's: `validation/<class>_<index>.jpg`, and for each of them `validation-masks/<class>_<index>.png`, white on the
-food and black elsewhere. The masks of the pictures to explain are in `answers/`. `texts.json` has the texts of the
-second half, see `labs.explain.texts`; pictures can be explained without it.
+Attribution maps can be scored on images of which the food's pixels are known. Generated data have such images beside
+the course's: `validation/<class>_<index>.jpg`, and for each of them the mask `validation-masks/<class>_<index>.png`,
+white on the food and black elsewhere. The masks of the images to explain are in `answers/`. `texts.json` has the texts
+of the second half (`labs.explain.texts`); images can be explained without it.
 """
 
 import random
@@ -19,22 +19,22 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from labs.core import shards
-from labs.explain import texts as texts_hw9
+from labs.explain import texts
 from labs.shared.vision import drawing, food
 
 CLASSES = food.CLASSES
 EXPLAINED, VALIDATION, MASKS, ANSWERS = "food", "validation", "validation-masks", "answers/masks"
 COUNTS = {"tiny": 11, "small": 121, "course": 121}
-"""Size -> pictures to explain, and as many to validate on: as many of each class."""
+"""Size -> number of images to explain, equally many of each class, and of as many for validation."""
 RECORD = 256
-"""Pictures of a record batch: what packing holds in memory."""
+"""Images of a record batch, the most that packing holds in memory."""
 
 
 def make(folder: Path, seed: int, size: str) -> None:
-    """Write drawn pictures in the course's format, with masks, and texts.
+    """Write generated images in the course's format, with masks, and texts.
 
-    Each picture has a random stream of its own, named after seed, lab, part and number: none is a picture of homework 3
-    or 13, whatever the seeds and counts, so a classifier that has learnt from theirs has seen none of these.
+    Each image has a random generator of its own, seeded with seed, lab, part and number, so that none is an image of
+    homework 3 or 13, whatever the seeds and counts: the classifier was not trained on any of these.
     """
     from sklearn.datasets import load_sample_images
 
@@ -47,21 +47,21 @@ def make(folder: Path, seed: int, size: str) -> None:
             image, mask = drawing.scene(rng, label, photos)
             image.save(folder / part / f"{label}_{number}.jpg", quality=rng.randint(60, 95))
             mask.save(folder / masks / f"{label}_{number}.png")
-    texts_hw9.make(folder, seed)
+    texts.make(folder, seed)
 
 
 def check(folder: Path) -> list[str]:
-    """One sentence per fault of a folder in the course's format; empty if its pictures can be explained.
+    """One sentence per fault of a folder in the course's format; empty if its images can be explained.
 
-    Decodes every picture, one at a time.
+    Decodes every image, one at a time.
     """
     if not (folder / EXPLAINED).is_dir():
         return [f"{folder / EXPLAINED}/ is missing: expected a folder with the pictures to explain"]
     if (folder / VALIDATION).is_dir() != (folder / MASKS).is_dir():
         there, missing = (VALIDATION, MASKS) if (folder / VALIDATION).is_dir() else (MASKS, VALIDATION)
-        return [f"{folder / missing}/ is missing: {there}/ is of use only together with it"]
+        return [f"{folder / missing}/ is missing: {there}/ needs it"]
     parts = [part for part in (EXPLAINED, VALIDATION) if (folder / part).is_dir()]
-    faults = [fault for part in parts for fault in _check_names(folder / part)] + texts_hw9.check(folder)
+    faults = [fault for part in parts for fault in _check_names(folder / part)] + texts.check(folder)
     return faults or [
         f"{path.relative_to(folder)}: {fault}"
         for part in parts
@@ -71,23 +71,24 @@ def check(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack the pictures, each decoded once: `image`, uint8 (3, side, side), as split `test`; those with masks, where
-    there are any, as split `validation` with `mask`, uint8 (side, side), 1 on the food and 0 elsewhere.
+    """Pack the images, each decoded once: split `test`, the images to explain, has `image`, uint8 (3, side, side);
+    split `validation`, if there are masks, has `image` and `mask`, uint8 (side, side), 1 on the food and 0 elsewhere.
 
-    The facts hold `side` in pixels, `names` of the pictures to explain, in the order of their rows, and `texts`, the
-    content of their file, None without it.
+    The manifest's facts are `side` in pixels, `names` of the images to explain in the order of the rows, and `texts`,
+    the content of `texts.json` or None.
     """
     side = food.stored_size(origin)
     splits = {"test": _batches(folder / EXPLAINED, side)}
     if (folder / VALIDATION).is_dir():
         splits["validation"] = _batches(folder / VALIDATION, side, folder / MASKS)
-    texts = texts_hw9.read(folder).model_dump() if (folder / texts_hw9.FILE).exists() else None
-    facts = {"side": side, "names": [path.name for path in _files(folder / EXPLAINED)], "texts": texts}
+    names = [path.name for path in _files(folder / EXPLAINED)]
+    content = texts.read(folder).model_dump() if (folder / texts.FILE).exists() else None
+    facts = {"side": side, "names": names, "texts": content}
     return shards.pack(out, splits, origin=origin, facts=facts)
 
 
 def read_mask(path: Path, side: int) -> np.ndarray:
-    """The middle square of a mask, shrunk or enlarged as its picture: uint8 (side, side), 1 on the food, else 0."""
+    """The centre square of a mask, resized like its image: uint8 (side, side), 1 on the food, else 0."""
     with Image.open(path, formats=["PNG"]) as image:
         whole = image.convert("L")
     x, y, edge = (whole.width - min(whole.size)) // 2, (whole.height - min(whole.size)) // 2, min(whole.size)
@@ -96,7 +97,7 @@ def read_mask(path: Path, side: int) -> np.ndarray:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Pictures in the order of their index; what the operating system hides does not count."""
+    """Image files in the order of their index, without hidden files."""
     files = [path for path in folder.iterdir() if not path.name.startswith(".")]
     return sorted(files, key=lambda path: [int(part) for part in reversed(path.stem.split("_"))])
 
@@ -113,10 +114,14 @@ def _check_names(folder: Path) -> list[str]:
 
 
 def _check_picture(path: Path, masks: Path | None) -> str | None:
-    """What is wrong with a picture or its mask, as the end of a sentence; None if nothing is."""
+    """The fault of an image or its mask, as the end of a sentence; None if there is none."""
     try:
         food.square(path, 64)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+    ) as error:  # Pillow raises one of these, depending on where the file is broken
         reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
         return f"expected a whole JPEG picture, found a broken one: {reason}"
     if masks is None:
@@ -127,21 +132,21 @@ def _check_picture(path: Path, masks: Path | None) -> str | None:
         with Image.open(path) as picture, Image.open(mask) as image:
             expected, size = (f"{part.width}x{part.height}" for part in (picture, image))
     except (OSError, SyntaxError, ValueError) as error:
-        reason = "there is none" if isinstance(error, FileNotFoundError) else f"it is no whole PNG picture: {error}"
+        reason = "there is none" if isinstance(error, FileNotFoundError) else f"it is not a whole PNG picture: {error}"
         return f"expected its mask in {masks.name}/{mask.name}, but {reason}"
     if size != expected:
         return f"its mask {masks.name}/{mask.name} is {size} pixels, expected {expected}"
     if found.min() == found.max():
         return (f"its mask {masks.name}/{mask.name} must be white on the food and black elsewhere, found one colour in "
-                "the middle square")  # fmt: skip
+                "the centre square")  # fmt: skip
     return None
 
 
 def _batches(folder: Path, side: int, masks: Path | None = None) -> Iterator[shards.Batch]:
     files = _files(folder)
     for first in range(0, len(files), RECORD):
-        part = files[first : first + RECORD]
-        batch = {"image": np.stack([food.square(path, side) for path in part])}
+        paths = files[first : first + RECORD]
+        batch = {"image": np.stack([food.square(path, side) for path in paths])}
         if masks is not None:
-            batch["mask"] = np.stack([read_mask(masks / f"{path.stem}.png", side) for path in part])
+            batch["mask"] = np.stack([read_mask(masks / f"{path.stem}.png", side) for path in paths])
         yield batch

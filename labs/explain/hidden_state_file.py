@@ -1,7 +1,7 @@
-"""What a question-answering model makes of the texts of homework 9, as a file that figures are drawn from."""
+"""A file with the hidden states and attention weights that the figures of homework 9's second half are drawn from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,72 +10,75 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from labs.explain.hidden_states import look_inside
+from labs.explain.hidden_states import encode
 from labs.shared.text.answering import predict_answers
 from labs.shared.text.questions import Question
 from labs.shared.text.reader import Reader
 
 QUESTION, CONTEXT, ANSWER = range(3)
-"""Kinds of tokens."""
+"""Segments of the tokens."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """A question and its context as the model reads them, T tokens."""
+class QuestionStates:
+    """States of a question and its context, T tokens."""
 
     tokens: list[str]
-    kinds: torch.Tensor
-    """(T,): `QUESTION`, `CONTEXT`, or `ANSWER` for the part of the context that the model answers with, where that is
-    found there as it was said."""
-    hidden: torch.Tensor
+    segments: torch.Tensor
+    """(T,): `QUESTION`, `CONTEXT`, or `ANSWER` for the tokens of the context that are the predicted answer. No token is
+    `ANSWER` if the context does not contain the prediction."""
+    hidden_states: torch.Tensor
     """(layers + 1, T, channels)."""
-    attention: torch.Tensor
+    attentions: torch.Tensor
     """(layers, heads, T, T)."""
 
 
 @dataclass(frozen=True)
-class Readings:
-    questions: list[Reading]
+class TextStates:
+    """States of all texts."""
+
+    questions: list[QuestionStates]
     character: torch.Tensor
-    """(sentences, layers + 1, channels): what the character is in each sentence, layer by layer."""
+    """(sentences, layers + 1, channels): hidden states of the character in each sentence."""
 
 
-def read_texts(reader: Reader, texts: Mapping[str, Any]) -> Readings:
-    """Everything that the figures need; `texts` is the content of `labs.explain.texts`'s file."""
-    questions = [_question(reader, **asked) for asked in texts["questions"]]
+def encode_texts(reader: Reader, texts: Mapping[str, Any]) -> TextStates:
+    """The states of the texts in `labs.explain.texts`'s file, of which `texts` is the content."""
+    questions = [_encode_question(reader, **pair) for pair in texts["questions"]]
     character = []
     for sentence in texts["sentences"]:
-        inside = look_inside(reader, sentence["text"], "")
-        place = next(i for i, (start, end) in enumerate(inside.spans) if start <= sentence["start"] < end)
-        character.append(inside.hidden[:, place])
-    return Readings(questions, torch.stack(character))
+        output = encode(reader, sentence["text"], "")
+        token = next(i for i, (start, end) in enumerate(output.offsets) if start <= sentence["start"] < end)
+        character.append(output.hidden_states[:, token])
+    return TextStates(questions, torch.stack(character))
 
 
-def write(file: Path, readings: Readings) -> None:
-    """Tensors, and the tokens as metadata."""
-    tensors = {"character": readings.character}
-    for number, reading in enumerate(readings.questions):
-        tensors |= {f"{number}/{name}": getattr(reading, name) for name in ("kinds", "hidden", "attention")}
-    tokens = json.dumps([reading.tokens for reading in readings.questions])
+def write(file: Path, states: TextStates) -> None:
+    """Write the tensors, with the tokens as metadata."""
+    tensors = {"character": states.character}
+    for number, question in enumerate(states.questions):
+        for name in ("segments", "hidden_states", "attentions"):
+            tensors[f"{number}/{name}"] = getattr(question, name)
+    tokens = json.dumps([question.tokens for question in states.questions])
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file, metadata={"tokens": tokens})
 
 
-def read(file: Path) -> Readings:
+def read(file: Path) -> TextStates:
+    """Read what `write` wrote."""
     with safe_open(file, "pt") as stored:
-        tokens: Sequence[list[str]] = json.loads(stored.metadata()["tokens"])
-        parts = [
-            [stored.get_tensor(f"{number}/{name}") for name in ("kinds", "hidden", "attention")]
-            for number in range(len(tokens))
-        ]
-        questions = [Reading(words, *tensors) for words, tensors in zip(tokens, parts, strict=True)]
-        return Readings(questions, stored.get_tensor("character"))
+        questions = []
+        for number, tokens in enumerate(json.loads(stored.metadata()["tokens"])):
+            names = [f"{number}/{name}" for name in ("segments", "hidden_states", "attentions")]
+            questions.append(QuestionStates(tokens, *(stored.get_tensor(name) for name in names)))
+        return TextStates(questions, stored.get_tensor("character"))
 
 
-def _question(reader: Reader, question: str, context: str) -> Reading:
-    inside = look_inside(reader, question, context)
+def _encode_question(reader: Reader, question: str, context: str) -> QuestionStates:
+    output = encode(reader, question, context)
     answer = predict_answers(reader, [Question(0, 0, question, -1, -1)], [context])[0]
-    kinds, first = inside.kinds.clone(), context.find(answer) if answer else -1
-    for place, (start, end) in enumerate(inside.spans):
-        if first >= 0 and kinds[place] == CONTEXT and first <= start < end <= first + len(answer):
-            kinds[place] = ANSWER
-    return Reading(inside.tokens, kinds, inside.hidden, inside.attention)
+    segments, first = output.token_type_ids.clone(), context.find(answer) if answer else -1
+    last = first + len(answer)
+    for token, (start, end) in enumerate(output.offsets):
+        if first >= 0 and segments[token] == CONTEXT and first <= start < end <= last:
+            segments[token] = ANSWER
+    return QuestionStates(output.tokens, segments, output.hidden_states, output.attentions)

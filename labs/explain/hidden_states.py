@@ -1,4 +1,4 @@
-"""What a reading model makes of a text, layer by layer: for questions about attention and embeddings."""
+"""Hidden states and attention weights of a question-answering model for one text."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,34 +10,40 @@ from labs.shared.text.reader import Reader, encode_pairs, model_inputs
 
 
 @dataclass(frozen=True)
-class Inside:
-    """One pair of a question and a context, T tokens with the marks before, between and behind them."""
+class EncoderOutput:
+    """Output of the encoder for [CLS] question [SEP] context [SEP], T tokens."""
 
     tokens: list[str]
-    spans: list[tuple[int, int]]
-    """Characters of its text that each token stands for; none, (0, 0), for marks."""
-    kinds: torch.Tensor
+    offsets: list[tuple[int, int]]
+    """First character of each token in its text, and the one after its last; (0, 0) for special tokens."""
+    token_type_ids: torch.Tensor
     """(T,) 0 for the question, 1 for the context."""
-    hidden: torch.Tensor
-    """(layers + 1, T, channels): what goes into the first layer, and what comes out of each."""
-    attention: torch.Tensor
-    """(layers, heads, T, T): how much each token, a row, looks at each other one."""
+    hidden_states: torch.Tensor
+    """(layers + 1, T, channels): the embeddings, then the output of each layer."""
+    attentions: torch.Tensor
+    """(layers, heads, T, T): weights with which each token, a row, attends to each token."""
 
 
-def look_inside(reader: Reader, question: str, context: str) -> Inside:
-    """The first model of a trained reader; both texts whole, as one window."""
-    parts = [reader.tokenizer.encode(text, add_special_tokens=False) for text in (question, context)]
-    asked, told = (torch.tensor(part.ids, dtype=torch.int64) for part in parts)
+def encode(reader: Reader, question: str, context: str) -> EncoderOutput:
+    """Encode both texts, whole and as one window, with the reader's first member.
+
+    Raises:
+        BadInput: they are longer than the model's position embeddings allow.
+    """
+    encodings = [reader.tokenizer.encode(text, add_special_tokens=False) for text in (question, context)]
+    question_ids, context_ids = (torch.tensor(encoding.ids, dtype=torch.int64) for encoding in encodings)
     model: Any = reader.members[0]
-    most, needed = model.config.max_position_embeddings, len(asked) + len(told) + 3
-    if needed > most:
-        raise BadInput(f"question {question!r} and its context are {needed} tokens with their marks, expected at most "
-                       f"{most}, as many as the reader reads")  # fmt: skip
-    tokens, kinds, real = encode_pairs([(asked, told)], reader.special_tokens)
-    model.set_attn_implementation("eager")  # other kernels do not keep the weights
+    limit, length = model.config.max_position_embeddings, len(question_ids) + len(context_ids) + 3
+    if length > limit:
+        raise BadInput(f"question {question!r} and its context are {length} tokens with the special tokens, expected "
+                       f"at most {limit}, the model's number of positions")  # fmt: skip
+    pairs = [(question_ids, context_ids)]
+    input_ids, token_type_ids, attention_mask = encode_pairs(pairs, reader.special_tokens)
+    model.set_attn_implementation("eager")  # other implementations do not return the attention weights
     with torch.no_grad():
-        inputs = model_inputs(model, tokens, kinds, real)
+        inputs = model_inputs(model, input_ids, token_type_ids, attention_mask)
         output = model(**inputs, output_hidden_states=True, output_attentions=True)
-    words = [str(reader.tokenizer.id_to_token(number)) for number in tokens[0].tolist()]
-    spans = [(0, 0), *parts[0].offsets, (0, 0), *parts[1].offsets, (0, 0)]
-    return Inside(words, spans, kinds[0], torch.cat(output.hidden_states), torch.cat(output.attentions))
+    tokens = [str(reader.tokenizer.id_to_token(number)) for number in input_ids[0].tolist()]
+    offsets = [(0, 0), *encodings[0].offsets, (0, 0), *encodings[1].offsets, (0, 0)]
+    hidden_states, attentions = torch.cat(output.hidden_states), torch.cat(output.attentions)
+    return EncoderOutput(tokens, offsets, token_type_ids[0], hidden_states, attentions)

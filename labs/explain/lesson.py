@@ -1,28 +1,30 @@
-"""Homework 9, explainable AI: which pixels of a picture made a classifier of food say what it said.
+"""Homework 9, explainable AI: attribute a food classifier's predictions to the pixels of its images.
 
 Task
-    Explain a finished classifier, a run of the cnn lab, picture by picture; and look into a question-answering model, a
-    run of the bert lab. The course asks 30 questions about the explanations, which this lab's figures answer: 1 to 20
-    are about pictures, 21 to 30 about attention, embeddings layer by layer, and likeness of embeddings.
+    Explain the predictions of a trained classifier, a run of the cnn lab, for single images; and analyse the hidden
+    states of a question-answering model, a run of the bert lab.
 Data
-    `labs.explain.data`: the pictures to explain, ten in the course, and others whose object is known to validate on;
-    `labs.explain.texts`: questions and sentences for the model that reads.
+    `labs.explain.data`: the images to explain, ten in the course, and others with masks of the food for validation;
+    `labs.explain.texts`: questions and sentences for the question-answering model.
 Metric
-    Pointing game, higher is better: the share of pictures whose most important pixel lies on the object that the
-    picture is of. No thresholds: the course looks at explanations, it does not score them. Beside it are logged
-    mass_accuracy     the share of what speaks for the class that lies on the object; high is right.
-    deletion          area under the class's probability while the picture loses its pixels, important ones first; low.
-    insertion         the same while a blurred picture gets them back; high.
-    sanity            rank correlation with the map of a classifier of random weights; low: a map that stays as it was
-                      shows the picture's edges, not what was learnt.
-    The last three need no masks; they are all that a folder without masks is scored by.
-Methods
+    Pointing game, higher is better: the fraction of images whose largest attribution lies on the object. The course
+    does not score explanations, so there are no thresholds. Logged as well:
+    mass_accuracy     the fraction of positive attribution that lies on the object; higher is better.
+    deletion          area under the class's probability while the most important pixels are deleted first; lower.
+    insertion         area under it while the most important pixels of a blurred image are restored first; higher.
+    sanity            rank correlation with the map of the classifier with randomised weights; lower, as a map that does
+                      not depend on the weights does not show what was learnt.
+    The last three need no masks; a folder without masks is scored by them only.
+Presets
     saliency              the gradient of the class's logit by the pixels.
-    smoothgrad            its mean over noisy copies of the picture.
-    integrated-gradients  its mean along the way from a picture of nothing, times the difference.
-    lime                  a linear model of the logit on which superpixels are there.
-    gradcam               feature maps weighted by their gradients.
-    Nothing is trained: an epoch explains a batch of pictures, and the weights that are kept are the classifier's.
+    smoothgrad            the mean saliency of noisy copies of the image.
+    integrated-gradients  the mean gradient on the path from a baseline image, times the difference to it.
+    lime                  a linear model that predicts the logit from which superpixels are visible.
+    gradcam               feature maps weighted by their mean gradients.
+    Nothing is trained: an epoch explains a batch of images, and the weights that are kept are the classifier's.
+Report
+    The course asks 30 questions, which the delivered figures answer: 1 to 20 are about images, 21 to 30 about
+    attention, hidden states layer by layer, and the similarity of embeddings.
 Papers
     Simonyan et al., saliency (arXiv:1312.6034); Smilkov et al., SmoothGrad (arXiv:1706.03825); Sundararajan et al.,
     Integrated Gradients (arXiv:1703.01365); Ribeiro et al., LIME (arXiv:1602.04938); Selvaraju et al., Grad-CAM
@@ -31,7 +33,6 @@ Papers
 """
 
 import json
-import time
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -52,55 +53,59 @@ from labs.core.errors import BadInput, sentences
 from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights
-from labs.explain import attribution as methods
-from labs.explain import data, hidden_state_file
-from labs.explain import scores as measures
-from labs.explain.figures import title, write_sheets, write_table
-from labs.explain.text_figures import write_readings
+from labs.explain import attribution, data, hidden_state_file
+from labs.explain.figures import title, write_image_figures, write_table
+from labs.explain.report import MAPS, Statistics, compare_methods, write_statistics
+from labs.explain.scores import mask_scores, means, randomise_weights, score_maps
+from labs.explain.text_figures import write_text_figures
 
-METRIC = COURSE["explain"].metric
 METHODS = ("saliency", "smoothgrad", "integrated-gradients", "lime", "gradcam")
 CLASSIFIER, READER = "classifier", "reader"
-"""Roles of the runs that are needed."""
-MAPS, READINGS = "maps.npy", "readings.safetensors"
-SHOWN, TABLE = 10, 33
-"""Pictures in the figures, as many as the course has, and at most so many behind the table of methods."""
+"""Roles of the runs that this lab needs."""
+HIDDEN_STATES = "hidden_states.safetensors"
+SHOWN = 10
+"""Number of images in the figures, as many as the course has."""
 
 
 class ExplainConfig(Config):
     method: Literal["saliency", "smoothgrad", "integrated-gradients", "lime", "gradcam"] = "saliency"
-    """How a map is made."""
+    """Attribution method."""
     sigma: float = Field(0.4, ge=0, le=1)
-    """Standard deviation of SmoothGrad's noise, as a share of the range of values."""
-    copies: int = Field(500, ge=1)
-    """Noisy copies of a picture that SmoothGrad looks at."""
-    nothing: Literal["black", "mean"] = "black"
-    """The picture of nothing, where integrated gradients begin and which LIME hides superpixels behind: black, or in
-    the picture's mean colour."""
+    """SmoothGrad: standard deviation of the noise, as a fraction of the range of values."""
+    noise_samples: int = Field(500, ge=1)
+    """SmoothGrad: number of noisy copies of an image."""
+    baseline: Literal["black", "mean"] = "black"
+    """Integrated gradients and LIME: the image where the path starts, and which replaces hidden superpixels; black, or
+    in the image's mean colour."""
     steps: int = Field(10, ge=1)
-    """Steps of integrated gradients."""
+    """Integrated gradients: number of points on the path."""
     superpixels: int = Field(200, ge=2)
-    """About how many superpixels LIME cuts a picture into."""
-    samples: int = Field(1000, ge=1)
-    """Pictures with hidden superpixels that LIME's linear model learns from."""
+    """LIME: approximate number of superpixels of an image."""
+    perturbed_samples: int = Field(1000, ge=1)
+    """LIME: number of images with hidden superpixels that the linear model is fitted to."""
     layer: int = Field(1, ge=0)
-    """Which maps GradCAM looks at: the last ones of a resolution, counted back from the coarsest, which is 0."""
+    """Grad-CAM: the last layer of which resolution, counted from the coarsest, which is 0."""
     ascent_steps: int = Field(100, ge=1)
-    """Steps of gradient ascent for the figure of filters."""
+    """Steps of gradient ascent for the figure of filters, with every method."""
     batch_size: int = Field(64, ge=1)
-    """Pictures of an epoch, over all workers."""
+    """Images of an epoch, over all workers."""
 
 
 class Explainer(nn.Module):
-    """A classifier, and a method to explain what it says."""
+    """A classifier and an attribution method."""
 
     def __init__(self, config: ExplainConfig, classifier: cnn.Classifier) -> None:
         super().__init__()
         self.config, self.classifier = config, classifier.requires_grad_(False).eval()
 
     def forward(self, images: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
-        """(B, 3, H, W), values 0 to 255 of any type, -> maps (B, H, W) of what speaks for the classes (B,) int64; for
-        the ones that the classifier sees, if none are given. A picture has the same map in any company."""
+        """Attribution maps (B, H, W) of images (B, 3, H, W), values 0 to 255 of any type.
+
+        Random numbers are seeded for each image, so that its map does not depend on the rest of the batch.
+
+        Args:
+            targets: (B,) int64, the classes to explain; by default the predicted ones.
+        """
         targets = self.classifier(images).argmax(1) if targets is None else targets
         devices = [images.device] if images.is_cuda else []
         maps = []
@@ -111,81 +116,84 @@ class Explainer(nn.Module):
         return torch.stack(maps)
 
     def explain(self, image: torch.Tensor, target: int) -> torch.Tensor:
-        """The map (H, W) of one picture (1, 3, H, W), by the method of the config."""
+        """The map (H, W) of one image (1, 3, H, W), by the method of the config."""
         config, model = self.config, self.classifier
         if config.method == "saliency":
-            return methods.saliency(model, image, target)
+            return attribution.saliency(model, image, target)
         if config.method == "smoothgrad":
-            return methods.smoothgrad(model, image, target, config.sigma, config.copies)
+            return attribution.smoothgrad(model, image, target, config.sigma, config.noise_samples)
         if config.method == "gradcam":
-            return methods.gradcam(model, image, target, self.layers(image))
-        grey = image.mean((2, 3), keepdim=True).expand_as(image)
-        nothing = torch.zeros_like(image) if config.nothing == "black" else grey
+            return attribution.gradcam(model, image, target, self.layers(image))
+        mean_colour = image.mean((2, 3), keepdim=True).expand_as(image)
+        baseline = torch.zeros_like(image) if config.baseline == "black" else mean_colour
         if config.method == "lime":
-            return methods.lime(model, image, target, nothing, config.superpixels, config.samples)
-        return methods.integrated_gradients(model, image, target, nothing, config.steps)
+            return attribution.lime(model, image, target, baseline, config.superpixels, config.perturbed_samples)
+        return attribution.integrated_gradients(model, image, target, baseline, config.steps)
+
+    def by(self, method: str) -> "Explainer":
+        """The same classifier, explained by another method."""
+        return Explainer(self.config.model_copy(update={"method": method}), self.classifier)
 
     def layers(self, image: torch.Tensor) -> list[nn.Module]:
-        """What GradCAM looks at, in each of the classifier's networks.
+        """Grad-CAM's layer of each member of the classifier.
 
         Raises:
-            BadInput: a network has fewer resolutions.
+            BadInput: a member's feature maps have fewer resolutions.
         """
         found = []
         for number, network in enumerate(self.classifier.members):
-            maps = methods.resolutions(network, partial(self.classifier, image, number))
-            if self.config.layer >= len(maps):
-                raise BadInput(f"layer is {self.config.layer}, but the classifier has maps of {len(maps)} resolutions: "
-                               f"expected 0 to {len(maps) - 1}")  # fmt: skip
-            found.append(maps[-1 - self.config.layer])
+            layers = attribution.last_layers(network, partial(self.classifier, image, number))
+            if self.config.layer >= len(layers):
+                raise BadInput(f"layer is {self.config.layer}, but the classifier has maps of {len(layers)} "
+                               f"resolutions: expected 0 to {len(layers) - 1}")  # fmt: skip
+            found.append(layers[-1 - self.config.layer])
         return found
 
 
 def train(config: ExplainConfig, run: Run) -> None:
-    pictures = validation(run.data_dir)
-    explainer, blank = (net.to(run.device) for net in take_classifier(config, run))
+    images = validation_images(run.data_dir)
+    explainer, randomised = (net.to(run.device) for net in load_classifier(config, run))
     texts = shards.manifest(run.data_dir)["facts"]["texts"]
     if texts and run.rank == 0:
-        hidden_state_file.write(
-            run.folder / READINGS, hidden_state_file.read_texts(bert.load(run.upstream(READER)), texts)
-        )
-    parts = torch.arange(len(pictures)).split(config.batch_size)
-    progress: dict[str, Any] = {"found": []}
-    for epoch in run.epochs(len(parts), state={"progress": progress}):
-        batch, found = TensorDataset(parts[epoch], *pictures[parts[epoch]]), []
+        reader = bert.load(run.upstream(READER))
+        hidden_state_file.write(run.folder / HIDDEN_STATES, hidden_state_file.encode_texts(reader, texts))
+    batches = torch.arange(len(images)).split(config.batch_size)
+    progress: dict[str, Any] = {"scores": []}
+
+    for epoch in run.epochs(len(batches), state={"progress": progress}):
+        # Each worker explains and scores its part of the batch.
+        batch, scores = TensorDataset(batches[epoch], *images[batches[epoch]]), []
         for numbers, *columns in run.loader(batch, config.batch_size):
-            _, rows = measures.examine(explainer.classifier, explainer, blank, *columns)
-            found += [{"number": number, **row} for number, row in zip(numbers.tolist(), rows, strict=True)]
-        # In the pictures' order, so that any number of workers adds up the same numbers in the same order.
-        progress["found"] += sorted(run.gather(found), key=lambda row: row["number"])
-        run.log({f"val/{name}": value for name, value in measures.means(progress["found"]).items()})
+            _, rows = score_maps(explainer.classifier, explainer, randomised, *columns)
+            scores += [{"number": number, **row} for number, row in zip(numbers.tolist(), rows, strict=True)]
+        # Sorted, so that the floating-point sums do not depend on the number of workers.
+        progress["scores"] += sorted(run.gather(scores), key=lambda row: row["number"])
+        # The means over all images so far.
+        run.log({f"val/{name}": value for name, value in means(progress["scores"]).items()})
         run.keep(explainer)
 
 
-def validation(data_dir: Path) -> shards.ArrowDataset:
-    """Pictures with masks, or, where the data have none, the pictures to explain without."""
+def validation_images(data_dir: Path) -> shards.ArrowDataset:
+    """Images with masks or, if the data have none, the images to explain without masks."""
     if "validation" in shards.manifest(data_dir)["splits"]:
         return shards.ArrowDataset(data_dir, "validation", ("image", "mask"))
     return shards.ArrowDataset(data_dir, "test", ("image",))
 
 
-def take_classifier(config: ExplainConfig, run: Run) -> tuple[Explainer, Explainer]:
-    """The classifier that is needed, explained, and the same drawn afresh; notes what `load` rebuilds it from.
+def load_classifier(config: ExplainConfig, run: Run) -> tuple[Explainer, Explainer]:
+    """The method on the classifier that this run needs, and on the same classifier with randomised weights.
+
+    The classifier's config and number of classes are written for `load`.
 
     Raises:
-        BadInput: it has no such layer; the delivery looks at it whatever the method.
+        BadInput: it has no such layer; with every method, as the delivery compares all of them.
     """
     source = run.upstream(CLASSIFIER)
     classifier = cnn.load(source)
     run.write_shape(classes=load_shape(source)["classes"], classifier=classifier.config.model_dump())
-    explainer, blank = pair(config, classifier)
+    explainer = Explainer(config, classifier)
     explainer.layers(torch.zeros(1, 3, 64, 64))
-    return explainer, blank
-
-
-def pair(config: ExplainConfig, classifier: cnn.Classifier) -> tuple[Explainer, Explainer]:
-    """The method on the classifier, and on one with weights drawn afresh."""
-    return Explainer(config, classifier), Explainer(config, measures.randomised(classifier))
+    return explainer, Explainer(config, randomise_weights(classifier))
 
 
 def load(folder: Path) -> Explainer:
@@ -195,116 +203,97 @@ def load(folder: Path) -> Explainer:
 
 
 def predict(model: Explainer, inputs: np.ndarray) -> np.ndarray:
-    """(B, 3, H, W) uint8 -> maps (B, H, W) of the class that the classifier sees, float32."""
+    """(B, 3, H, W) uint8 -> attribution maps (B, H, W) of the predicted classes, float32."""
     device = next(model.parameters()).device
     output: np.ndarray = model(torch.from_numpy(inputs).to(device)).cpu().numpy()
     return output
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `statistics.json`, what there is to say about each picture, and `maps.npy`, (N, H, W) float32. Whatever the
-    method, for the course's questions: `methods.png`, ten pictures as all methods see them; `filters.png`, what two
-    filters look at in them; `methods.csv`, all methods' scores on some of the pictures with masks, if there are any. Of
-    the texts: `attention.png`, `embeddings.png`, `similarity.png`, and `layers.csv`, what these show in numbers."""
+    """Write `statistics.json`, prediction and scores of each image to explain, and `maps.npy`, their maps.
+
+    For the course's questions, whatever the method: `methods.png`, the maps of ten images by all methods;
+    `methods.csv`, all methods' scores on some of the validation images; `filters.png`, two filters' activations; and of
+    the texts `attention.png`, `embeddings.png`, `similarity.png` and `layers.csv`.
+    """
     explainer = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    config, classifier = explainer.config, explainer.classifier
     out.mkdir(parents=True, exist_ok=True)
-    named = write_statistics(explainer, data_dir, out)
-    shown = shards.ArrowDataset(data_dir, "test", ("image",))[torch.arange(len(named[:SHOWN]))][0]
-    maps, table = compare(explainer, validation(data_dir), shown)
+    randomised = Explainer(config, randomise_weights(classifier))
+    rows = write_statistics(classifier, explainer, randomised, config.method, data_dir, out / LAB.submission)
+    shown = shards.ArrowDataset(data_dir, "test", ("image",))[torch.arange(len(rows[:SHOWN]))][0]
+    methods = {name: (explainer.by(name), randomised.by(name)) for name in METHODS}
+    maps, table = compare_methods(classifier, methods, validation_images(data_dir), shown)
     write_table(out / "methods.csv", table)
-    titles = [title(row, load_shape(folder)["classes"]) for row in named[:SHOWN]]
-    write_sheets(out, explainer.classifier, shown, maps, titles, explainer.config.ascent_steps)
+    titles = [title(row, load_shape(folder)["classes"]) for row in rows[:SHOWN]]
+    write_image_figures(out, classifier, shown, maps, titles, config.ascent_steps)
     if texts := shards.manifest(data_dir)["facts"]["texts"]:
-        write_readings(out, hidden_state_file.read(folder / READINGS), texts)
-
-
-def write_statistics(explainer: Explainer, data_dir: Path, out: Path) -> list[measures.Scores]:
-    """Write what there is to say about the pictures to explain, which is returned as well, and their maps."""
-    device = next(explainer.parameters()).device
-    pictures, facts = shards.ArrowDataset(data_dir, "test", ("image",)), shards.manifest(data_dir)["facts"]
-    _, blank = pair(explainer.config, explainer.classifier)
-    parts = [
-        measures.examine(explainer.classifier, explainer, blank, pictures[rows][0].to(device))
-        for rows in torch.arange(len(pictures)).split(64)
-    ]
-    found = (row for _, rows in parts for row in rows)
-    named = [{"file": name, **row} for name, row in zip(facts["names"], found, strict=True)]
-    statistics = {"method": explainer.config.method, "side": facts["side"], "pictures": named}
-    (out / LAB.submission).write_text(json.dumps(statistics, indent=1))
-    np.save(out / MAPS, torch.cat([maps for maps, _ in parts]).cpu().numpy())
-    return named
-
-
-def compare(
-    explainer: Explainer, pictures: shards.ArrowDataset, shown: torch.Tensor
-) -> tuple[dict[str, torch.Tensor], list[measures.Scores]]:
-    """Every method's maps of the pictures `shown`, (N, H, W), and a row of its scores on some others."""
-    maps, table, classifier = {}, [], explainer.classifier
-    device = next(classifier.parameters()).device
-    some = [column.to(device) for column in pictures[torch.arange(min(TABLE, len(pictures)))]]
-    for method in METHODS:
-        other, blank = pair(explainer.config.model_copy(update={"method": method}), classifier)
-        scores = measures.means(measures.examine(classifier, other, blank, *some)[1])
-        start = time.process_time()
-        maps[method] = other(shown.to(device)).cpu()
-        table.append({"method": method, **scores, "seconds": (time.process_time() - start) / len(shown)})
-    return maps, table
+        write_text_figures(out, hidden_state_file.read(folder / HIDDEN_STATES), texts)
 
 
 def check_submission(file: Path) -> list[str]:
     try:
-        measures.Statistics.model_validate_json(file.read_text())
+        Statistics.model_validate_json(file.read_text())
     except ValidationError as error:
-        return [f"{file.name}: {fault}" for fault in sentences(error, measures.Statistics.model_fields)]
+        return [f"{file.name}: {fault}" for fault in sentences(error, Statistics.model_fields)]
     return []
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:
-    """Means over the test pictures; `test/trivial` is the pointing game of a map that always points to the middle."""
+    """Means over the test images; `test/trivial` is the pointing game of maps whose peak is the centre."""
     if not (data_dir / data.ANSWERS).is_dir():
         return {}
     statistics, trivial = json.loads((delivered / LAB.submission).read_text()), []
-    found, side = statistics["pictures"], statistics["side"]
-    for row, heat in zip(found, torch.from_numpy(np.load(delivered / MAPS)), strict=True):
+    rows, side = statistics["images"], statistics["side"]
+    for row, heatmap in zip(rows, torch.from_numpy(np.load(delivered / MAPS)), strict=True):
         mask = data.read_mask(data_dir / data.ANSWERS / f"{Path(row['file']).stem}.png", side)
-        row.update(measures.located(heat, torch.from_numpy(mask), row["x"], row["y"]))
+        row.update(mask_scores(heatmap, torch.from_numpy(mask), row["x"], row["y"]))
         trivial.append(float(mask[side // 2, side // 2]))
-    return {**{f"test/{name}": value for name, value in measures.means(found).items()}, "test/trivial": fmean(trivial)}
+    return {**{f"test/{name}": value for name, value in means(rows).items()}, "test/trivial": fmean(trivial)}
 
 
 def space() -> dict[str, dict[str, object]]:
     return {
         "method": {"type": "choice", "values": list(METHODS)},
         "sigma": {"type": "loguniform", "low": 0.01, "high": 0.5, "when": {"method": "smoothgrad"}},
-        "copies": {"type": "choice", "values": [10, 25, 50, 100], "when": {"method": "smoothgrad"}},
-        "nothing": {"type": "choice", "values": ["black", "mean"]},
+        "noise_samples": {"type": "choice", "values": [10, 25, 50, 100], "when": {"method": "smoothgrad"}},
+        "baseline": {"type": "choice", "values": ["black", "mean"]},
         "steps": {"type": "randint", "low": 2, "high": 65, "when": {"method": "integrated-gradients"}},
         "superpixels": {"type": "randint", "low": 10, "high": 201, "when": {"method": "lime"}},
-        "samples": {"type": "choice", "values": [50, 100, 200, 400], "when": {"method": "lime"}},
+        "perturbed_samples": {"type": "choice", "values": [50, 100, 200, 400], "when": {"method": "lime"}},
         "layer": {"type": "randint", "low": 0, "high": 4, "when": {"method": "gradcam"}},
     }
 
 
-SMALL = {"sigma": 0.1, "copies": 25, "nothing": "mean", "superpixels": 20, "samples": 100}
+SMALL = {"sigma": 0.1, "noise_samples": 25, "baseline": "mean", "superpixels": 20, "perturbed_samples": 100}
 LAB = Lab(
     heading=COURSE["explain"],
     config=ExplainConfig,
     presets={method: {"method": method} for method in METHODS},
     sizes={
-        "tiny": {"copies": 4, "steps": 4, "superpixels": 10, "samples": 20, "ascent_steps": 3, "batch_size": 6},
+        "tiny": {
+            "noise_samples": 4,
+            "steps": 4,
+            "superpixels": 10,
+            "perturbed_samples": 20,
+            "ascent_steps": 3,
+            "batch_size": 6,
+        },
         "small": {**SMALL, "ascent_steps": 50, "batch_size": 22},
         "course": {},
     },
     train=train,
     load=load,
     predict=predict,
-    example=cnn.example,  # packed as homework 3's pictures are
+    example=cnn.example,  # the packed columns are those of homework 3
     deliver=deliver,
     check_submission=check_submission,
     score=score,
     submission="statistics.json",
     space=space,
-    network=lambda config: cnn.LAB.network(cnn.LAB.resolve("simple", "course")),  # the sample's; any can be explained
+    network=lambda config: cnn.LAB.network(
+        cnn.LAB.resolve("simple", "course")
+    ),  # the course's sample; any classifier can be explained
     data=data,
     needs={CLASSIFIER: "cnn", READER: "bert"},
     seconds={"tiny": 2, "small": 20, "course": 600},

@@ -1,4 +1,4 @@
-"""Figures of homework 9's second half: attention, embeddings layer by layer, likeness of one character's embeddings."""
+"""Figures of homework 9's second half: attention, hidden states by layer, and those of an ambiguous character."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,122 +11,135 @@ from matplotlib.figure import Figure
 from torch.nn import functional as F
 
 from labs.explain.figures import write_table
-from labs.explain.hidden_state_file import ANSWER, Reading, Readings
+from labs.explain.hidden_state_file import ANSWER, QUESTION, QuestionStates, TextStates
 
-KINDS, COLOURS = ("question", "context", "answer"), ("tab:blue", "lightgrey", "tab:red")
+SEGMENTS, COLOURS = ("question", "context", "answer"), ("tab:blue", "lightgrey", "tab:red")
 FONTS = ("Noto Sans CJK TC", "Noto Sans CJK JP", "Microsoft JhengHei", "PingFang TC", "WenQuanYi Zen Hei")
-"""Fonts with Chinese; matplotlib brings none. Where none is installed, figures have numbers in place of texts."""
+"""Fonts with Chinese characters, of which matplotlib includes none. Without any, figures have numbers for texts."""
 
 
-def write_readings(out: Path, readings: Readings, texts: dict[str, Any]) -> None:
-    """Write `attention.png`, `embeddings.png`, `similarity.png`, and what they show in numbers as `layers.csv`, see
-    `table`."""
+def write_text_figures(out: Path, states: TextStates, texts: dict[str, Any]) -> None:
+    """Write `attention.png`, `embeddings.png`, `similarity.png`, and `layers.csv` (see `layer_table`).
+
+    Args:
+        texts: content of `labs.explain.texts`'s file.
+    """
     from matplotlib.font_manager import fontManager
 
-    found = [font for font in FONTS if font in {entry.name for entry in fontManager.ttflist}]
-    with matplotlib.rc_context({"font.family": [*found, "sans-serif"]}):
+    installed = {entry.name for entry in fontManager.ttflist}
+    fonts = [font for font in FONTS if font in installed]
+    with matplotlib.rc_context({"font.family": [*fonts, "sans-serif"]}):
         for name, figure in {
-            "attention": attention(readings.questions[0]),
-            "embeddings": embeddings(readings.questions, legible=bool(found)),
-            "similarity": similarity(readings.character, texts["sentences"], legible=bool(found)),
+            "attention": attention(states.questions[0]),
+            "embeddings": embeddings(states.questions, legible=bool(fonts)),
+            "similarity": similarity(states.character, texts["sentences"], legible=bool(fonts)),
         }.items():
             figure.savefig(out / f"{name}.png", dpi=100, bbox_inches="tight")
-    write_table(out / "layers.csv", table(readings, [sentence["meaning"] for sentence in texts["sentences"]]))
+    write_table(out / "layers.csv", layer_table(states, [sentence["meaning"] for sentence in texts["sentences"]]))
 
 
-def attention(reading: Reading) -> Figure:
-    """How much each token, a row, looks at each other one: a panel for each layer and head."""
-    layers, heads = reading.attention.shape[:2]
+def attention(question: QuestionStates) -> Figure:
+    """Attention weights, a panel for each layer and head: each token, a row, attends to the tokens in the columns."""
+    layers, heads = question.attentions.shape[:2]
+    segments = question.segments.tolist()
+    boundaries = [token + 0.5 for token in range(len(segments) - 1) if segments[token] != segments[token + 1]]
     figure = Figure(figsize=(2 * heads, 2 * layers))
-    for (layer, head), axes in _grid(figure, layers, heads):
-        axes.imshow(reading.attention[layer, head].sqrt().numpy(), cmap="inferno", vmin=0, vmax=1)
+    for (layer, head), axes in _panels(figure, layers, heads):
+        axes.imshow(question.attentions[layer, head].sqrt().numpy(), cmap="inferno", vmin=0, vmax=1)
         axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
-        ends = [place for place, (kind, after) in enumerate(zip(reading.kinds, reading.kinds[1:], strict=False))
-                if kind != after]  # fmt: skip
-        for end in ends:
-            axes.axvline(end + 0.5, color="white", linewidth=0.3)
-            axes.axhline(end + 0.5, color="white", linewidth=0.3)
+        for boundary in boundaries:
+            axes.axvline(boundary, color="white", linewidth=0.3)
+            axes.axhline(boundary, color="white", linewidth=0.3)
     return figure
 
 
-def embeddings(questions: Sequence[Reading], legible: bool) -> Figure:
-    """The tokens' embeddings in the plane of their two principal components: a row a question, a column a layer. The
-    answer's tokens are named, or numbered by their place."""
-    layers = len(questions[0].hidden)
+def embeddings(questions: Sequence[QuestionStates], legible: bool) -> Figure:
+    """Hidden states of the tokens in the plane of their first two principal components: a row a question, a column a
+    layer.
+
+    Tokens of the answer are labelled with their text, or with their index where it is not `legible`.
+    """
+    layers = len(questions[0].hidden_states)
     figure = Figure(figsize=(2.2 * layers, 2.2 * len(questions)))
-    for (row, layer), axes in _grid(figure, len(questions), layers):
-        reading = questions[row]
-        x, y = principal(reading.hidden[layer]).T.numpy()
-        for kind, (name, colour) in enumerate(zip(KINDS, COLOURS, strict=True)):
-            mask = (reading.kinds == kind).numpy()
+    for (row, layer), axes in _panels(figure, len(questions), layers):
+        question = questions[row]
+        x, y = principal_components(question.hidden_states[layer]).T.numpy()
+        for segment, (name, colour) in enumerate(zip(SEGMENTS, COLOURS, strict=True)):
+            mask = (question.segments == segment).numpy()
             axes.scatter(x[mask], y[mask], s=8, color=colour, label=name)
-        for place in (reading.kinds == ANSWER).nonzero().flatten().tolist():
-            axes.annotate(reading.tokens[place] if legible else str(place), (x[place], y[place]), fontsize=7)
+        for token in (question.segments == ANSWER).nonzero().flatten().tolist():
+            axes.annotate(question.tokens[token] if legible else str(token), (x[token], y[token]), fontsize=7)
         axes.set_title(f"layer {layer}" if layer else "input", fontsize=8)
     figure.axes[0].legend(fontsize=6)
     return figure
 
 
 def similarity(character: torch.Tensor, sentences: Sequence[dict[str, Any]], legible: bool) -> Figure:
-    """Likeness of the character in each two sentences, by cosine and by distance, in the first and the last layer. The
-    sentences are sorted by meaning, and named by their text, or by their number in the file.
+    """Cosine similarity and Euclidean distance of the character's hidden states in each two sentences, in the first and
+    the last layer. Sentences are sorted by meaning, and labelled with their text or their index in the file.
 
     Args:
         character: (sentences, layers + 1, channels).
     """
-    told = sorted(enumerate(sentences), key=lambda pair: pair[1]["meaning"])
-    order = [number for number, _ in told]
-    names = [f"{part['text'] if legible else number}, {part['meaning']}" for number, part in told]
+    order = sorted(range(len(sentences)), key=lambda number: sentences[number]["meaning"])
+    names = [f"{sentences[number]['text'] if legible else number}, {sentences[number]['meaning']}" for number in order]
     figure = Figure(figsize=(12, 10))
     last = character.shape[1] - 1
-    for (row, column), axes in _grid(figure, 2, 2):
+    for (row, column), axes in _panels(figure, 2, 2):
         layer = (1, last)[row]
         vectors = character[order, layer]
-        values, name = (cosine(vectors), "cosine") if column == 0 else (torch.cdist(vectors, vectors), "distance")
-        shown = axes.imshow(values.numpy(), cmap="viridis" if column == 0 else "viridis_r")
-        axes.set_title(f"layer {layer}, {name}", fontsize=9)
         if column == 0:
+            shown = axes.imshow(cosine(vectors).numpy(), cmap="viridis")
+            axes.set_title(f"layer {layer}, cosine", fontsize=9)
             axes.set_yticks(range(len(names)), names, fontsize=8)
+        else:
+            shown = axes.imshow(torch.cdist(vectors, vectors).numpy(), cmap="viridis_r")
+            axes.set_title(f"layer {layer}, distance", fontsize=9)
         figure.colorbar(shown, ax=axes, shrink=0.7)
     return figure
 
 
-def table(readings: Readings, meanings: Sequence[str]) -> list[dict[str, float]]:
-    """A row a layer, 0 for what goes into the first one.
+def layer_table(states: TextStates, meanings: Sequence[str]) -> list[dict[str, float]]:
+    """A row for each layer; layer 0 is the embeddings.
 
-    layer       its number.
-    to_answer   share of the question's attention that goes to the answer, the most of all heads, mean over questions;
-                0 for layer 0, and for questions without an answer.
-    apart       silhouette of the kinds of tokens, -1 to 1: whether question, context and answer lie apart.
-    meaning     mean cosine of the character's embeddings in sentences of one meaning, less that across meanings.
+    layer                its number.
+    attention_to_answer  fraction of the question's attention that goes to the answer, in the head with the most of it,
+                         mean over the questions; 0 for layer 0 and for questions without an answer.
+    silhouette           silhouette coefficient of the segments, -1 to 1: how well question, context and answer are
+                         separated.
+    meaning_gap          mean cosine similarity of the character between sentences of one meaning, minus that between
+                         sentences of different meanings.
     """
     from sklearn.metrics import silhouette_score
 
-    same = torch.tensor([[a == b for b in meanings] for a in meanings])
-    off = ~torch.eye(len(meanings), dtype=torch.bool)
+    same_meaning = torch.tensor([[a == b for b in meanings] for a in meanings])
+    different_sentences = ~torch.eye(len(meanings), dtype=torch.bool)
     rows = []
-    for layer in range(readings.character.shape[1]):
-        alike = cosine(readings.character[:, layer])
-        apart = [silhouette_score(part.hidden[layer].numpy(), part.kinds.numpy()) for part in readings.questions]
+    for layer in range(states.character.shape[1]):
+        cosines = cosine(states.character[:, layer])
+        silhouettes = [silhouette_score(question.hidden_states[layer].numpy(), question.segments.numpy())
+                       for question in states.questions]  # fmt: skip
+        within = cosines[same_meaning & different_sentences].mean()
         rows.append(
             {
                 "layer": layer,
-                "to_answer": _mean([_to_answer(part, layer) for part in readings.questions]),
-                "apart": _mean(apart),
-                "meaning": float(alike[same & off].mean() - alike[~same].mean()),
+                "attention_to_answer": _mean([_attention_to_answer(question, layer) for question in states.questions]),
+                "silhouette": _mean(silhouettes),
+                "meaning_gap": float(within - cosines[~same_meaning].mean()),
             }
         )
     return rows
 
 
-def _to_answer(reading: Reading, layer: int) -> float:
+def _attention_to_answer(question: QuestionStates, layer: int) -> float:
     if layer == 0:
         return 0.0
-    between = reading.attention[layer - 1][:, reading.kinds == 0][:, :, reading.kinds == ANSWER]
-    return float(between.sum(2).mean(1).max())
+    is_question, is_answer = question.segments == QUESTION, question.segments == ANSWER
+    weights = question.attentions[layer - 1][:, is_question][:, :, is_answer]
+    return float(weights.sum(2).mean(1).max())
 
 
-def principal(vectors: torch.Tensor) -> torch.Tensor:
+def principal_components(vectors: torch.Tensor) -> torch.Tensor:
     """(N, channels) -> (N, 2), their first two principal components."""
     from sklearn.decomposition import PCA
 
@@ -134,7 +147,7 @@ def principal(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def cosine(vectors: torch.Tensor) -> torch.Tensor:
-    """(N, channels) -> (N, N)."""
+    """Cosine similarity of each two of N vectors: (N, channels) -> (N, N)."""
     return F.cosine_similarity(vectors[:, None], vectors[None], dim=2)
 
 
@@ -142,8 +155,8 @@ def _mean(values: Sequence[float]) -> float:
     return float(sum(values) / len(values))
 
 
-def _grid(figure: Figure, rows: int, columns: int) -> list[tuple[tuple[int, int], Axes]]:
-    """Panels without ticks, with their places."""
+def _panels(figure: Figure, rows: int, columns: int) -> list[tuple[tuple[int, int], Axes]]:
+    """Panels without ticks, each with its row and column."""
     panels = figure.subplots(rows, columns, squeeze=False)
     for axes in panels.flat:
         axes.set_xticks([])

@@ -1,10 +1,10 @@
-"""Texts of homework 9's second half: what a question-answering model is looked into with.
+"""Texts of homework 9's second half, whose hidden states in a question-answering model are analysed.
 
-`texts.json`, beside the pictures, is of our own format, as the course gave no texts but a model's finished states:
-`questions`, a list of `{"question": .., "context": ..}`, and `sentences`, a list of `{"text": .., "start": ..,
-"meaning": ..}`, where `start` is the place of the character `character`, which means one thing or another. The course
-has three questions, and ten sentences in which the character of "apple" is a fruit or a company; here, 年 is the year
-of a date, or a part of the words for old age.
+`texts.json`, in the folder of the images, is a format of this program, as the course gives no texts but a model's
+hidden states: `questions` is a list of `{"question": .., "context": ..}`, `sentences` a list of `{"text": ..,
+"start": .., "meaning": ..}`, where `start` is the position in the text of the ambiguous character `character`. The
+course has three questions, and ten sentences in which the character of "apple" means a fruit or a company. In the
+generated texts the character is 年, the year of a date or a part of the words for old age.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from labs.core.errors import sentences
+from labs.core import errors
 from labs.shared.text.passages import Fact, PassageGenerator
 
 FILE = "texts.json"
@@ -26,7 +26,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Asked(_Strict):
+class QuestionAndContext(_Strict):
     question: str = Field(min_length=1)
     context: str = Field(min_length=1)
 
@@ -40,45 +40,45 @@ class Sentence(_Strict):
 class Texts(_Strict):
     """Content of the file."""
 
-    questions: list[Asked] = Field(min_length=1)
+    questions: list[QuestionAndContext] = Field(min_length=1)
     character: str = Field(min_length=1, max_length=1)
     sentences: list[Sentence] = Field(min_length=2)
 
 
 def make(folder: Path, seed: int) -> None:
-    """Write questions about invented lives, and sentences of both meanings in turn."""
-    teller = PassageGenerator(f"{seed} explain")
-    asked = []
+    """Write questions about generated biographies, and sentences of both meanings in turn."""
+    generator = PassageGenerator(f"{seed} explain")
+    questions = []
     for _ in range(QUESTIONS):
-        context, facts = teller.passage(people=2, facts=3)
-        asked.append({"question": teller.question(teller.rng.choice(facts)), "context": context})
-    told: list[dict[str, object]] = []
-    while len(told) < SENTENCES:
-        meaning = MEANINGS[len(told) % 2]
-        drawn = (fact for _ in count() for fact in teller.passage(people=4, facts=4)[1])
-        fact = next(fact for fact in drawn if _meaning(fact) == meaning)
-        text = teller.rng.choice(fact.relation.full).format(s=fact.person, v=fact.value)
-        told.append({"text": text, "start": text.index(CHARACTER), "meaning": meaning})
-    content = {"questions": asked, "character": CHARACTER, "sentences": told}
+        context, facts = generator.passage(people=2, facts=3)
+        questions.append({"question": generator.question(generator.rng.choice(facts)), "context": context})
+    sentences: list[dict[str, object]] = []
+    while len(sentences) < SENTENCES:
+        meaning = MEANINGS[len(sentences) % 2]
+        candidates = (fact for _ in count() for fact in generator.passage(people=4, facts=4)[1])
+        fact = next(fact for fact in candidates if _meaning(fact) == meaning)
+        text = generator.rng.choice(fact.relation.full).format(s=fact.person, v=fact.value)
+        sentences.append({"text": text, "start": text.index(CHARACTER), "meaning": meaning})
+    content = {"questions": questions, "character": CHARACTER, "sentences": sentences}
     (folder / FILE).write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def check(folder: Path) -> list[str]:
-    """One sentence per fault of the file; empty if it can be used, or is not there."""
+    """One sentence per fault of the file; empty if it has none or does not exist."""
     if not (folder / FILE).exists():
         return []
     try:
         texts = read(folder)
     except ValidationError as error:
-        return [f"{FILE}: {sentence}" for sentence in sentences(error, Texts.model_fields)]
+        return [f"{FILE}: {sentence}" for sentence in errors.sentences(error, Texts.model_fields)]
     except UnicodeDecodeError:
         return [f"{FILE} is not UTF-8"]
     if texts.character.isspace():
-        return [f"{FILE}: 'character' is white space, which has no meaning"]
+        return [f"{FILE}: 'character' is white space, expected a character that has a meaning"]
     counts = Counter(sentence.meaning for sentence in texts.sentences)
     if len(counts) < 2 or max(counts.values()) < 2:
         found = ", ".join(f"{meaning!r} in {n}" for meaning, n in counts.items())
-        return [f"{FILE}: expected two meanings or more, one of them in two sentences, to compare; found {found}"]
+        return [f"{FILE}: expected at least two meanings, one of them in at least two sentences; found {found}"]
     return [
         f"{FILE}: sentence {number} must have {texts.character!r} at start {sentence.start}: {sentence.text!r}"
         for number, sentence in enumerate(texts.sentences)
@@ -87,11 +87,17 @@ def check(folder: Path) -> list[str]:
 
 
 def read(folder: Path) -> Texts:
+    """The content of the file.
+
+    Raises:
+        ValidationError: it has another format.
+        UnicodeDecodeError: it is not UTF-8.
+    """
     return Texts.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
 
 
 def _meaning(fact: Fact) -> str | None:
-    """What 年 means in the clauses of a fact."""
+    """What 年 means in the clauses of a fact; None if they do not contain it."""
     if fact.relation.value == "year":
         return "date"
     return "old age" if "晚年" in fact.relation.full[0] else None

@@ -21,10 +21,7 @@ from labs.cnn import lesson as cnn
 from labs.core import shards
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
-from labs.explain import attribution as methods
-from labs.explain import data as food_hw9
-from labs.explain import filters
-from labs.explain import scores as measures
+from labs.explain import attribution, data, filters, scores
 from labs.explain.lesson import CLASSIFIER, LAB, METHODS, Explainer, predict
 from labs.shared.vision import food
 from tests.labs.folders import contents, made
@@ -48,7 +45,7 @@ def finished(data_dir: Path, upstream: Upstream, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def course(source: Path, tmp_path: Path) -> Path:
-    """A folder as the course gives it: ten pictures without masks, and its own classifier."""
+    """A folder as the course gives it: ten images without masks, and its own classifier."""
     folder = tmp_path / "course"
     shutil.copytree(source / "food", folder / "food", ignore=shutil.ignore_patterns("10_10.jpg"))
     (folder / "checkpoint.pth").write_bytes(b"weights")
@@ -60,60 +57,62 @@ def course(source: Path, tmp_path: Path) -> Path:
 
 def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
     """The same seed writes the same bytes."""
-    assert contents(made(food_hw9, tmp_path / "same")) == contents(source)
+    assert contents(made(data, tmp_path / "same")) == contents(source)
 
 
-def test_no_picture_is_seen_twice(source: Path, tmp_path: Path) -> None:
-    """No picture is one of homework 3's, of any split, of the same seed, nor one both to validate on and to explain."""
-    theirs = {data for name, data in contents(made(food, tmp_path / "food11")).items() if name.endswith(".jpg")}
-    ours = [data for name, data in contents(source).items() if name.endswith(".jpg")]
-    assert len(ours) == len(set(ours)) == 2 * food_hw9.COUNTS["tiny"]
+def test_no_image_is_in_two_splits(source: Path, tmp_path: Path) -> None:
+    """No image is one of homework 3's of the same seed, and none is both to validate on and to explain."""
+    theirs = {content for name, content in contents(made(food, tmp_path / "food11")).items() if name.endswith(".jpg")}
+    ours = [content for name, content in contents(source).items() if name.endswith(".jpg")]
+    assert len(ours) == len(set(ours)) == 2 * data.COUNTS["tiny"]
     assert not theirs & set(ours)
 
 
 def test_masks_show_the_food(source: Path, data_dir: Path) -> None:
-    """Each picture has a mask of its size, in part white, which is packed as the picture is."""
-    for pictures, masks in (("food", "answers/masks"), ("validation", "validation-masks")):
-        for path in (source / pictures).iterdir():
-            with Image.open(path) as picture, Image.open(source / masks / f"{path.stem}.png") as mask:
-                assert picture.size == mask.size
+    """Each image has a mask of its size, white in part, which is packed like the image."""
+    for images, masks in (("food", "answers/masks"), ("validation", "validation-masks")):
+        for path in (source / images).iterdir():
+            with Image.open(path) as image, Image.open(source / masks / f"{path.stem}.png") as mask:
+                assert image.size == mask.size
                 assert 0.01 < np.mean(np.asarray(mask) > 127) < 0.7
-    images, packed_masks = (c.all() for c in shards.ArrowDataset(data_dir, "validation", ("image", "mask")).columns)
-    assert images.shape == (11, 3, 64, 64)
+    packed_images, packed_masks = (
+        c.all() for c in shards.ArrowDataset(data_dir, "validation", ("image", "mask")).columns
+    )
+    assert packed_images.shape == (11, 3, 64, 64)
     assert packed_masks.shape == (11, 64, 64)
     assert packed_masks.unique().tolist() == [0, 1]
 
 
-def test_a_mask_is_cut_as_its_picture(tmp_path: Path) -> None:
-    """The middle square: of a wide mask with a white left half the left half is white."""
+def test_a_mask_is_cropped_like_its_image(tmp_path: Path) -> None:
+    """To the centre square: the left half of a wide mask stays the left half."""
     wide = np.zeros((60, 100), np.uint8)
     wide[:, :50] = 255
     Image.fromarray(wide).save(tmp_path / "mask.png")
-    mask = food_hw9.read_mask(tmp_path / "mask.png", 30)
+    mask = data.read_mask(tmp_path / "mask.png", 30)
     assert mask[:, :15].all()
     assert not mask[:, 15:].any()
 
 
 def test_check_accepts_what_make_writes_and_what_the_course_gives(source: Path, course: Path) -> None:
-    """Drawn data have the course's format; the course's own folder has ten pictures, a checkpoint and no masks."""
-    assert food_hw9.check(source) == []
-    assert food_hw9.check(course) == []
+    """Generated data have the course's format; the course's own folder has ten images, a checkpoint and no masks."""
+    assert data.check(source) == []
+    assert data.check(course) == []
 
 
-def test_pictures_are_taken_in_the_order_of_their_index(course: Path, tmp_path: Path) -> None:
+def test_images_are_read_in_the_order_of_their_index(course: Path, tmp_path: Path) -> None:
     """10_2 comes before 3_10."""
     (course / "food/4_4.jpg").rename(course / "food/3_10.jpg")
     (course / "food/2_2.jpg").rename(course / "food/10_2.jpg")
     (tmp_path / "packed").mkdir()
-    names = food_hw9.prepare(course, tmp_path / "packed", "folder")["facts"]["names"]
+    names = data.prepare(course, tmp_path / "packed", "folder")["facts"]["names"]
     assert [int(name.split("_")[1][:-4]) for name in names] == [0, 1, 2, 3, 5, 6, 7, 8, 9, 10]
 
 
 FAULTS = {
-    "no folder": (lambda d: (d / "food").rename(d / "pictures"), "food/ is missing"),
+    "no folder": (lambda d: (d / "food").rename(d / "images"), "food/ is missing"),
     "no masks": (
         lambda d: shutil.rmtree(d / "validation-masks"),
-        "validation-masks/ is missing: validation/ is of use",
+        "validation-masks/ is missing: validation/ needs it",
     ),
     "empty": (lambda d: [path.unlink() for path in (d / "food").iterdir()], "food/ is empty: expected JPEG pictures"),
     "name": (
@@ -130,7 +129,7 @@ FAULTS = {
     ),
     "broken mask": (
         lambda d: (d / "validation-masks/0_0.png").write_bytes(b"white"),
-        "validation/0_0.jpg: expected its mask in validation-masks/0_0.png, but it is no whole PNG picture",
+        "validation/0_0.jpg: expected its mask in validation-masks/0_0.png, but it is not a whole PNG picture",
     ),
     "mask of another size": (
         lambda d: Image.new("L", (9, 7), 255).save(d / "validation-masks/0_0.png"),
@@ -150,7 +149,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
     shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
     spoil(folder)
-    faults = food_hw9.check(folder)
+    faults = data.check(folder)
     assert len(faults) == 1
     assert message in faults[0]
 
@@ -158,42 +157,42 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 # --- runs ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_scores_are_counts_over_all_pictures(finished: Path, data_dir: Path) -> None:
-    """`val/pointing` and `val/mass_accuracy`, gathered batch by batch, are those of all maps made at once; the test
-    set's are those of the delivered points and maps; the trivial map points to the middle."""
+def test_the_scores_are_means_over_all_images(finished: Path, data_dir: Path) -> None:
+    """`val/pointing` and `val/mass_accuracy`, gathered batch by batch, are those of all maps computed at once; the test
+    set's are those of the delivered peaks and maps; the trivial map's peak is the centre."""
     result = json.loads((finished / "result.json").read_text())["metrics"]
     images, masks = (c.all() for c in shards.ArrowDataset(data_dir, "validation", ("image", "mask")).columns)
     maps = LAB.load(finished)(images)
-    hits = [mask.flatten()[heat.argmax()].item() for heat, mask in zip(maps, masks, strict=True)]
-    masses = [(heat * mask).sum().item() / heat.sum().item() for heat, mask in zip(maps, masks, strict=True)]
-    assert result["val/pointing"] == pytest.approx(np.mean(hits))
+    pointing = [mask.flatten()[heatmap.argmax()].item() for heatmap, mask in zip(maps, masks, strict=True)]
+    masses = [(heatmap * mask).sum().item() / heatmap.sum().item() for heatmap, mask in zip(maps, masks, strict=True)]
+    assert result["val/pointing"] == pytest.approx(np.mean(pointing))
     assert result["val/mass_accuracy"] == pytest.approx(np.mean(masses), rel=1e-5)
     statistics = json.loads((finished / "deliver/statistics.json").read_text())
-    hits, middle = [], []
-    for picture in statistics["pictures"]:
-        mask = food_hw9.read_mask(data_dir / food_hw9.ANSWERS / f"{Path(picture['file']).stem}.png", 64)
-        hits.append(mask[picture["y"], picture["x"]])
-        middle.append(mask[32, 32])
-    scores = LAB.score(finished / "deliver", data_dir)
-    assert scores["test/pointing"] == pytest.approx(np.mean(hits))
-    assert scores["test/trivial"] == pytest.approx(np.mean(middle))
-    assert set(scores) == {"test/trivial", *(f"test/{name}" for name in measures.SCORES)}
+    pointing, centre = [], []
+    for image in statistics["images"]:
+        mask = data.read_mask(data_dir / data.ANSWERS / f"{Path(image['file']).stem}.png", 64)
+        pointing.append(mask[image["y"], image["x"]])
+        centre.append(mask[32, 32])
+    test_scores = LAB.score(finished / "deliver", data_dir)
+    assert test_scores["test/pointing"] == pytest.approx(np.mean(pointing))
+    assert test_scores["test/trivial"] == pytest.approx(np.mean(centre))
+    assert set(test_scores) == {"test/trivial", *(f"test/{name}" for name in scores.SCORES)}
 
 
 def test_what_is_delivered(finished: Path, data_dir: Path) -> None:
-    """Statistics that the check takes, a picture each in the order of the index; maps that the served model makes as
-    well; a row of scores for every method; both sheets."""
+    """Valid statistics, one entry per image in the order of the index; the maps that the served model computes; a row
+    of scores for every method; both figures."""
     out = finished / "deliver"
     assert LAB.check_submission(out / LAB.submission) == []
     statistics = json.loads((out / LAB.submission).read_text())
-    assert [picture["file"] for picture in statistics["pictures"]] == [f"{number}_{number}.jpg" for number in range(11)]
+    assert [image["file"] for image in statistics["images"]] == [f"{number}_{number}.jpg" for number in range(11)]
     maps = np.load(out / "maps.npy")
     assert maps.shape == (11, 64, 64)
     assert predict(LAB.load(finished), LAB.example(data_dir)) == pytest.approx(maps[:2], rel=1e-3)
     with (out / "methods.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [row["method"] for row in rows] == list(METHODS)
-    assert list(rows[0]) == ["method", *measures.SCORES, "seconds"]
+    assert list(rows[0]) == ["method", *scores.SCORES, "seconds"]
     validated = json.loads((finished / "result.json").read_text())["metrics"]
     assert float(rows[METHODS.index("smoothgrad")]["pointing"]) == pytest.approx(validated["val/pointing"], abs=1e-4)
     assert min((out / f"{name}.png").stat().st_size for name in ("methods", "filters")) > 50_000
@@ -202,7 +201,7 @@ def test_what_is_delivered(finished: Path, data_dir: Path) -> None:
 def test_delivery_needs_only_the_runs_own_folder(
     finished: Path, data_dir: Path, upstream: Upstream, tmp_path: Path
 ) -> None:
-    """The weights that are kept are the classifier's, bit for bit; what is delivered from them is the same again."""
+    """The kept weights are the classifier's, bit for bit; delivering again from them gives the same statistics."""
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("deliver"))
     LAB.deliver(tmp_path / "run", data_dir, tmp_path / "out")
     first = json.loads((finished / "deliver/statistics.json").read_text())
@@ -214,7 +213,7 @@ def test_delivery_needs_only_the_runs_own_folder(
 def test_an_interrupted_run_ends_with_the_same_numbers(
     finished: Path, data_dir: Path, upstream: Upstream, tmp_path: Path
 ) -> None:
-    """Stopped after the first batch and started again, a run scores all pictures, each once."""
+    """Stopped after the first batch and started again, a run scores all images, each once."""
     (tmp_path / STOP).touch()
     config = LAB.resolve("smoothgrad", "tiny")
     with pytest.raises(Interrupted):
@@ -223,15 +222,15 @@ def test_an_interrupted_run_ends_with_the_same_numbers(
     LAB.fit(config, Run(tmp_path, data_dir, seed=3, upstream=upstream), test=False)
     assert (tmp_path / "weights.safetensors").read_bytes() == (finished / "weights.safetensors").read_bytes()
     before, after = (json.loads((folder / "result.json").read_text())["metrics"] for folder in (finished, tmp_path))
-    for name in measures.SCORES:
+    for name in scores.SCORES:
         assert after[f"val/{name}"] == before[f"val/{name}"]
 
 
 def test_two_workers_score_as_one(finished: Path, data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
-    """Pictures are dealt to two workers, five of the last batch to one three and one two: every score is equal."""
+    """Two workers share the images, of the last batch's five one gets three and one two: all scores are equal."""
     torch.multiprocessing.spawn(_work, (data_dir, tmp_path, upstream), nprocs=2)
     result = json.loads((finished / "result.json").read_text())["metrics"]
-    assert last_metrics(tmp_path) == {f"val/{name}": result[f"val/{name}"] for name in measures.SCORES}
+    assert last_metrics(tmp_path) == {f"val/{name}": result[f"val/{name}"] for name in scores.SCORES}
 
 
 def _work(rank: int, data_dir: Path, folder: Path, upstream: Upstream) -> None:
@@ -242,12 +241,12 @@ def _work(rank: int, data_dir: Path, folder: Path, upstream: Upstream) -> None:
     dist.destroy_process_group()
 
 
-def test_pictures_without_masks_are_scored_by_what_needs_none(course: Path, upstream: Upstream, tmp_path: Path) -> None:
-    """The course's ten pictures: deletion, insertion and the sanity check of themselves, nothing that needs a mask, no
-    test score; the delivery is complete."""
+def test_images_without_masks_get_the_scores_that_need_none(course: Path, upstream: Upstream, tmp_path: Path) -> None:
+    """The course's ten images: deletion, insertion and the sanity check on the images themselves, no score that needs a
+    mask, no test score; the delivery is complete."""
     data_dir, folder = tmp_path / "packed", tmp_path / "run"
     data_dir.mkdir()
-    food_hw9.prepare(course, data_dir, "folder")
+    data.prepare(course, data_dir, "folder")
     fit(folder, data_dir, upstream, "gradcam")
     metrics = json.loads((folder / "result.json").read_text())["metrics"]
     assert {name for name in metrics if "/" in name and "time" not in name} == {
@@ -260,7 +259,7 @@ def test_pictures_without_masks_are_scored_by_what_needs_none(course: Path, upst
 
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_a_layer_that_is_not_there_is_named(preset: str, data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
-    """More resolutions than the classifier has: whatever the method, before anything is explained."""
+    """A layer beyond the classifier's resolutions is refused before anything is explained, whatever the method."""
     with pytest.raises(BadInput, match="layer is 9, but the classifier has maps of 5 resolutions: expected 0 to 4"):
         fit(tmp_path, data_dir, upstream, preset, layer=9)
     assert not (tmp_path / "events.jsonl").exists()
@@ -279,7 +278,7 @@ def image(data_dir: Path) -> torch.Tensor:
     return shards.ArrowDataset(data_dir, "test", ("image",))[torch.tensor([3])][0].float()
 
 
-def slope(model: nn.Module, image: torch.Tensor, target: int) -> torch.Tensor:
+def logit_gradient(model: nn.Module, image: torch.Tensor, target: int) -> torch.Tensor:
     """Gradient of a logit by the pixels, (3, H, W)."""
     image = image.clone().requires_grad_()
     return torch.autograd.grad(model(image)[0, target], image)[0][0]
@@ -288,9 +287,9 @@ def slope(model: nn.Module, image: torch.Tensor, target: int) -> torch.Tensor:
 @pytest.mark.parametrize("preset", LAB.presets)
 @pytest.mark.parametrize("network", ["plain", "residual", "six"])
 def test_every_method_explains_at_course_size(preset: str, network: str) -> None:
-    """A finite map of each of two pictures of the size that real ones are stored at, for each kind of network; a
-    picture's map is the same in other company."""
-    few = {"copies": 2, "samples": 4, "superpixels": 5}  # 500 copies and 1,000 samples take minutes on a CPU
+    """A finite map of each of two images of the size that photographs are stored at, for each kind of network; an
+    image's map does not depend on the rest of the batch."""
+    few = {"noise_samples": 2, "perturbed_samples": 4, "superpixels": 5}  # 500 and 1,000 samples take minutes on a CPU
     config = LAB.resolve(preset, "course", few)
     assert {**LAB.resolve(preset, "course").model_dump(), **few} == config.model_dump()
     net = cnn.LAB.network(cnn.LAB.resolve("simple", "tiny", {"network": network}))
@@ -304,38 +303,40 @@ def test_every_method_explains_at_course_size(preset: str, network: str) -> None
 
 def test_saliency_is_the_gradient(model: cnn.Classifier, image: torch.Tensor) -> None:
     """|d logit / d pixel|, the largest of the three channels."""
-    torch.testing.assert_close(methods.saliency(model, image, 4), slope(model, image, 4).abs().amax(0))
+    torch.testing.assert_close(attribution.saliency(model, image, 4), logit_gradient(model, image, 4).abs().amax(0))
 
 
 def test_smoothgrad_is_a_mean_of_saliency(model: cnn.Classifier, image: torch.Tensor) -> None:
-    """Without noise it is saliency; with noise the mean of |gradient| over pictures with the same noise, in chunks."""
-    torch.testing.assert_close(methods.smoothgrad(model, image, 4, 0.0, 3), methods.saliency(model, image, 4))
+    """Without noise it is saliency; with noise the mean of |gradient| over images with the same noise, in chunks."""
+    torch.testing.assert_close(attribution.smoothgrad(model, image, 4, 0.0, 3), attribution.saliency(model, image, 4))
     torch.manual_seed(5)
-    smooth = methods.smoothgrad(model, image, 4, 0.1, 40)
+    smooth = attribution.smoothgrad(model, image, 4, 0.1, 40)
     torch.manual_seed(5)
     noise = torch.cat([torch.normal(0, torch.full((count, *image.shape[1:]), 25.5)) for count in (32, 8)])
-    expected = torch.stack([slope(model, noisy[None], 4).abs() for noisy in image[0] + noise]).mean(0).amax(0)
+    expected = torch.stack([logit_gradient(model, noisy[None], 4).abs() for noisy in image[0] + noise]).mean(0).amax(0)
     torch.testing.assert_close(smooth, expected, rtol=1e-3, atol=1e-7)
 
 
 def test_integrated_gradients_are_complete(model: cnn.Classifier, image: torch.Tensor) -> None:
-    """Their sum is the logit's rise from the picture of nothing; of a linear model they are weight times difference."""
-    nothing = torch.full_like(image, 90.0)
-    rise = (model(image) - model(nothing))[0, 4].item()
-    assert methods.integrated_gradients(model, image, 4, nothing, 200).sum().item() == pytest.approx(rise, rel=0.02)
+    """Their sum is the logit's difference from the baseline; for a linear model they are weight times difference."""
+    baseline = torch.full_like(image, 90.0)
+    difference = (model(image) - model(baseline))[0, 4].item()
+    assert attribution.integrated_gradients(model, image, 4, baseline, 200).sum().item() == pytest.approx(
+        difference, rel=0.02
+    )
     linear = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 5))
-    expected = (linear[1].weight[4].view(3, 64, 64) * (image - nothing)[0]).sum(0).detach()
-    found = methods.integrated_gradients(linear, image, 4, nothing, 2)
+    expected = (linear[1].weight[4].view(3, 64, 64) * (image - baseline)[0]).sum(0).detach()
+    found = attribution.integrated_gradients(linear, image, 4, baseline, 2)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("folds", [1, 2])
 def test_gradcam_is_the_formula(folds: int, image: torch.Tensor) -> None:
-    """ReLU of the sum over channels of mean gradient times map, enlarged; for an ensemble, the sum of its members'."""
+    """ReLU of the sum over channels of mean gradient times feature map, enlarged; for an ensemble, its members' sum."""
     torch.manual_seed(0)
     model = cnn.LAB.network(cnn.LAB.resolve("simple", "tiny", {"folds": folds})).eval()
     layers = Explainer(LAB.resolve("gradcam", "tiny"), model).layers(image)
-    weighted = torch.zeros(1, 1, *layers_shape(model, layers[0], image))
+    weighted = torch.zeros(1, 1, *feature_map_shape(model, layers[0], image))
     for layer in layers:
         kept: list[torch.Tensor] = []
         with layer.register_forward_hook(lambda layer, inputs, output, kept=kept: kept.append(output)):
@@ -345,26 +346,26 @@ def test_gradcam_is_the_formula(folds: int, image: torch.Tensor) -> None:
     expected = F.interpolate(weighted.clamp(min=0), (64, 64), mode="bilinear")[0, 0].detach()
     assert len(layers) == folds
     assert expected.max() > 0
-    torch.testing.assert_close(methods.gradcam(model, image, 4, layers), expected)
+    torch.testing.assert_close(attribution.gradcam(model, image, 4, layers), expected)
 
 
-def layers_shape(model: nn.Module, layer: nn.Module, image: torch.Tensor) -> torch.Size:
+def feature_map_shape(model: nn.Module, layer: nn.Module, image: torch.Tensor) -> torch.Size:
     return filters.activation(model, layer, image).shape[-2:]
 
 
 @pytest.mark.parametrize(
     ("network", "sides"), [("plain", [32, 16, 8, 4, 2, 1]), ("residual", [32, 16, 8, 4, 2]), ("six", [32, 16, 8])]
 )
-def test_resolutions_are_found_in_any_network(network: str, sides: list[int], image: torch.Tensor) -> None:
-    """The layer of the last map of each side, the finest first."""
+def test_the_last_layer_of_each_resolution_is_found(network: str, sides: list[int], image: torch.Tensor) -> None:
+    """In each kind of network, the finest resolution first."""
     model = cnn.LAB.network(cnn.LAB.resolve("simple", "tiny", {"network": network})).eval()
-    found = methods.resolutions(model.members[0], partial(model, image, 0))
-    assert [layers_shape(model, layer, image)[0] for layer in found] == sides
+    found = attribution.last_layers(model.members[0], partial(model, image, 0))
+    assert [feature_map_shape(model, layer, image)[0] for layer in found] == sides
 
 
 def test_lime_finds_the_superpixel_that_counts() -> None:
-    """Of a picture of four squares, classified by the brightness of one, that one gets the weight, which is, but for
-    the ridge's pull, what hiding it costs; the others get none."""
+    """Of an image of four squares, classified by the brightness of one, this one gets a weight equal to the logit that
+    hiding it costs, up to the ridge penalty; the others get none."""
 
     class Corner(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -374,23 +375,23 @@ def test_lime_finds_the_superpixel_that_counts() -> None:
     for number, (rows, columns) in enumerate([(0, 0), (0, 32), (32, 0), (32, 32)]):
         image[0, :, rows : rows + 32, columns : columns + 32] = torch.tensor([200.0, 60 * number, 90])[:, None, None]
     torch.manual_seed(0)
-    heat = methods.lime(Corner(), image, 0, torch.zeros_like(image), 4, 200)
-    # SLIC draws the borders to a pixel or two.
-    most, *others = heat[:30, 34:], heat[:30, :30], heat[34:, :30], heat[34:, 34:]
-    assert most.mean() == pytest.approx(2.0, rel=0.1)
+    heatmap = attribution.lime(Corner(), image, 0, torch.zeros_like(image), 4, 200)
+    # The borders of SLIC's superpixels are exact to a pixel or two.
+    important, *others = heatmap[:30, 34:], heatmap[:30, :30], heatmap[34:, :30], heatmap[34:, 34:]
+    assert important.mean() == pytest.approx(2.0, rel=0.1)
     assert torch.cat(others).abs().max() < 0.1
-    y, x = measures.peak(heat)
+    y, x = scores.peak(heatmap)
     assert 10 < y < 22
     assert 42 < x < 54
 
 
 def test_no_hook_is_left(upstream: Upstream, image: torch.Tensor) -> None:
-    """After all methods and the view of filters the classifier is as it was before."""
+    """All methods and the figure of filters remove their hooks from the classifier."""
     model = cnn.load(upstream[CLASSIFIER])
     for preset in LAB.presets:
         Explainer(LAB.resolve(preset, "tiny"), model)(image)
-    for layer in filters.chosen(model).values():
-        filters.ascend(model, layer, image, 2)
+    for layer in filters.early_and_late_convolution(model).values():
+        filters.maximise_activation(model, layer, image, 2)
     assert not any(
         hooks
         for layer in model.modules()
@@ -398,11 +399,11 @@ def test_no_hook_is_left(upstream: Upstream, image: torch.Tensor) -> None:
     )
 
 
-def test_ascent_finds_what_a_filter_answers_to(model: cnn.Classifier, image: torch.Tensor) -> None:
-    """Each filter answers more to its picture than to the one that the ascent started from, which stays as it was."""
+def test_gradient_ascent_raises_the_activation(model: cnn.Classifier, image: torch.Tensor) -> None:
+    """Each filter's activation is higher than on the initial image, which is not changed."""
     before = image.clone()
-    for layer in filters.chosen(model).values():
-        found = filters.ascend(model, layer, image, 20)
+    for layer in filters.early_and_late_convolution(model).values():
+        found = filters.maximise_activation(model, layer, image, 20)
         assert filters.activation(model, layer, found).sum() > filters.activation(model, layer, image).sum()
         assert 0 <= found.min() <= found.max() <= 255
     assert torch.equal(image, before)
@@ -423,72 +424,72 @@ class Toy(nn.Module):
 
 def test_deletion_is_brute_force() -> None:
     """Pixel by pixel, the most important first, to the mean colour: the mean of the trapezoids."""
-    image, heat = torch.rand(1, 3, 2, 2) * 255, torch.tensor([[0.3, 0.9], [0.1, 0.5]])
+    image, heatmap = torch.rand(1, 3, 2, 2) * 255, torch.tensor([[0.3, 0.9], [0.1, 0.5]])
     changed, curve = image.clone(), []
     for pixel in [None, (0, 1), (1, 1), (0, 0), (1, 0)]:
         if pixel:
             changed[0, :, pixel[0], pixel[1]] = image.mean((2, 3))[0]
         curve.append(Toy()(changed).softmax(1)[0, 0].item())
     expected = sum((one + other) / 2 for one, other in pairwise(curve)) / 4
-    assert measures.deletion(Toy(), image, 0, heat) == pytest.approx(expected, rel=1e-5)
+    assert scores.deletion(Toy(), image, 0, heatmap) == pytest.approx(expected, rel=1e-5)
 
 
-def test_insertion_goes_from_a_blurred_picture_to_the_picture(model: cnn.Classifier, image: torch.Tensor) -> None:
-    """Brute force in tenths, with ranks by sorting; deletion of the same map goes elsewhere."""
-    heat = torch.rand(64, 64)
-    order, curve = heat.flatten().sort(descending=True).indices, []
+def test_insertion_goes_from_a_blurred_image_to_the_image(model: cnn.Classifier, image: torch.Tensor) -> None:
+    """Brute force in ten steps, with ranks by sorting; the deletion score of the same map differs."""
+    heatmap = torch.rand(64, 64)
+    order, curve = heatmap.flatten().sort(descending=True).indices, []
     changed = gaussian_blur(image, [11, 11], [5.0, 5.0]).flatten(2)
     for step in range(11):
         first = order[: round(4096 * step / 10)]
         changed[0, :, first] = image.flatten(2)[0, :, first]
         curve.append(model(changed.view_as(image)).softmax(1)[0, 4].item())
     expected = sum((one + other) / 2 for one, other in pairwise(curve)) / 10
-    assert measures.insertion(model, image, 4, heat) == pytest.approx(expected, rel=1e-4)
-    assert measures.deletion(model, image, 4, heat) != pytest.approx(expected, rel=1e-4)
+    assert scores.insertion(model, image, 4, heatmap) == pytest.approx(expected, rel=1e-4)
+    assert scores.deletion(model, image, 4, heatmap) != pytest.approx(expected, rel=1e-4)
 
 
 def test_a_better_map_scores_better() -> None:
-    """The map that knows the weights loses the class first and finds it first; its opposite is worst."""
+    """The map of the pixels' true effects has the lowest deletion score; its negative has a higher one."""
     torch.manual_seed(0)
     image = torch.rand(1, 3, 2, 2) * 255
     effect = (image - image.mean((2, 3), keepdim=True))[0, 0] * Toy.weights
     random = torch.rand(2, 2)
-    deletions = [measures.deletion(Toy(), image, 0, heat) for heat in (effect, random, -effect)]
+    deletions = [scores.deletion(Toy(), image, 0, heatmap) for heatmap in (effect, random, -effect)]
     assert deletions == sorted(deletions)
     assert deletions[0] < deletions[2]
 
 
-def test_mass_accuracy_is_a_share() -> None:
-    """Of the positive values those on the object; a map without any has none there."""
-    heat, mask = torch.tensor([[3.0, -5.0], [1.0, 0.0]]), torch.tensor([[True, True], [False, False]])
-    assert measures.mass_accuracy(heat, mask) == pytest.approx(0.75)
-    assert measures.mass_accuracy(-heat.abs(), mask) == 0
+def test_mass_accuracy_is_a_fraction() -> None:
+    """Of the positive attribution, that on the object; 0 for a map without any."""
+    heatmap, mask = torch.tensor([[3.0, -5.0], [1.0, 0.0]]), torch.tensor([[True, True], [False, False]])
+    assert scores.mass_accuracy(heatmap, mask) == pytest.approx(0.75)
+    assert scores.mass_accuracy(-heatmap.abs(), mask) == 0
 
 
 def test_rank_correlation_is_spearmans() -> None:
-    """1 - 6 sum d^2 / (n (n^2 - 1)) without ties; 0 with a map that is the same everywhere."""
+    """1 - 6 sum d^2 / (n (n^2 - 1)) without ties; 0 with a constant map."""
     one, other = torch.randperm(20).view(4, 5).float(), torch.randperm(20).view(4, 5).float()
     expected = 1 - 6 * (one - other).square().sum().item() / (20 * 399)
-    assert measures.rank_correlation(one.exp(), other) == pytest.approx(expected)
-    assert measures.rank_correlation(one, torch.ones(4, 5)) == 0
+    assert scores.rank_correlation(one.exp(), other) == pytest.approx(expected)
+    assert scores.rank_correlation(one, torch.ones(4, 5)) == 0
 
 
 def test_maps_change_when_the_weights_are_randomised(model: cnn.Classifier, image: torch.Tensor) -> None:
-    """Every learnt tensor is drawn afresh, always alike, which leaves the classifier as it was; the ranks of a map fall
-    apart."""
+    """The copy has other weights, the same in every call, and the original is not changed; the ranks of a map
+    change."""
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    blank = measures.randomised(model)
+    randomised = scores.randomise_weights(model)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
     convolutions = [name for name, tensor in before.items() if tensor.dim() > 1]
-    assert not any(torch.equal(before[name], blank.state_dict()[name]) for name in convolutions)
-    again = measures.randomised(model).state_dict()
-    assert all(torch.equal(again[name], tensor) for name, tensor in blank.state_dict().items())
-    heat, other = (methods.saliency(net, image, 4) for net in (model, blank))
-    assert measures.rank_correlation(heat, heat) == pytest.approx(1)
-    assert measures.rank_correlation(heat, other) < 0.8
+    assert not any(torch.equal(before[name], randomised.state_dict()[name]) for name in convolutions)
+    again = scores.randomise_weights(model).state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in randomised.state_dict().items())
+    heatmap, other = (attribution.saliency(net, image, 4) for net in (model, randomised))
+    assert scores.rank_correlation(heatmap, heatmap) == pytest.approx(1)
+    assert scores.rank_correlation(heatmap, other) < 0.8
 
 
-PICTURE = {
+IMAGE = {
     "file": "0_0.jpg", "predicted": 3, "probability": 0.9, "x": 5, "y": 63, "deletion": 0.1, "insertion": 0.8,
     "sanity": 0,
 }  # fmt: skip
@@ -497,27 +498,27 @@ PICTURE = {
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"file": "bread.jpg"}, "field 'pictures.0.file' is 'bread.jpg'"),
-        ({"probability": 1.5}, "field 'pictures.0.probability' is 1.5: input should be less than or equal to 1"),
+        ({"file": "bread.jpg"}, "field 'images.0.file' is 'bread.jpg'"),
+        ({"probability": 1.5}, "field 'images.0.probability' is 1.5: input should be less than or equal to 1"),
         ({"y": 64}, "0_0.jpg points to 5, 64; expected 0 to 63"),
-        ({"deletion": float("nan")}, "field 'pictures.0.deletion' is nan"),
-        ({"colour": 1}, "unknown field 'pictures.0.colour'"),
+        ({"deletion": float("nan")}, "field 'images.0.deletion' is nan"),
+        ({"colour": 1}, "unknown field 'images.0.colour'"),
     ],
 )
 def test_a_bad_submission_is_named(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     """Each fault of a submission file is a sentence with the field and the value."""
     file = tmp_path / "statistics.json"
-    for picture in (PICTURE, {**PICTURE, **changes}):
-        file.write_text(json.dumps({"method": "lime", "side": 64, "pictures": [picture]}))
+    for image in (IMAGE, {**IMAGE, **changes}):
+        file.write_text(json.dumps({"method": "lime", "side": 64, "images": [image]}))
         faults = LAB.check_submission(file)
-        assert len(faults) == (picture != PICTURE)
+        assert len(faults) == (image != IMAGE)
     assert message in faults[0]
 
 
-def test_a_submission_without_pictures_is_named(tmp_path: Path) -> None:
-    """Nor is any other file taken for one."""
+def test_a_submission_without_images_is_named(tmp_path: Path) -> None:
+    """And so is a file in another format."""
     file = tmp_path / "statistics.json"
-    file.write_text('{"method": "lime", "side": 64, "pictures": []}')
-    assert "field 'pictures' is []" in LAB.check_submission(file)[0]
+    file.write_text('{"method": "lime", "side": 64, "images": []}')
+    assert "field 'images' is []" in LAB.check_submission(file)[0]
     file.write_text("Id,Category\n")
     assert "invalid JSON" in LAB.check_submission(file)[0]

@@ -1,4 +1,4 @@
-"""Promises of the explain lab's second half: what it shows of a question-answering model."""
+"""Promises of the explain lab's second half: the hidden states of a question-answering model."""
 
 import csv
 import json
@@ -13,10 +13,10 @@ from labs.bert import lesson as bert
 from labs.core import shards
 from labs.core.errors import BadInput
 from labs.core.run import Run
-from labs.explain import texts as texts_hw9
-from labs.explain.hidden_state_file import ANSWER, Reading, Readings, read_texts
+from labs.explain import texts
+from labs.explain.hidden_state_file import ANSWER, QuestionStates, TextStates, encode_texts
 from labs.explain.lesson import LAB, READER
-from labs.explain.text_figures import cosine, principal, table
+from labs.explain.text_figures import cosine, layer_table, principal_components
 from tests.labs.folders import contents
 
 
@@ -28,17 +28,18 @@ def finished(data_dir: Path, upstream: dict[str, Path], tmp_path_factory: pytest
 
 
 @pytest.fixture
-def texts(data_dir: Path) -> dict[str, Any]:
+def content(data_dir: Path) -> dict[str, Any]:
+    """Content of `texts.json`."""
     found: dict[str, Any] = shards.manifest(data_dir)["facts"]["texts"]
     return found
 
 
 def test_sentences_hold_the_character(source: Path) -> None:
-    """Three questions about contexts, and ten sentences, five of each meaning, with the character at its place."""
-    made = texts_hw9.read(source)
-    assert len(made.questions) == 3
-    assert all(sentence.text[sentence.start] == made.character for sentence in made.sentences)
-    meanings = [sentence.meaning for sentence in made.sentences]
+    """Three questions with contexts, and ten sentences, five of each meaning, with the character at `start`."""
+    generated = texts.read(source)
+    assert len(generated.questions) == 3
+    assert all(sentence.text[sentence.start] == generated.character for sentence in generated.sentences)
+    meanings = [sentence.meaning for sentence in generated.sentences]
     assert sorted(meanings) == ["date"] * 5 + ["old age"] * 5
 
 
@@ -49,7 +50,7 @@ FAULTS = {
     "blank": (lambda t: t.update(character=" "), "texts.json: 'character' is white space"),
     "one meaning": (
         lambda t: [sentence.update(meaning="date") for sentence in t["sentences"]],
-        "texts.json: expected two meanings or more, one of them in two sentences, to compare; found 'date' in 10",
+        "texts.json: expected at least two meanings, one of them in at least two sentences; found 'date' in 10",
     ),
     "no meaning twice": (
         lambda t: t.update(sentences=[t["sentences"][0], t["sentences"][1]]),
@@ -61,78 +62,81 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
-    """One sentence for a file that can't be used."""
-    content = json.loads((source / texts_hw9.FILE).read_text())
+    """One sentence with the fault of the file."""
+    content = json.loads((source / texts.FILE).read_text())
     change, message = FAULTS[fault]
     change(content)
-    (tmp_path / texts_hw9.FILE).write_text(json.dumps(content))
-    (found,) = texts_hw9.check(tmp_path)
+    (tmp_path / texts.FILE).write_text(json.dumps(content))
+    (found,) = texts.check(tmp_path)
     assert message in found
 
 
-def test_what_is_delivered(finished: Path, texts: dict[str, Any]) -> None:
-    """Three figures, and a row of numbers for each layer of the reader, the input's too."""
+def test_what_is_delivered(finished: Path) -> None:
+    """Three figures, and a row of numbers for the embeddings and for each layer of the reader."""
     out = finished / "deliver"
     assert min((out / f"{name}.png").stat().st_size for name in ("attention", "embeddings", "similarity")) > 10_000
     with (out / "layers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["layer"] for row in rows] == ["0", "1"]
-    assert all(0 <= float(row["to_answer"]) <= 1 and -1 <= float(row["apart"]) <= 1 for row in rows)
+    assert all(0 <= float(row["attention_to_answer"]) <= 1 for row in rows)
+    assert all(-1 <= float(row["silhouette"]) <= 1 for row in rows)
 
 
-def test_the_character_is_looked_at_in_its_place(upstream: dict[str, Path], texts: dict[str, Any]) -> None:
-    """What goes into the first layer is the same in every sentence, as tokens have no place there; what comes out of
-    the last layer is not."""
-    character = read_texts(bert.load(upstream[READER]), texts).character
+def test_the_hidden_states_are_those_of_the_character(upstream: dict[str, Path], content: dict[str, Any]) -> None:
+    """Its embedding is the same in every sentence, as this model's embeddings do not depend on the position; its last
+    hidden state is not."""
+    character = encode_texts(bert.load(upstream[READER]), content).character
     assert character.shape[:2] == (10, 2)
     assert torch.allclose(character[:, 0], character[:1, 0], atol=1e-5)
     assert not torch.allclose(character[:, -1], character[:1, -1], atol=1e-3)
 
 
-def test_an_answer_that_is_not_in_the_context_is_not_shown(upstream: dict[str, Path]) -> None:
-    """A reader that decodes [UNK] for a character it does not know says what stands nowhere: no token is the answer."""
+def test_an_answer_that_is_not_in_the_context_marks_no_token(upstream: dict[str, Path]) -> None:
+    """A reader that decodes an unknown character as [UNK] predicts a text that the context does not contain."""
     model = bert.load(upstream[READER])
-    model.settings = replace(model.settings, search="separate")
-    asked = {"question": "誰？", "context": "彧犇堃垚"}
-    found = read_texts(model, {"questions": [asked], "sentences": [{"text": "1年", "start": 1}]}).questions[0]
-    assert (found.kinds != ANSWER).all()
+    model.rules = replace(model.rules, search="separate")
+    pair = {"question": "誰？", "context": "彧犇堃垚"}
+    states = encode_texts(model, {"questions": [pair], "sentences": [{"text": "1年", "start": 1}]}).questions[0]
+    assert (states.segments != ANSWER).all()
 
 
 def test_a_text_that_is_too_long_is_refused(upstream: dict[str, Path]) -> None:
-    """More tokens than the reader has positions for: one sentence, no fault of an index."""
-    texts = {"questions": [{"question": "誰？", "context": "年" * 600}], "sentences": []}
-    with pytest.raises(BadInput, match="are 605 tokens with their marks, expected at most 512"):
-        read_texts(bert.load(upstream[READER]), texts)
+    """More tokens than the model has positions: one sentence, not an IndexError."""
+    too_long = {"questions": [{"question": "誰？", "context": "年" * 600}], "sentences": []}
+    with pytest.raises(BadInput, match="are 605 tokens with the special tokens, expected at most 512"):
+        encode_texts(bert.load(upstream[READER]), too_long)
 
 
-def reading(kinds: list[int], attention: torch.Tensor) -> Reading:
-    tokens = len(kinds)
-    return Reading([""] * tokens, torch.tensor(kinds), torch.randn(2, tokens, 4), attention)
+def states(segments: list[int], attentions: torch.Tensor) -> QuestionStates:
+    tokens = len(segments)
+    return QuestionStates([""] * tokens, torch.tensor(segments), torch.randn(2, tokens, 4), attentions)
 
 
-def test_attention_to_the_answer_is_a_share() -> None:
-    """Of two heads the one that looks at the answer counts: half of what the question's tokens look at."""
-    attention = torch.zeros(1, 2, 4, 4)
-    attention[0, 0, :, 0] = 1
-    attention[0, 1, :, 1], attention[0, 1, :, 3] = 0.5, 0.5
-    rows = table(Readings([reading([0, 0, 1, ANSWER], attention)], torch.randn(4, 2, 4)), ["a", "a", "b", "b"])
-    assert [row["to_answer"] for row in rows] == [0, 0.5]
+def test_attention_to_the_answer_is_a_fraction() -> None:
+    """Of two heads the one that attends to the answer counts, with half of the attention of the question's tokens."""
+    attentions = torch.zeros(1, 2, 4, 4)
+    attentions[0, 0, :, 0] = 1
+    attentions[0, 1, :, 1], attentions[0, 1, :, 3] = 0.5, 0.5
+    rows = layer_table(TextStates([states([0, 0, 1, ANSWER], attentions)], torch.randn(4, 2, 4)), ["a", "a", "b", "b"])
+    assert [row["attention_to_answer"] for row in rows] == [0, 0.5]
 
 
-def test_meanings_that_lie_apart_are_found() -> None:
-    """Embeddings that are equal within a meaning and orthogonal across meanings differ by 1."""
+def test_the_meaning_gap_is_a_difference_of_similarities() -> None:
+    """1 for hidden states that are equal within a meaning and orthogonal across meanings."""
     vectors = torch.eye(2).repeat_interleave(2, 0)[:, None].expand(4, 2, 2)
-    attention = torch.full((1, 1, 4, 4), 1 / 4)
-    rows = table(Readings([reading([0, 0, 1, ANSWER], attention)], vectors), ["a", "a", "b", "b"])
-    assert [row["meaning"] for row in rows] == [1, 1]
+    attentions = torch.full((1, 1, 4, 4), 1 / 4)
+    rows = layer_table(TextStates([states([0, 0, 1, ANSWER], attentions)], vectors), ["a", "a", "b", "b"])
+    assert [row["meaning_gap"] for row in rows] == [1, 1]
 
 
 def test_principal_components_keep_what_lies_in_a_plane() -> None:
-    """Points of a plane in ten dimensions keep their distances."""
+    """The distances of points that lie in a plane of ten dimensions."""
     generator = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(10, 2, generator=generator))[0]
     points = torch.randn(20, 2, generator=generator) @ basis.T
-    torch.testing.assert_close(torch.cdist(principal(points), principal(points)), torch.cdist(points, points))
+    torch.testing.assert_close(
+        torch.cdist(principal_components(points), principal_components(points)), torch.cdist(points, points)
+    )
 
 
 def test_cosine_is_scikit_learns() -> None:
@@ -143,13 +147,13 @@ def test_cosine_is_scikit_learns() -> None:
     assert cosine(vectors).numpy() == pytest.approx(cosine_similarity(vectors.numpy()), abs=1e-6)
 
 
-def test_pictures_are_explained_without_texts(source: Path, upstream: dict[str, Path], tmp_path: Path) -> None:
-    """A folder as the course gives it has no texts: the run ends without them, and writes no figure of texts."""
+def test_images_are_explained_without_texts(source: Path, upstream: dict[str, Path], tmp_path: Path) -> None:
+    """A folder as the course gives it has no texts: the run finishes and writes no figures of texts."""
     folder, packed = tmp_path / "course", tmp_path / "packed"
-    for name, data in contents(source).items():
+    for name, content in contents(source).items():
         if name.startswith("food/"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(data)
+            (folder / name).write_bytes(content)
     packed.mkdir()
     LAB.data.prepare(folder, packed, "folder")
     LAB.fit(LAB.resolve("saliency", "tiny"), Run(tmp_path / "run", packed, seed=3, upstream=upstream))

@@ -194,10 +194,10 @@ def _check_classes(folder: Path) -> list[str]:
 def _batches(folder: Path, side: int) -> Iterator[shards.Batch]:
     files = _files(folder)
     for first in range(0, len(files), RECORD):
-        part = files[first : first + RECORD]
-        batch = {"image": np.stack([square(path, side) for path in part])}
+        paths = files[first : first + RECORD]
+        batch = {"image": np.stack([square(path, side) for path in paths])}
         if folder.name in (SPLITS["train"], SPLITS["validation"]):
-            batch["label"] = np.array([_label(path) for path in part], np.int64)
+            batch["label"] = np.array([_label(path) for path in paths], np.int64)
         yield batch
 
 
