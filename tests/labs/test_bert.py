@@ -22,7 +22,7 @@ from labs.bert.metrics import character_f1, exact_match, trivial_answer
 from labs.bert.tiny_bert import SPECIAL_TOKENS, new_tokenizer
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
-from labs.explain.hidden_states import look_inside
+from labs.explain.hidden_states import encode
 from labs.shared.text.answering import predict_answers
 from labs.shared.text.questions import Question
 from labs.shared.text.reader import InferenceSettings, Reader
@@ -310,14 +310,14 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
 def test_hidden_states_and_attention_can_be_read(finished: Path) -> None:
     """Tokens with their characters, the hidden states of each layer, and attention weights that sum to 1."""
     question, context = "林文德的老師", "彧明是林文德的老師。"
-    seen = look_inside(LAB.load(finished), question, context)
-    assert seen.hidden.shape == (2, 19, 16)
-    torch.testing.assert_close(seen.attention.sum(3), torch.ones(1, 2, 19))
-    texts = [(question, context)[kind] for kind in seen.kinds.tolist()]
-    for token, (start, end), text in zip(seen.tokens, seen.spans, texts, strict=True):
+    output = encode(LAB.load(finished), question, context)
+    assert output.hidden_states.shape == (2, 19, 16)
+    torch.testing.assert_close(output.attentions.sum(3), torch.ones(1, 2, 19))
+    texts = [(question, context)[kind] for kind in output.token_type_ids.tolist()]
+    for token, (start, end), text in zip(output.tokens, output.offsets, texts, strict=True):
         assert token in (text[start:end], "[CLS]", "[SEP]", "[UNK]")
-    assert seen.tokens[8] == "[UNK]"
-    assert context[slice(*seen.spans[8])] == "彧"
+    assert output.tokens[8] == "[UNK]"
+    assert context[slice(*output.offsets[8])] == "彧"
 
 
 # --- pre-trained models ----------------------------------------------------------------------------------------------

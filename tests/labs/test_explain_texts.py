@@ -94,7 +94,7 @@ def test_the_hidden_states_are_those_of_the_character(upstream: dict[str, Path],
 def test_an_answer_that_is_not_in_the_context_marks_no_token(upstream: dict[str, Path]) -> None:
     """A reader that decodes an unknown character as [UNK] predicts a text that the context does not contain."""
     model = bert.load(upstream[READER])
-    model.rules = replace(model.rules, search="separate")
+    model.settings = replace(model.settings, search="separate")
     pair = {"question": "誰？", "context": "彧犇堃垚"}
     states = encode_texts(model, {"questions": [pair], "sentences": [{"text": "1年", "start": 1}]}).questions[0]
     assert (states.segments != ANSWER).all()
