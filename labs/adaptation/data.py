@@ -74,7 +74,7 @@ def check(folder: Path) -> list[str]:
             ValueError,
         ) as error:  # Pillow raises one of these, depending on where the file is broken
             reason = "not a BMP file" if isinstance(error, UnidentifiedImageError) else str(error)
-            faults.append(f"{name}: expected a whole BMP picture, found a broken one: {reason}")
+            faults.append(f"{name}: expected a whole BMP image, found a broken one: {reason}")
             continue
         if image.size != (side, side):
             faults.append(f"{name}: expected {side} x {side} pixels, found {image.width} x {image.height}")
@@ -118,13 +118,13 @@ def _check_classes(root: Path) -> list[str]:
             return [f"{TRAIN}/{path.name}: expected {TRAIN}/{number} here, as classes count 0, 1, 2, ... without a gap "
                     f"(0 to {len(CLASSES) - 1} in the course)"]  # fmt: skip
         if not _files(path):
-            return [f"{TRAIN}/{path.name} is empty: expected BMP pictures"]
+            return [f"{TRAIN}/{path.name} is empty: expected BMP images"]
     return [] if len(_files(root / TRAIN)) > 1 else [f"{TRAIN}: expected a folder for each of at least 2 classes"]
 
 
 def _check_names(root: Path) -> list[str]:
     if not _files(root / TEST):
-        return [f"{TEST} is empty: expected BMP pictures"]
+        return [f"{TEST} is empty: expected BMP images"]
     bad = [path.relative_to(root) for path in _photographs(root) if not re.fullmatch(r"\d+\.bmp", path.name)]
     faults = [f"{name}: the name must be <number>.bmp, for example 17.bmp" for name in bad]
     for number, path in enumerate(_files(root / TEST)):

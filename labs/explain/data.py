@@ -56,7 +56,7 @@ def check(folder: Path) -> list[str]:
     Decodes every image, one at a time.
     """
     if not (folder / EXPLAINED).is_dir():
-        return [f"{folder / EXPLAINED}/ is missing: expected a folder with the pictures to explain"]
+        return [f"{folder / EXPLAINED}/ is missing: expected a folder with the images to explain"]
     if (folder / VALIDATION).is_dir() != (folder / MASKS).is_dir():
         there, missing = (VALIDATION, MASKS) if (folder / VALIDATION).is_dir() else (MASKS, VALIDATION)
         return [f"{folder / missing}/ is missing: {there}/ needs it"]
@@ -66,7 +66,7 @@ def check(folder: Path) -> list[str]:
         f"{path.relative_to(folder)}: {fault}"
         for part in parts
         for path in _files(folder / part)
-        if (fault := _check_picture(path, folder / MASKS if part == VALIDATION else None))
+        if (fault := _check_image(path, folder / MASKS if part == VALIDATION else None))
     ]
 
 
@@ -105,7 +105,7 @@ def _files(folder: Path) -> list[Path]:
 def _check_names(folder: Path) -> list[str]:
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     if not names:
-        return [f"{folder.name}/ is empty: expected JPEG pictures"]
+        return [f"{folder.name}/ is empty: expected JPEG images"]
     return [
         f"{folder.name}/{name}: the name must be <class>_<index>.jpg, for example 3_5.jpg"
         for name in names
@@ -113,7 +113,7 @@ def _check_names(folder: Path) -> list[str]:
     ]
 
 
-def _check_picture(path: Path, masks: Path | None) -> str | None:
+def _check_image(path: Path, masks: Path | None) -> str | None:
     """The fault of an image or its mask, as the end of a sentence; None if there is none."""
     try:
         food.square(path, 64)
@@ -123,16 +123,16 @@ def _check_picture(path: Path, masks: Path | None) -> str | None:
         ValueError,
     ) as error:  # Pillow raises one of these, depending on where the file is broken
         reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
-        return f"expected a whole JPEG picture, found a broken one: {reason}"
+        return f"expected a whole JPEG image, found a broken one: {reason}"
     if masks is None:
         return None
     mask = masks / f"{path.stem}.png"
     try:
         found = read_mask(mask, 64)
-        with Image.open(path) as picture, Image.open(mask) as image:
-            expected, size = (f"{part.width}x{part.height}" for part in (picture, image))
+        with Image.open(path) as image, Image.open(mask) as mask_image:
+            expected, size = (f"{part.width}x{part.height}" for part in (image, mask_image))
     except (OSError, SyntaxError, ValueError) as error:
-        reason = "there is none" if isinstance(error, FileNotFoundError) else f"it is not a whole PNG picture: {error}"
+        reason = "there is none" if isinstance(error, FileNotFoundError) else f"it is not a whole PNG image: {error}"
         return f"expected its mask in {masks.name}/{mask.name}, but {reason}"
     if size != expected:
         return f"its mask {masks.name}/{mask.name} is {size} pixels, expected {expected}"

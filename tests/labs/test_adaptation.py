@@ -76,8 +76,8 @@ def _empty(folder: Path) -> None:
 
 FAULTS = {
     "no folder": (lambda d: shutil.rmtree(d / "test_data"), "test_data/0 is missing"),
-    "no pictures": (lambda d: _empty(d / "test_data/0"), "test_data/0 is empty: expected BMP pictures"),
-    "empty class": (lambda d: _empty(d / "train_data/4"), "train_data/4 is empty: expected BMP pictures"),
+    "no images": (lambda d: _empty(d / "test_data/0"), "test_data/0 is empty: expected BMP images"),
+    "empty class": (lambda d: _empty(d / "train_data/4"), "train_data/4 is empty: expected BMP images"),
     "class": (
         lambda d: (d / "train_data/9").rename(d / "train_data/spider"),
         "train_data/spider: expected train_data/9 here, as classes count 0, 1, 2, ... without a gap (0 to 9 in the "
@@ -100,12 +100,12 @@ FAULTS = {
         "test_data/0/199.bmp: expected 00000.bmp here, as drawings count 00000.bmp, 00001.bmp, ...",
     ),
     "text": (
-        lambda d: (d / "train_data/2/41.bmp").write_text("no picture"),
-        "train_data/2/41.bmp: expected a whole BMP picture, found a broken one: not a BMP file",
+        lambda d: (d / "train_data/2/41.bmp").write_text("no image"),
+        "train_data/2/41.bmp: expected a whole BMP image, found a broken one: not a BMP file",
     ),
     "truncated": (
         lambda d: (d / "test_data/0/00003.bmp").write_bytes((d / "test_data/0/00003.bmp").read_bytes()[:1200]),
-        "test_data/0/00003.bmp: expected a whole BMP picture, found a broken one: image file is truncated",
+        "test_data/0/00003.bmp: expected a whole BMP image, found a broken one: image file is truncated",
     ),
     "size": (
         lambda d: Image.new("RGB", (28, 28)).save(d / "train_data/2/41.bmp"),

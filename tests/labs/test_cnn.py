@@ -68,14 +68,14 @@ def _empty(folder: Path) -> None:
 
 FAULTS = {
     "no folder": (lambda d: shutil.rmtree(d / "test"), "test/ is missing"),
-    "empty": (_empty, "validation/ is empty: expected JPEG pictures"),
+    "empty": (_empty, "validation/ is empty: expected JPEG images"),
     "name": (
         lambda d: (d / "training/0_0.jpg").rename(d / "training/bread.jpg"),
         "training/bread.jpg: the name must be <class>_<number>.jpg, for example 3_17.jpg",
     ),
     "gap": (
         lambda d: (d / "training/0_0.jpg").rename(d / "training/57_0.jpg"),
-        "training/57_0.jpg: found class 57, but no picture of class 11; classes must count 0, 1, 2, ... without a gap "
+        "training/57_0.jpg: found class 57, but no image of class 11; classes must count 0, 1, 2, ... without a gap "
         "(0 to 10 in the course)",
     ),
     "foreign class": (
@@ -83,24 +83,24 @@ FAULTS = {
         "validation/11_0.jpg: found class 11, but training has only classes 0 to 10",
     ),
     "text": (
-        lambda d: (d / "training/0_0.jpg").write_text("no picture"),
-        "training/0_0.jpg: expected a whole JPEG picture, found a broken one: not a JPEG file",
+        lambda d: (d / "training/0_0.jpg").write_text("no image"),
+        "training/0_0.jpg: expected a whole JPEG image, found a broken one: not a JPEG file",
     ),
     "truncated": (
         _truncate,
-        "validation/0_0.jpg: expected a whole JPEG picture, found a broken one: image file is truncated",
+        "validation/0_0.jpg: expected a whole JPEG image, found a broken one: image file is truncated",
     ),
     "void": (
         lambda d: (d / "test/0007.jpg").write_bytes(b""),
-        "test/0007.jpg: expected a whole JPEG picture, found a broken one",
+        "test/0007.jpg: expected a whole JPEG image, found a broken one",
     ),
     "missing id": (
         lambda d: (d / "test/0007.jpg").unlink(),
-        "test/0008.jpg: expected 0007.jpg here, as test pictures count 0001.jpg, 0002.jpg, ...",
+        "test/0008.jpg: expected 0007.jpg here, as test images count 0001.jpg, 0002.jpg, ...",
     ),
     "padding": (
         lambda d: (d / "test/0044.jpg").rename(d / "test/44.jpg"),
-        "test/44.jpg: expected 0044.jpg here, as test pictures count 0001.jpg, 0002.jpg, ...",
+        "test/44.jpg: expected 0044.jpg here, as test images count 0001.jpg, 0002.jpg, ...",
     ),
 }
 

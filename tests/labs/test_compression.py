@@ -95,15 +95,15 @@ FAULTS = {
     ),
     "gap": (
         lambda d: (d / "training/0_0.jpg").rename(d / "training/57_0.jpg"),
-        "training/57_0.jpg: found class 57, but no picture of class 11; classes must count 0, 1, 2, ... without a gap",
+        "training/57_0.jpg: found class 57, but no image of class 11; classes must count 0, 1, 2, ... without a gap",
     ),
     "void": (
         lambda d: (d / "evaluation/0007.jpg").write_bytes(b""),
-        "evaluation/0007.jpg: expected a whole JPEG picture, found a broken one",
+        "evaluation/0007.jpg: expected a whole JPEG image, found a broken one",
     ),
     "counts from 1": (
         lambda d: (d / "evaluation/0000.jpg").unlink(),
-        "evaluation/0001.jpg: expected 0000.jpg here, as test pictures count 0000.jpg, 0001.jpg, ...",
+        "evaluation/0001.jpg: expected 0000.jpg here, as test images count 0000.jpg, 0001.jpg, ...",
     ),
 }
 

@@ -114,14 +114,14 @@ FAULTS = {
         lambda d: shutil.rmtree(d / "validation-masks"),
         "validation-masks/ is missing: validation/ needs it",
     ),
-    "empty": (lambda d: [path.unlink() for path in (d / "food").iterdir()], "food/ is empty: expected JPEG pictures"),
+    "empty": (lambda d: [path.unlink() for path in (d / "food").iterdir()], "food/ is empty: expected JPEG images"),
     "name": (
         lambda d: (d / "food/0_0.jpg").rename(d / "food/bread.jpg"),
         "food/bread.jpg: the name must be <class>_<index>.jpg, for example 3_5.jpg",
     ),
     "void": (
         lambda d: (d / "food/0_0.jpg").write_bytes(b""),
-        "food/0_0.jpg: expected a whole JPEG picture, found a broken one",
+        "food/0_0.jpg: expected a whole JPEG image, found a broken one",
     ),
     "a mask too few": (
         lambda d: (d / "validation-masks/0_0.png").unlink(),
@@ -129,7 +129,7 @@ FAULTS = {
     ),
     "broken mask": (
         lambda d: (d / "validation-masks/0_0.png").write_bytes(b"white"),
-        "validation/0_0.jpg: expected its mask in validation-masks/0_0.png, but it is not a whole PNG picture",
+        "validation/0_0.jpg: expected its mask in validation-masks/0_0.png, but it is not a whole PNG image",
     ),
     "mask of another size": (
         lambda d: Image.new("L", (9, 7), 255).save(d / "validation-masks/0_0.png"),

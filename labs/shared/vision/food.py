@@ -122,7 +122,7 @@ def check(folder: Path, layout: Layout = CNN) -> list[str]:
                 ValueError,
             ) as error:  # Pillow raises one of these, depending on where the file is broken
                 reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
-                faults.append(f"{name}/{path.name}: expected a whole JPEG picture, found a broken one: {reason}")
+                faults.append(f"{name}/{path.name}: expected a whole JPEG image, found a broken one: {reason}")
     return faults
 
 
@@ -167,13 +167,13 @@ def _label(path: Path) -> int:
 def _check_names(folder: Path, layout: Layout) -> list[str]:
     files = _files(folder)
     if not files:
-        return [f"{folder.name}/ is empty: expected JPEG pictures"]
+        return [f"{folder.name}/ is empty: expected JPEG images"]
     if folder.name != layout.test:
         bad = [path.name for path in files if not re.fullmatch(r"\d+_\d+\.jpg", path.name)]
         return [f"{folder.name}/{name}: the name must be <class>_<number>.jpg, for example 3_17.jpg" for name in bad]
     for number, path in enumerate(files, layout.first):
         if path.name != f"{number:04d}.jpg":
-            return [f"{layout.test}/{path.name}: expected {number:04d}.jpg here, as test pictures count "
+            return [f"{layout.test}/{path.name}: expected {number:04d}.jpg here, as test images count "
                     f"{layout.first:04d}.jpg, {layout.first + 1:04d}.jpg, ..."]  # fmt: skip
     return []
 
@@ -183,7 +183,7 @@ def _check_classes(folder: Path) -> list[str]:
     training = {_label(path): path.name for path in _files(folder / SPLITS["train"])}
     for number, label in enumerate(sorted(training)):
         if label != number:
-            return [f"training/{training[label]}: found class {label}, but no picture of class {number}; classes must "
+            return [f"training/{training[label]}: found class {label}, but no image of class {number}; classes must "
                     f"count 0, 1, 2, ... without a gap (0 to {len(CLASSES) - 1} in the course)"]  # fmt: skip
         known.add(label)
     foreign = [path.name for path in _files(folder / SPLITS["validation"]) if _label(path) not in known]
