@@ -1,4 +1,4 @@
-"""The lab's algorithms on RLlib's new API stack: settings, a running algorithm, what a checkpoint holds."""
+"""The lab's algorithms on RLlib's new API stack: their settings, a running algorithm, the state in a checkpoint."""
 
 import logging
 import math
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import torch
@@ -18,41 +18,46 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from labs.rl.game import ENVIRONMENT
-from labs.rl.module import RETURN_SCALE, Actor, ActorCritic, QNetwork
+from labs.rl.config import ReinforcementConfig
+from labs.rl.lunar_lander import ENVIRONMENT
 from labs.rl.q_learning import QLearning
 from labs.rl.reinforce import ReinforceConfig
-
-if TYPE_CHECKING:
-    from labs.rl.lesson import ReinforcementConfig
+from labs.rl.rl_modules import RETURN_SCALE, Actor, ActorCritic, QNetwork
 
 RUNNER_CPUS = 0.5
-"""CPUs of an env runner: it idles while the learner learns, and the other way round."""
+"""CPUs of an environment runner: it waits while the learner updates, and the learner waits while it collects."""
 
 FRAGMENT = 8
-"""Steps that DQN plays in each environment before it learns."""
+"""Steps that DQN collects in each environment between two updates."""
 
 
-def settings(config: "ReinforcementConfig", seed: int, gpu: bool) -> AlgorithmConfig:
-    """RLlib's settings for ours; the learner lives in this process, the env runners are actors of their own."""
-    chosen = {"reinforce": reinforce, "ppo": ppo, "dqn": dqn}[config.algorithm](config)
-    chosen.environment(ENVIRONMENT)
-    chosen.env_runners(
+def algorithm_config(config: ReinforcementConfig, seed: int, gpu: bool) -> AlgorithmConfig:
+    """RLlib's settings for this config; the learner runs in this process, each environment runner in an actor."""
+    settings = {"reinforce": reinforce, "ppo": ppo, "dqn": dqn}[config.algorithm](config)
+    settings.environment(ENVIRONMENT)
+    settings.env_runners(
         num_env_runners=config.num_env_runners,
         num_envs_per_env_runner=config.envs_per_runner,
         num_cpus_per_env_runner=RUNNER_CPUS,
         rollout_fragment_length=FRAGMENT if config.algorithm == "dqn" else "auto",
     )
-    chosen.learners(num_learners=0, num_gpus_per_learner=int(gpu))
-    module = QNetwork if config.algorithm == "dqn" else ActorCritic if config.critic else Actor
-    chosen.rl_module(rl_module_spec=RLModuleSpec(module_class=module, model_config={"hidden": list(config.hidden)}))
-    chosen.reporting(metrics_num_episodes_for_smoothing=config.batch_size)  # all episodes of an iteration
-    chosen.debugging(seed=seed, log_level="ERROR")
-    return chosen
+    settings.learners(num_learners=0, num_gpus_per_learner=int(gpu))
+    model_config = {"hidden": list(config.hidden)}
+    settings.rl_module(rl_module_spec=RLModuleSpec(module_class=module_class(config), model_config=model_config))
+    # The mean return is over all episodes that ended in an iteration, of which there are fewer than steps.
+    settings.reporting(metrics_num_episodes_for_smoothing=config.batch_size)
+    settings.debugging(seed=seed, log_level="ERROR")
+    return settings
 
 
-def common(config: "ReinforcementConfig") -> dict[str, Any]:
-    """Settings of the training that all algorithms share, by RLlib's names."""
+def module_class(config: ReinforcementConfig) -> type[Actor]:
+    if config.algorithm == "dqn":
+        return QNetwork
+    return ActorCritic if config.critic else Actor
+
+
+def common(config: ReinforcementConfig) -> dict[str, Any]:
+    """Training settings of all three algorithms, by RLlib's names."""
     return {
         "lr": config.lr,
         "gamma": config.gamma,
@@ -60,8 +65,8 @@ def common(config: "ReinforcementConfig") -> dict[str, Any]:
     }
 
 
-def policy_gradient(config: "ReinforcementConfig") -> dict[str, Any]:
-    """Settings of the training that REINFORCE and PPO share, by RLlib's names."""
+def policy_gradient(config: ReinforcementConfig) -> dict[str, Any]:
+    """Training settings of REINFORCE and PPO, by RLlib's names."""
     return {
         "lambda_": config.gae_lambda,
         "entropy_coeff": config.entropy,
@@ -70,32 +75,31 @@ def policy_gradient(config: "ReinforcementConfig") -> dict[str, Any]:
     }
 
 
-def reinforce(config: "ReinforcementConfig") -> ReinforceConfig:
-    return ReinforceConfig().training(
-        weights=config.weights, critic_steps=config.critic_steps, **policy_gradient(config)
-    )
+def reinforce(config: ReinforcementConfig) -> ReinforceConfig:
+    return ReinforceConfig().training(credit=config.credit, critic_steps=config.critic_steps, **policy_gradient(config))
 
 
-def dqn(config: "ReinforcementConfig") -> DQNConfig:
-    chosen = DQNConfig(algo_class=QLearning).training(
+def dqn(config: ReinforcementConfig) -> DQNConfig:
+    settings = DQNConfig(algo_class=QLearning).training(
         train_batch_size_per_learner=config.minibatch_size,
         training_intensity=config.passes,
-        replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": config.replay},
+        replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": config.replay_capacity},
         target_network_update_freq=config.target_steps,
         double_q=True,
         **common(config),
     )
-    chosen.reporting(min_sample_timesteps_per_iteration=config.batch_size)
-    return chosen
+    settings.reporting(min_sample_timesteps_per_iteration=config.batch_size)
+    return settings
 
 
-def ppo(config: "ReinforcementConfig") -> PPOConfig:
+def ppo(config: ReinforcementConfig) -> PPOConfig:
+    """Settings of RLlib's PPO, whose loss `labs.rl.ppo` writes out."""
     return PPOConfig().training(
         clip_param=config.clip,
         vf_loss_coeff=config.value_weight / RETURN_SCALE**2,
-        # RLlib would cut squared value errors above 10, which are all of them here, and adds a KL penalty to the
-        # clipped objective, whose moving coefficient no checkpoint holds.
+        # By default RLlib clips squared value errors at 10, and nearly all are above: returns reach some hundreds.
         vf_clip_param=math.inf,
+        # By default RLlib adds a KL penalty to the clipped objective. No checkpoint holds its adaptive coefficient.
         use_kl_loss=False,
         minibatch_size=config.minibatch_size,
         num_epochs=config.passes,
@@ -104,14 +108,14 @@ def ppo(config: "ReinforcementConfig") -> PPOConfig:
 
 
 @contextmanager
-def running(chosen: AlgorithmConfig, folder: Path) -> Iterator[Algorithm]:
-    """The algorithm, built; stopped at the end, with the Ray that it needed where none was running.
+def running(settings: AlgorithmConfig, folder: Path) -> Iterator[Algorithm]:
+    """The algorithm, built; stopped at the end, together with Ray where Ray was not running before.
 
     Args:
-        folder: where RLlib may write; its own choice would be a folder in the user's home.
+        folder: where RLlib may write, in place of a folder in the user's home.
     """
 
-    class Here(chosen.algo_class):  # type: ignore[misc, name-defined]
+    class InFolder(settings.algo_class):  # type: ignore[misc, name-defined]
         def _setup_logdir(self) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             self._logdir = str(folder)
@@ -121,11 +125,11 @@ def running(chosen: AlgorithmConfig, folder: Path) -> Iterator[Algorithm]:
     was_deterministic = torch.are_deterministic_algorithms_enabled()
     starts_ray = not ray.is_initialized()
     if starts_ray:
-        cpus = max(os.cpu_count() or 1, math.ceil(1 + RUNNER_CPUS * chosen.num_env_runners))
+        cpus = max(os.cpu_count() or 1, math.ceil(1 + RUNNER_CPUS * settings.num_env_runners))
         ray.init("local", num_cpus=cpus, include_dashboard=False, logging_level="ERROR", log_to_driver=False)
     algorithm = None
     try:
-        algorithm = Here(config=chosen)
+        algorithm = InFolder(config=settings)
         yield algorithm
     finally:
         if algorithm is not None:
@@ -135,29 +139,29 @@ def running(chosen: AlgorithmConfig, folder: Path) -> Iterator[Algorithm]:
             ray.shutdown()
 
 
-class Learnt:
-    """What a checkpoint holds of an algorithm: the network, Adam's moments and DQN's memory, all plain tensors.
+class LearnerState:
+    """The part of an algorithm that a checkpoint holds: network, Adam's moments, replay buffer, all plain tensors.
 
-    RLlib's own checkpoints hold pickles. What the environments were doing is lost in both, and with REINFORCE the parts
-    of episodes that had not ended.
+    RLlib's own checkpoints hold pickles. Neither holds the state of the environments, nor REINFORCE's chunks of
+    episodes that have not ended.
     """
 
     def __init__(self, algorithm: Algorithm) -> None:
         self._algorithm = algorithm
-        (found,) = algorithm.learner_group.foreach_learner(lambda learner: learner)
-        learner = found.get()
+        (result,) = algorithm.learner_group.foreach_learner(lambda learner: learner)
+        learner = result.get()
         self.module: Actor = learner.module[DEFAULT_MODULE_ID]
         ((_, optimizer),) = learner.get_optimizers_for_module(DEFAULT_MODULE_ID)
-        self._parts = {"module": self.module, "optimizer": optimizer}
+        self._state = {"module": self.module, "optimizer": optimizer}
         if isinstance(algorithm, QLearning):
-            self._parts["memory"] = algorithm.memory
+            self._state["replay_buffer"] = algorithm.replay_buffer
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts.items()}
+        return {name: each.state_dict() for name, each in self._state.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, part in self._parts.items():
-            part.load_state_dict(state[name])
-        # `sync_weights` doesn't wait, and passes over an env runner that is still busy with the sync of the build.
+        for name, each in self._state.items():
+            each.load_state_dict(state[name])
+        # `sync_weights` does not wait, and skips a runner that is still busy with the synchronisation of the build.
         weights = {COMPONENT_RL_MODULE: self.module.get_state(inference_only=True)}
         self._algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.set_state(weights))

@@ -1,4 +1,4 @@
-"""REINFORCE as an RLlib algorithm: its update against the formula in plain numpy and torch, and what it learns from."""
+"""REINFORCE as an RLlib algorithm: its update against the formula in plain numpy and torch, the episodes it uses."""
 
 import copy
 from pathlib import Path
@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 import labs
 from labs.rl import rllib
-from labs.rl.module import RETURN_SCALE, Actor, ActorCritic
-from labs.rl.reinforce import ReinforceConfig, advantages, reward_to_go
+from labs.rl.ppo import discounted_sums, generalised_advantages
+from labs.rl.reinforce import ReinforceConfig
+from labs.rl.rl_modules import RETURN_SCALE, Actor, ActorCritic
 
 LAB = labs.get("rl")
 GAMMA, LAMBDA, LR, ENTROPY = 0.9, 0.8, 0.01, 0.02
@@ -37,50 +38,50 @@ def made_episodes() -> list[SingleAgentEpisode]:
     ]
 
 
-def worth(rewards: np.ndarray, weights: str) -> list[float]:
-    """What an episode's actions brought, sum by sum."""
-    if weights == "immediate":
+def returns(rewards: np.ndarray, credit: str) -> list[float]:
+    """The immediate reward or the discounted return from each step of an episode on, sum by sum."""
+    if credit == "immediate":
         return rewards.tolist()
     later = range(len(rewards))
     return [sum(GAMMA ** (k - t) * rewards[k] for k in later[t:]) for t in later]
 
 
-def gains(rewards: np.ndarray, values: np.ndarray) -> list[float]:
-    """Generalised advantage estimates: the surprise of each step and, sum by sum, of all later ones."""
-    following = [*values[1:], 0.0]
-    surprises = [r + GAMMA * after - v for r, after, v in zip(rewards, following, values, strict=True)]
+def advantages(rewards: np.ndarray, values: np.ndarray) -> list[float]:
+    """Generalised advantage estimates: the discounted TD errors of each step and all later ones, sum by sum."""
+    next_values = [*values[1:], 0.0]
+    td_errors = [r + GAMMA * after - v for r, after, v in zip(rewards, next_values, values, strict=True)]
     later = range(len(rewards))
-    return [sum((GAMMA * LAMBDA) ** (k - t) * surprises[k] for k in later[t:]) for t in later]
+    return [sum((GAMMA * LAMBDA) ** (k - t) * td_errors[k] for k in later[t:]) for t in later]
 
 
-def update_by_the_formula(module: Any, episodes: list[SingleAgentEpisode], weights: str, critic_steps: int) -> None:
-    """One step of Adam down the policy's loss as the papers write it, several down the critic's; in place."""
+def update_by_the_formula(module: Any, episodes: list[SingleAgentEpisode], credit: str, critic_steps: int) -> None:
+    """One step of Adam on the policy's loss as the papers write it, several on the critic's; in place."""
     observations = torch.from_numpy(np.concatenate([episode.get_observations()[:-1] for episode in episodes]))
     actions = torch.from_numpy(np.concatenate([episode.get_actions() for episode in episodes]))
-    brought = np.concatenate([worth(episode.get_rewards(), weights) for episode in episodes])
-    better = brought
-    if weights == "advantage":
+    targets = np.concatenate([returns(episode.get_rewards(), credit) for episode in episodes])
+    psi = targets
+    if credit == "advantage":
         values = RETURN_SCALE * module.critic(observations).squeeze(1).detach().numpy()
-        parts = np.split(values, np.cumsum(LENGTHS)[:-1])
-        better = np.concatenate([gains(e.get_rewards(), part) for e, part in zip(episodes, parts, strict=True)])
+        of_episodes = np.split(values, np.cumsum(LENGTHS)[:-1])
+        psi = np.concatenate([advantages(e.get_rewards(), v) for e, v in zip(episodes, of_episodes, strict=True)])
         optimizer = torch.optim.Adam(module.critic.parameters(), lr=LR)
         for _ in range(critic_steps):
-            expected = module.critic(observations).squeeze(1)
+            predicted = module.critic(observations).squeeze(1)
             optimizer.zero_grad()
-            F.mse_loss(expected, torch.tensor(brought / RETURN_SCALE, dtype=torch.float32)).backward()
+            F.mse_loss(predicted, torch.tensor(targets / RETURN_SCALE, dtype=torch.float32)).backward()
             optimizer.step()
-    weight = torch.tensor((better - np.mean(better)) / np.std(better), dtype=torch.float32)
-    logs = F.log_softmax(module.actor(observations), 1)
-    chosen = logs[torch.arange(len(actions)), actions]
+    normalised = torch.tensor((psi - np.mean(psi)) / np.std(psi), dtype=torch.float32)
+    log_probs = F.log_softmax(module.actor(observations), 1)
+    of_actions = log_probs[torch.arange(len(actions)), actions]
     optimizer = torch.optim.Adam(module.actor.parameters(), lr=LR)
-    (-(weight * chosen).mean() + ENTROPY * (logs.exp() * logs).sum(1).mean()).backward()
+    (-(normalised * of_actions).mean() + ENTROPY * (log_probs.exp() * log_probs).sum(1).mean()).backward()
     optimizer.step()
 
 
-def built_learner(weights: str, critic_steps: int, grad_clip: float | None = None) -> Any:
-    """A learner with one hidden layer; the last layers start near zero, which would hide the critic, so all move."""
+def built_learner(credit: str, critic_steps: int, grad_clip: float | None = None) -> Any:
+    """A learner with one hidden layer. Noise is added to all weights, because the last layers start near zero."""
     config = ReinforceConfig().training(
-        weights=weights,  # type: ignore[arg-type]
+        credit=credit,  # type: ignore[arg-type]
         lambda_=LAMBDA,
         entropy_coeff=ENTROPY,
         critic_steps=critic_steps,
@@ -88,7 +89,7 @@ def built_learner(weights: str, critic_steps: int, grad_clip: float | None = Non
         lr=LR,
         grad_clip=grad_clip,
     )
-    module_class = ActorCritic if weights == "advantage" else Actor
+    module_class = ActorCritic if credit == "advantage" else Actor
     config.rl_module(rl_module_spec=RLModuleSpec(module_class=module_class, model_config={"hidden": [8]}))
     torch.manual_seed(0)
     learner = config.build_learner(env=gym.make("LunarLander-v3"))
@@ -99,27 +100,27 @@ def built_learner(weights: str, critic_steps: int, grad_clip: float | None = Non
 
 
 @pytest.mark.parametrize(
-    ("weights", "critic_steps"), [("immediate", 1), ("reward-to-go", 1), ("advantage", 1), ("advantage", 5)]
+    ("credit", "critic_steps"), [("immediate", 1), ("reward-to-go", 1), ("advantage", 1), ("advantage", 5)]
 )
-def test_an_update_is_that_of_the_formula(weights: str, critic_steps: int) -> None:
-    learner = built_learner(weights, critic_steps)
+def test_an_update_is_that_of_the_formula(credit: str, critic_steps: int) -> None:
+    learner = built_learner(credit, critic_steps)
     module = learner.module["default_policy"]
     expected = copy.deepcopy(module)
-    update_by_the_formula(expected, made_episodes(), weights, critic_steps)
+    update_by_the_formula(expected, made_episodes(), credit, critic_steps)
     learner.update(episodes=made_episodes())
     torch.testing.assert_close(dict(module.state_dict()), dict(expected.state_dict()), rtol=0, atol=1e-5)
 
 
-def test_more_steps_bring_the_critic_nearer_to_the_rewards_to_go_and_leave_the_policys_step_alone() -> None:
+def test_more_critic_steps_lower_the_value_error_and_do_not_change_the_policys_step() -> None:
     observations = torch.from_numpy(np.concatenate([episode.get_observations()[:-1] for episode in made_episodes()]))
-    brought = np.concatenate([worth(episode.get_rewards(), "advantage") for episode in made_episodes()])
+    targets = np.concatenate([returns(episode.get_rewards(), "advantage") for episode in made_episodes()])
     errors, actors = [], []
     for critic_steps in 1, 10, 100:
         learner = built_learner("advantage", critic_steps, grad_clip=0.5)
         learner.update(episodes=made_episodes())
         module = learner.module["default_policy"]
         values = module.compute_values({"obs": observations}).detach().numpy()
-        errors.append(float(np.square(values - brought).mean()))
+        errors.append(float(np.square(values - targets).mean()))
         actors.append(dict(module.actor.state_dict()))
     assert errors[0] > errors[1] > errors[2]
     for actor in actors[1:]:
@@ -128,30 +129,31 @@ def test_more_steps_bring_the_critic_nearer_to_the_rewards_to_go_and_leave_the_p
 
 def test_advantages_with_lambda_one_are_the_rewards_to_go_less_the_values() -> None:
     generator = np.random.default_rng(0)
-    rewards, values = generator.normal(size=(2, 50))
-    expected = reward_to_go(rewards, GAMMA) - values
-    np.testing.assert_allclose(advantages(rewards, values, GAMMA, lambda_=1), expected, atol=1e-5)
+    rewards, values = torch.from_numpy(generator.normal(size=(2, 50)))
+    expected = (discounted_sums(rewards, GAMMA) - values).float()
+    found = generalised_advantages(rewards, torch.cat([values, torch.zeros(1)]), GAMMA, lambda_=1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_each_episode_is_learnt_from_once_and_whole(ray_session: None, tmp_path: Path) -> None:
-    """Batches of 60 steps in 3 environments cut every episode into several parts."""
+def test_each_episode_is_used_once_and_whole(ray_session: None, tmp_path: Path) -> None:
+    """Batches of 60 steps in 3 environments cut every episode into several chunks."""
     config = LAB.resolve("medium", "tiny", {"batch_size": 60, "num_env_runners": 0, "envs_per_runner": 3})
-    learnt: list[SingleAgentEpisode] = []
-    with rllib.running(rllib.settings(config, seed=0, gpu=False), tmp_path) as algorithm:
+    used: list[SingleAgentEpisode] = []
+    with rllib.running(rllib.algorithm_config(config, seed=0, gpu=False), tmp_path) as algorithm:
         update = algorithm.learner_group.update
 
         def watched(*, episodes: list[SingleAgentEpisode], **others: Any) -> Any:
-            learnt.extend(episodes)
+            used.extend(episodes)
             return update(episodes=episodes, **others)
 
         algorithm.learner_group.update = watched
-        played = [algorithm.train()["env_runners"] for _ in range(6)]
-    assert len({episode.id_ for episode in learnt}) == len(learnt) >= 6
-    assert all(episode.is_done and episode.t_started == 0 and len(episode) > 40 for episode in learnt)
-    for episode in learnt:
+        collected = [algorithm.train()["env_runners"] for _ in range(6)]
+    assert len({episode.id_ for episode in used}) == len(used) >= 6
+    assert all(episode.is_done and episode.t_started == 0 and len(episode) > 40 for episode in used)
+    for episode in used:
         assert len(episode.get_observations()) - 1 == len(episode.get_actions()) == len(episode.get_rewards())
-    assert played[-1]["num_episodes_lifetime"] == len(learnt)
-    returns = [episode.get_return() for episode in learnt]
-    assert played[0]["episode_return_mean"] == pytest.approx(
-        np.mean(returns[: int(played[0]["num_episodes"])]), rel=1e-5
+    assert collected[-1]["num_episodes_lifetime"] == len(used)
+    all_returns = [episode.get_return() for episode in used]
+    assert collected[0]["episode_return_mean"] == pytest.approx(
+        np.mean(all_returns[: int(collected[0]["num_episodes"])]), rel=1e-5
     )

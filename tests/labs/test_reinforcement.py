@@ -1,4 +1,4 @@
-"""The reinforcement-learning lab, through the same way in as the pipelines: `lab.fit` on a run's folder."""
+"""The reinforcement-learning lab, run as the pipelines run it: `lab.fit` on a run's folder."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,8 @@ import labs
 from labs.core import events
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
-from labs.rl import game
+from labs.rl import lunar_lander
+from labs.rl.policies import Policy, policy, sampled
 
 LAB = labs.get("rl")
 
@@ -35,7 +36,7 @@ def fit(folder: Path, seed: int = 0, preset: str = "boss", **overrides: Any) -> 
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
-    """What every epoch logged, without the times."""
+    """The metrics that each epoch logged, without the times."""
     epochs = [event["metrics"] for event in events.read(folder) if "train/loss" in event["metrics"]]
     return [{k: v for k, v in epoch.items() if not k.startswith(("time/", "perf/"))} for epoch in epochs]
 
@@ -66,23 +67,24 @@ def test_a_run_finishes_with_a_submission_that_the_judge_takes(finished: Path) -
 @pytest.mark.parametrize("preset", ["boss", "dqn"])
 def test_the_actor_that_is_kept_is_the_one_that_was_measured(tmp_path: Path, preset: str) -> None:
     best = fit(tmp_path, preset=preset, lr=0.02)["metrics"]["best/value"]
-    way = "greedy" if preset == "dqn" else "sampled"
-    assert np.mean(game.returns(game.policy(LAB.load(tmp_path), way), game.VALIDATION_SEEDS)) == pytest.approx(best)
+    selection = "greedy" if preset == "dqn" else "sampled"
+    returns = lunar_lander.returns(policy(LAB.load(tmp_path), selection), lunar_lander.VALIDATION_SEEDS)
+    assert np.mean(returns) == pytest.approx(best)
     assert best == max(epoch["val/return"] for epoch in curve(tmp_path))
 
 
-def test_the_npy_says_the_same_as_the_json(finished: Path) -> None:
+def test_the_npy_has_the_same_actions_as_the_json(finished: Path) -> None:
     # Our own file of a moment ago is the one pickle that may be opened.
     actions = np.load(finished / "deliver" / "Action_List.npy", allow_pickle=True)
     assert (actions.shape, actions.dtype) == ((5,), np.dtype(object))
     assert list(actions) == json.loads((finished / "deliver" / "Action_List.json").read_text())
 
 
-def test_the_delivered_games_are_those_of_the_loaded_actor(finished: Path) -> None:
-    played = json.loads((finished / "deliver" / "Action_List.json").read_text())
+def test_the_delivered_episodes_are_those_of_the_loaded_actor(finished: Path) -> None:
+    episodes = json.loads((finished / "deliver" / "Action_List.json").read_text())
     actor = LAB.load(finished)
-    assert game.play_test(game.policy(actor, game.better_way(actor))) == played
-    totals, fault = game.replay(played)
+    assert lunar_lander.test_episodes(policy(actor, lunar_lander.better_selection(actor))) == episodes
+    totals, fault = lunar_lander.replay(episodes)
     assert (len(totals), fault) == (5, "")
     assert LAB.score(finished / "deliver", finished)["test/return"] == np.mean(totals)
 
@@ -106,37 +108,37 @@ def test_rllib_writes_no_folder_of_results_into_the_home(tmp_path: Path, monkeyp
 def test_each_preset_but_the_boss_delivers_what_the_judge_takes_and_repeats_its_curve(
     tmp_path: Path, preset: str
 ) -> None:
-    said = [fit(tmp_path / name, preset=preset, iterations=2, num_env_runners=0) for name in ("one", "other")]
+    results = [fit(tmp_path / name, preset=preset, iterations=2, num_env_runners=0) for name in ("one", "other")]
     assert LAB.check_submission(tmp_path / "one/deliver/Action_List.json") == []
-    assert said[0]["metrics"]["test/return"] == said[1]["metrics"]["test/return"]
+    assert results[0]["metrics"]["test/return"] == results[1]["metrics"]["test/return"]
     assert curve(tmp_path / "one") == curve(tmp_path / "other")
 
 
-def test_sampled_actions_come_with_the_actors_probabilities_and_repeat_with_a_seed() -> None:
+def test_sampled_actions_follow_the_actors_probabilities_and_repeat_with_a_seed() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0])
     observations = np.zeros((20_000, 8), np.float32)
     actor = torch.nn.Linear(8, 4)
     torch.nn.init.zeros_(actor.weight)
     actor.bias.data = logits
-    drawn = game.sampled(actor, seed=0)(observations)
-    assert np.bincount(drawn, minlength=4) / len(drawn) == pytest.approx(logits.softmax(0).numpy(), abs=0.01)
-    assert np.array_equal(game.sampled(actor, seed=0)(observations), drawn)
-    assert not np.array_equal(game.sampled(actor, seed=1)(observations), drawn)
+    actions = sampled(actor, seed=0)(observations)
+    assert np.bincount(actions, minlength=4) / len(actions) == pytest.approx(logits.softmax(0).numpy(), abs=0.01)
+    assert np.array_equal(sampled(actor, seed=0)(observations), actions)
+    assert not np.array_equal(sampled(actor, seed=1)(observations), actions)
 
 
-@pytest.mark.parametrize(("confident", "way"), [(False, "sampled"), (True, "greedy")])
-def test_the_way_to_play_is_chosen_by_what_it_brings(
-    monkeypatch: pytest.MonkeyPatch, confident: bool, way: str
+@pytest.mark.parametrize(("deterministic", "selection"), [(False, "sampled"), (True, "greedy")])
+def test_the_action_selection_with_the_higher_return_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, deterministic: bool, selection: str
 ) -> None:
-    """In place of episodes, a return that rewards either always the same action or several."""
+    """In place of episodes, a return that is high either for one action alone or for several."""
 
-    def returns(policy: game.Policy, seeds: range) -> list[float]:
-        actions = policy(np.zeros((1000, 8), np.float32))
+    def returns(acting: Policy, seeds: range) -> list[float]:
+        actions = acting(np.zeros((1000, 8), np.float32))
         same = len(set(actions.tolist())) == 1
-        return [10.0 if same == confident else 0.0] * len(seeds)
+        return [10.0 if same == deterministic else 0.0] * len(seeds)
 
-    monkeypatch.setattr(game, "returns", returns)
-    assert game.better_way(torch.nn.Linear(8, 4)) == way
+    monkeypatch.setattr(lunar_lander, "returns", returns)
+    assert lunar_lander.better_selection(torch.nn.Linear(8, 4)) == selection
 
 
 def test_another_seed_gives_another_curve(tmp_path: Path) -> None:
@@ -161,26 +163,26 @@ def test_a_stopped_run_continues_its_count_of_steps(tmp_path: Path, preset: str)
 
 
 @pytest.mark.parametrize("preset", ["strong", "boss", "dqn"])
-def test_a_checkpoint_brings_back_all_that_was_learnt_and_tells_the_env_runners(tmp_path: Path, preset: str) -> None:
+def test_a_checkpoint_restores_the_learner_and_its_environment_runners(tmp_path: Path, preset: str) -> None:
     from labs.rl import rllib
 
-    trained = rllib.settings(LAB.resolve(preset, "tiny", {"num_env_runners": 0}), seed=0, gpu=False)
-    with rllib.running(trained, tmp_path) as algorithm:
+    settings = rllib.algorithm_config(LAB.resolve(preset, "tiny", {"num_env_runners": 0}), seed=0, gpu=False)
+    with rllib.running(settings, tmp_path) as algorithm:
         algorithm.train()
-        learnt: Any = rllib.Learnt(algorithm)
+        learner: Any = rllib.LearnerState(algorithm)
         if preset == "dqn":
-            learnt.module.epsilon.fill_(0.25)
-        torch.save(learnt.state_dict(), tmp_path / "state.pt")
+            learner.module.epsilon.fill_(0.25)
+        torch.save(learner.state_dict(), tmp_path / "state.pt")
     saved = torch.load(tmp_path / "state.pt", weights_only=True)
-    fresh = rllib.settings(LAB.resolve(preset, "tiny"), seed=1, gpu=False)
+    fresh = rllib.algorithm_config(LAB.resolve(preset, "tiny"), seed=1, gpu=False)
     with rllib.running(fresh, tmp_path) as algorithm:
-        learnt = rllib.Learnt(algorithm)
-        learnt.load_state_dict(saved)
-        now = learnt.state_dict()
+        learner = rllib.LearnerState(algorithm)
+        learner.load_state_dict(saved)
+        now = learner.state_dict()
         torch.testing.assert_close(now["optimizer"]["state"], saved["optimizer"]["state"], rtol=0, atol=0)
         torch.testing.assert_close(dict(now["module"]), dict(saved["module"]), rtol=0, atol=0)
-        torch.testing.assert_close(now.get("memory"), saved.get("memory"), rtol=0, atol=0)
-        assert ("memory" in now) == (preset == "dqn")
+        torch.testing.assert_close(now.get("replay_buffer"), saved.get("replay_buffer"), rtol=0, atol=0)
+        assert ("replay_buffer" in now) == (preset == "dqn")
         actors = algorithm.env_runner_group.foreach_env_runner(
             lambda runner: {name: value.tolist() for name, value in runner.module.state_dict().items()},
             local_env_runner=False,
@@ -190,7 +192,9 @@ def test_a_checkpoint_brings_back_all_that_was_learnt_and_tells_the_env_runners(
         assert actors == [expected, expected]
 
 
-def test_a_task_of_one_cpu_beside_its_two_env_runners_gives_the_same_curve(finished: Path, tmp_path: Path) -> None:
+def test_a_task_of_one_cpu_beside_its_two_environment_runners_gives_the_same_curve(
+    finished: Path, tmp_path: Path
+) -> None:
     config = LAB.resolve("boss", "tiny")
     assert LAB.bundles(config) == [1.0, 0.5, 0.5]
 
@@ -203,7 +207,7 @@ def test_a_task_of_one_cpu_beside_its_two_env_runners_gives_the_same_curve(finis
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("[1, 2", "is not JSON"),
         ('{"a": 1}', "expected a list of 5 episodes, found dict"),
@@ -215,18 +219,18 @@ def test_a_task_of_one_cpu_beside_its_two_env_runners_gives_the_same_curve(finis
         ("[[0], [0], [0], [0], [0]]", "episode 0 has not ended after its 1 actions"),
     ],
 )
-def test_a_faulty_submission_is_described(tmp_path: Path, text: str, says: str) -> None:
+def test_a_faulty_submission_is_described(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "Action_List.json").write_text(text)
     (fault,) = LAB.check_submission(tmp_path / "Action_List.json")
     assert fault.startswith("Action_List.json")
-    assert says in fault
+    assert message in fault
 
 
 def test_an_action_after_an_episodes_end_is_a_fault(finished: Path, tmp_path: Path) -> None:
-    played = json.loads((finished / "deliver" / "Action_List.json").read_text())
-    length = len(played[2])
-    played[2].append(0)
-    (tmp_path / "a.json").write_text(json.dumps(played))
+    episodes = json.loads((finished / "deliver" / "Action_List.json").read_text())
+    length = len(episodes[2])
+    episodes[2].append(0)
+    (tmp_path / "a.json").write_text(json.dumps(episodes))
     assert LAB.check_submission(tmp_path / "a.json") == [
         f"a.json: episode 2 ends after {length} actions, found {length + 1}"
     ]

@@ -1,4 +1,4 @@
-"""The lab's networks as RLlib wants them."""
+"""The lab's networks as RLlib's modules: actor, actor with critic, Q-network."""
 
 from typing import Any
 
@@ -9,14 +9,15 @@ from ray.rllib.core.learner.utils import make_target_network
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, QNetAPI, TargetNetworkAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from labs.rl.game import mlp
+from labs.rl.policies import mlp
 
 RETURN_SCALE = 100.0
-"""LunarLander's returns go to some hundreds; to learn that scale first would waste the first updates."""
+"""Points in one unit of a critic's output. LunarLander's returns reach some hundreds, and a network that begins near 0
+would spend its first updates on that scale."""
 
 
 class Actor(TorchRLModule):  # type: ignore[misc]
-    """An MLP: `actor` (B, 8) -> (B, 4) logits."""
+    """An MLP: `actor` (B, 8) -> (B, 4) logits of the actions."""
 
     def setup(self) -> None:
         self.actor = mlp(self.observation_space.shape[0], self.model_config["hidden"], int(self.action_space.n))
@@ -26,7 +27,7 @@ class Actor(TorchRLModule):  # type: ignore[misc]
 
 
 class ActorCritic(Actor, ValueFunctionAPI, InferenceOnlyAPI):  # type: ignore[misc]
-    """With a second MLP of its own: `critic` (B, 8) -> (B, 1) in units of `RETURN_SCALE`."""
+    """An actor and a second MLP: `critic` (B, 8) -> (B, 1) values in units of `RETURN_SCALE`."""
 
     def setup(self) -> None:
         super().setup()
@@ -41,10 +42,14 @@ class ActorCritic(Actor, ValueFunctionAPI, InferenceOnlyAPI):  # type: ignore[mi
 
 
 class QNetwork(Actor, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI):  # type: ignore[misc]
-    """The same MLP as `actor`, its outputs the returns expected of each action in units of `RETURN_SCALE`.
+    """The same MLP as `actor`, its outputs the Q-values of the actions in units of `RETURN_SCALE`.
 
-    It plays the best action, but a share `epsilon` of the time any one. For double Q-learning (arXiv:1509.06461) the
-    network chooses the next action and a slowly following copy, `target`, says what that is worth.
+    The policy is epsilon-greedy. RLlib's learner minimises the Huber loss of the TD error, y - Q(s, a), with the target
+    of double Q-learning (van Hasselt et al., arXiv:1509.06461),
+
+        y = r + gamma Q_target(s', argmax_a' Q(s', a')), and y = r where s' is terminal.
+
+    `target` is the target network, to which `actor` is copied every `target_steps` environment steps.
     """
 
     def setup(self) -> None:
@@ -67,16 +72,17 @@ class QNetwork(Actor, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI):  # type: ign
         return {QF_PREDS: RETURN_SCALE * self.target(batch[Columns.OBS])}
 
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        logits = self.actor(batch[Columns.OBS])
-        anything = torch.randint(logits.shape[1], (len(logits),), device=logits.device)
-        explores = torch.rand(len(logits), device=logits.device) < self.epsilon
-        return {Columns.ACTIONS: torch.where(explores, anything, logits.argmax(1))}
+        # a = argmax_a Q(s, a) with probability 1 - epsilon, else uniformly random
+        q_values = self.actor(batch[Columns.OBS])
+        random_actions = torch.randint(q_values.shape[1], (len(q_values),), device=q_values.device)
+        explores = torch.rand(len(q_values), device=q_values.device) < self.epsilon
+        return {Columns.ACTIONS: torch.where(explores, random_actions, q_values.argmax(1))}
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        now, following = (self.compute_q_values({Columns.OBS: batch[at]}) for at in (Columns.OBS, Columns.NEXT_OBS))
-        worth = self.forward_target({Columns.OBS: batch[Columns.NEXT_OBS]})
+        """Q(s, .), Q(s', .) which selects the next action, and Q_target(s', .) which evaluates it."""
+        next_observations = {Columns.OBS: batch[Columns.NEXT_OBS]}
         return {
-            QF_PREDS: now[QF_PREDS],
-            QF_NEXT_PREDS: following[QF_PREDS],
-            QF_TARGET_NEXT_PREDS: worth[QF_PREDS],
+            QF_PREDS: self.compute_q_values(batch)[QF_PREDS],
+            QF_NEXT_PREDS: self.compute_q_values(next_observations)[QF_PREDS],
+            QF_TARGET_NEXT_PREDS: self.forward_target(next_observations)[QF_PREDS],
         }

@@ -1,0 +1,106 @@
+"""PPO in plain torch: advantages, loss and update, each line beside its equation.
+
+Preset `boss` runs RLlib's learner, which optimises this very loss (tests/labs/test_ppo.py compares the two, value by
+value and update by update); preset `strong` takes its advantages from here. An iteration of PPO (Schulman et al.,
+arXiv:1707.06347, algorithm 1):
+
+1. Collect steps with the policy pi_old, and keep log pi_old(a_t | s_t) of each action.
+2. Estimate the advantages with the critic V (`generalised_advantages`), and the value targets V_t = A_t + V(s_t).
+3. For K passes over the steps, minibatch by minibatch, descend along the gradient of `ppo_loss` (`update`).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+
+class Steps(NamedTuple):
+    """N environment steps with what PPO computes for them once, before the first update."""
+
+    observations: Tensor
+    """(N, 8) s_t."""
+    actions: Tensor
+    """(N,) int64, a_t."""
+    log_probs: Tensor
+    """(N,) log pi_old(a_t | s_t)."""
+    advantages: Tensor
+    """(N,) A_t, normalised to mean 0 and standard deviation 1."""
+    value_targets: Tensor
+    """(N,) V_t, in points."""
+
+
+class Coefficients(NamedTuple):
+    """Hyper-parameters of the loss."""
+
+    clip: float
+    """epsilon, half the width of the interval in which the probability ratio counts."""
+    value: float
+    """c1, of the value loss."""
+    entropy: float
+    """c2, of the entropy bonus."""
+    value_clip: float = float("inf")
+    """Largest squared value error of a step that counts (RLlib's `vf_clip_param`); the paper has none."""
+
+
+def discounted_sums(terms: Tensor, discount: float) -> Tensor:
+    """(T,) x -> (T,) float32: sum over l of discount^l x_{t+l}, summed from the end in double precision."""
+    sums, later = [], 0.0
+    for term in reversed(terms.tolist()):
+        later = term + discount * later
+        sums.append(later)
+    return torch.tensor(sums[::-1])
+
+
+def generalised_advantages(rewards: Tensor, values: Tensor, gamma: float, lambda_: float) -> Tensor:
+    """(T,) rewards of an episode or of a part of it, (T + 1,) values of its states -> (T,) advantages.
+
+    The last value is V(s_T): 0 where the episode terminated, the critic's where it was cut off. Schulman et al., GAE
+    (arXiv:1506.02438).
+    """
+    # delta_t = r_t + gamma V(s_{t+1}) - V(s_t)   (PPO, eq. 12)
+    td_errors = rewards + gamma * values[1:] - values[:-1]
+    # A_t = sum over l of (gamma lambda)^l delta_{t+l}   (GAE, eq. 16)
+    return discounted_sums(td_errors, gamma * lambda_)
+
+
+def ppo_loss(logits: Tensor, values: Tensor, steps: Steps, coefficients: Coefficients) -> Tensor:
+    """The scalar to minimise, from the present policy's logits (N, 4) and the present critic's values (N,)."""
+    policy = Categorical(logits=logits)
+    # r_t(theta) = pi_theta(a_t | s_t) / pi_old(a_t | s_t)
+    ratio = (policy.log_prob(steps.actions) - steps.log_probs).exp()
+    # L^CLIP = E[min(r_t A_t, clip(r_t, 1 - epsilon, 1 + epsilon) A_t)]   (eq. 7)
+    clipped = ratio.clamp(1 - coefficients.clip, 1 + coefficients.clip)
+    objective = torch.min(ratio * steps.advantages, clipped * steps.advantages)
+    # L^VF = (V_theta(s_t) - V_t)^2, of each step at most `value_clip`
+    value_loss = (values - steps.value_targets).square().clamp(max=coefficients.value_clip)
+    # L = E[-L^CLIP + c1 L^VF - c2 S[pi_theta](s_t)]   (eq. 9, its sign turned)
+    loss: Tensor = (-objective + coefficients.value * value_loss - coefficients.entropy * policy.entropy()).mean()
+    return loss
+
+
+def update(
+    actor: nn.Module,
+    critic: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    steps: Steps,
+    coefficients: Coefficients,
+    *,
+    passes: int,
+    minibatch_size: int,
+    grad_clip: float,
+) -> None:
+    """K passes over the steps in shuffled minibatches; `critic` maps (B, 8) to values (B,), in points.
+
+    The last minibatch of a pass may be smaller; RLlib fills it with steps of the next pass.
+    """
+    parameters = [*actor.parameters(), *critic.parameters()]
+    for _ in range(passes):
+        for rows in torch.randperm(len(steps.actions)).split(minibatch_size):
+            minibatch = Steps(*(column[rows] for column in steps))
+            loss = ppo_loss(actor(minibatch.observations), critic(minibatch.observations), minibatch, coefficients)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, grad_clip)
+            optimizer.step()
