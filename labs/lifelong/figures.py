@@ -1,4 +1,4 @@
-"""The life-long lab's curve, and its matrix of tasks as a table and a picture."""
+"""The life-long lab's accuracy curve, and its matrix of accuracies as a table and a figure."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ def accuracy_curve(folder: Path, names: Sequence[str]) -> Figure:
 
     Args:
         folder: a run's folder, whose events have `val/accuracy` and `val/accuracy_task<n>`.
-        names: what each task is called, in the order of learning.
+        names: the tasks' names, in the order of learning.
     """
     figure = Figure(figsize=(8, 5))
     axes = figure.add_subplot(xlabel="epoch", ylabel="accuracy on held-out training images", ylim=(0, 1))
@@ -30,13 +30,15 @@ def accuracy_curve(folder: Path, names: Sequence[str]) -> Figure:
 def write_matrix(file: Path, matrix: Matrix, names: Sequence[str]) -> None:
     """Write accuracies as `after,<task>,...`: a row for the untrained network, then one after each task."""
     text = io.StringIO()
-    rows = zip(("untrained", *names), matrix, strict=False)  # of tasks still to come there are no rows
-    csv.writer(text).writerows([["after", *names], *([name, *(f"{value:.6f}" for value in row)] for name, row in rows)])
+    writer = csv.writer(text)
+    writer.writerow(["after", *names])
+    for name, row in zip(("untrained", *names), matrix, strict=False):  # later tasks have no row yet
+        writer.writerow([name, *(f"{value:.6f}" for value in row)])
     events.write_text(file, text.getvalue())
 
 
-def matrix_picture(file: Path) -> Figure:
-    """A matrix that `write_matrix` wrote, as a picture with its numbers: what was learnt goes down, tasks go right."""
+def matrix_figure(file: Path) -> Figure:
+    """The matrix that `write_matrix` wrote: a row after each task learnt, a column for each task evaluated."""
     with file.open(newline="") as handle:
         (_, *names), *rows = csv.reader(handle)
     values = [[float(value) for value in row[1:]] for row in rows]

@@ -1,24 +1,27 @@
-"""Homework 14, life-long learning: five rotated digit tasks, one after the other, without forgetting.
+"""Homework 14, life-long learning: five tasks of rotated digits, one after the other, without forgetting.
 
 Task
-    Classify handwritten digits turned by 0, then 20, 40, 60 and 80 degrees. While one task is learnt the images of the
-    earlier ones are gone; the network (784-1024-512-256-10, ReLU) must not be changed. Two more scenarios, not the
-    course's: the pixels shuffled, another way in each task; two new digits in each task, with one head for all ten.
+    Classify handwritten digits that are rotated by 0, then 20, 40, 60 and 80 degrees. While one task is learnt, the
+    images of the earlier ones are not available; the network (784-1024-512-256-10, ReLU) is fixed. Two further
+    scenarios are not the course's: `permuted`, in which each task has its own permutation of the pixels, and
+    `class-incremental`, in which each task has two new digits and all tasks use the same ten outputs.
 Data
-    `labs.lifelong.data`: MNIST, 60,000 training and 10,000 test images, or the 5,000 real digits that are embedded. Its
-    format has the test labels in it; training leaves that split alone and validates on held-out training images.
+    `labs.lifelong.data`: MNIST, 60,000 training and 10,000 test images, or the 5,000 real digits that are embedded. The
+    format includes the test labels; training does not read that split and validates on held-out training images.
 Metric
     Accuracy in [0, 1], higher is better: the mean over the tasks seen so far. The course set no thresholds; its sample
-    ended (one run, 60,000 images, 10 epochs a task) at .706 for the baseline, .717 EWC, .831 MAS, .720 SI, .784 RWalk,
-    .772 SCP. Beside it forgetting, backward and forward transfer (`labs.lifelong.transfer`), on held-out images.
+    ended (one run, 60,000 images, 10 epochs a task) at .706 with the baseline, .717 EWC, .831 MAS, .720 SI, .784 RWalk,
+    .772 SCP. Also reported, on held-out images: forgetting, backward and forward transfer (`labs.lifelong.transfer`).
 Methods
-    baseline  plain fine-tuning, the course's sample with lambda 0: shows how much is forgotten.
-    ewc mas si rwalk scp  springs hold weights that mattered to old tasks; they differ in how that is measured
-              (`labs.lifelong.regularizers`). Only mas and scp need no labels. Their lambdas can't be compared.
-    lwf       learning without forgetting: the network before the task labels the new task's images, softly.
-    agem replay  keep some old images, to turn gradients that would harm them, or to train on them again
-              (`labs.lifelong.rehearsal`): what the course's rule doesn't allow.
-    joint     trains on all tasks so far, all images kept, and so longer with each: an upper bound.
+    baseline  fine-tuning on each task, the course's sample with lambda 0: shows how much is forgotten.
+    ewc mas si rwalk scp  a quadratic penalty on changes of the parameters that are important for the old tasks; they
+              differ in the measure of importance (`labs.lifelong.regularizers`), so their lambdas are not comparable.
+              Only mas and scp need no labels.
+    lwf       learning without forgetting: the network before the task is a teacher on the new task's images
+              (`labs.lifelong.distillation`).
+    agem replay  keep some old images, to project gradients that would raise the loss on them, or to train on them again
+              (`labs.lifelong.rehearsal`); the course's rules do not allow it.
+    joint     trains on all images of all tasks so far, and therefore longer with each task: an upper bound.
 Papers
     Kirkpatrick et al., EWC (arXiv:1612.00796); Schwarz et al., Progress & Compress, for the running sum of importances
     (arXiv:1805.06370); Aljundi et al., MAS (arXiv:1711.09601); Zenke et al., SI (arXiv:1703.04200); Chaudhry et al.,
@@ -26,10 +29,8 @@ Papers
     Chaudhry et al., A-GEM (arXiv:1812.00420); Chaudhry et al., tiny episodic memories (arXiv:1902.10486).
 """
 
-import csv
-import re
 import shutil
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,89 +45,85 @@ from labs import COURSE
 from labs.core import shards
 from labs.core.config import Config
 from labs.core.lab import Lab
+from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_weights
-from labs.lifelong import data as digits
-from labs.lifelong import transfer
-from labs.lifelong.figures import MATRIX, accuracy_curve, matrix_picture, write_matrix
-from labs.lifelong.regularizers import EWC, MAS, SCP, SI, Guard, RWalk
-from labs.lifelong.rehearsal import AGEM, LwF, Memory, Replay
-from labs.lifelong.scenarios import names, split, tasks, together
+from labs.lifelong import data, task_table, transfer
+from labs.lifelong.distillation import LwF
+from labs.lifelong.figures import MATRIX, accuracy_curve, matrix_figure, write_matrix
+from labs.lifelong.method import Method
+from labs.lifelong.networks import Classifier
+from labs.lifelong.regularizers import EWC, MAS, SCP, SI, RWalk
+from labs.lifelong.rehearsal import AGEM, EpisodicMemory, Replay
+from labs.lifelong.scenarios import concatenated, held_out_mask, make_tasks, task_names
+from labs.lifelong.task_table import ANGLES
 
 METRIC = COURSE["lifelong"].metric
-ANGLES = [0.0, 20.0, 40.0, 60.0, 80.0]
-"""The course's tasks, in degrees, counter-clockwise."""
-HEADER = "task,angle,accuracy"
-MEASURES = (transfer.forgetting, transfer.backward_transfer, transfer.forward_transfer)
 
 
 class LifelongConfig(Config):
     scenario: Literal["rotated", "permuted", "class-incremental"] = "rotated"
-    """What differs between tasks: the angle, as in the course; the order of the pixels; which two digits there are."""
+    """How the tasks differ: in the rotation, as in the course; in the order of the pixels; in the digits they have."""
     method: Literal["baseline", "ewc", "mas", "si", "rwalk", "scp", "lwf", "agem", "replay", "joint"] = "baseline"
-    """What guards the old tasks."""
+    """Method against forgetting; `baseline` is none."""
     strength: float = Field(0.0, ge=0)
-    """Lambda, the weight of the penalty; its useful range differs by method. Only springs and lwf have one."""
+    """Lambda, the weight of the penalty; useful values differ by method. Only with the regularizers and lwf."""
     importance_batches: int = Field(1000, ge=1)
-    """Mini-batches of a finished task, at most, that measure importances; for ewc, mas and scp."""
+    """Mini-batches of a finished task, at most, on which importances are computed; only with ewc, mas and scp."""
     damping: float = Field(0.1, gt=0)
-    """Added to the squared distance that a path integral is divided by (epsilon), for si and rwalk."""
+    """Damping of the path integral's denominator, xi in si (a squared distance), epsilon in rwalk; only with these."""
     fisher_update: float = Field(0.4, gt=0, le=1)
-    """Share of the newest step in rwalk's running Fisher."""
+    """Alpha, the weight of the newest step in the running Fisher; only with rwalk."""
     projections: int = Field(100, ge=1)
-    """Random directions that scp looks at the outputs from."""
+    """Number of random directions on which the outputs are projected; only with scp."""
     memory_per_task: int = Field(40, ge=1)
-    """Images of each finished task that agem and replay keep."""
+    """Images of each finished task that are kept; only with agem and replay."""
     angles: tuple[float, ...] = Field(tuple(ANGLES), min_length=1)
-    """Degrees by which each task turns the images, in the order of learning; only with `scenario=rotated`."""
+    """Rotation of each task's images in degrees, in the order of learning; only with `scenario=rotated`."""
     hidden: tuple[int, ...] = (1024, 512, 256)
     """Widths of the hidden layers."""
     lr: float = Field(1e-4, gt=0)
-    """Adam's learning rate; Adam starts afresh with each task."""
+    """Adam's learning rate; Adam's moments are reset at each task."""
     batch_size: int = Field(128, ge=1)
     """Images of a global batch; replay adds as many old ones."""
     epochs_per_task: int = Field(10, ge=1)
-    """Passes over the images of a task before the next one comes."""
+    """Passes over the images of a task."""
     validation: float = Field(0.1, gt=0, lt=1)
-    """Share of the training images held out for the curve over the epochs and for choosing settings."""
+    """Fraction of the training images held out, for validation after each epoch and the choice of settings."""
 
 
-class Classifier(nn.Module):
-    """MLP. Input (B, 28, 28) uint8, output (B, 10) logits."""
-
-    def __init__(self, hidden: tuple[int, ...]) -> None:
-        super().__init__()
-        widths = [digits.SIDE**2, *hidden]
-        layers = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.ReLU())]
-        self.net = nn.Sequential(*layers, nn.Linear(widths[-1], digits.CLASSES))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.net(images.flatten(1) / 255)
-        return logits
-
-
-def build(config: LifelongConfig, net: nn.Module, count: int, run: Run) -> Guard:
-    """The method, for `count` tasks; `net` has the same weights on all workers already."""
-    memory = Memory(count, config.memory_per_task, digits.SIDE)
-    methods = {
-        "ewc": lambda: EWC(net, run, config.strength),
-        "mas": lambda: MAS(net, run, config.strength),
-        "si": lambda: SI(net, run, config.strength, config.damping),
-        "rwalk": lambda: RWalk(net, run, config.strength, config.damping, config.fisher_update),
-        "scp": lambda: SCP(net, run, config.strength, config.projections),
-        "lwf": lambda: LwF(net, run, config.strength, digits.CLASSES),
-        "agem": lambda: AGEM(run, memory, config.batch_size),
-        "replay": lambda: Replay(run, memory),
-    }
-    return methods.get(config.method, lambda: Guard(run))().to(run.device)
+def build(config: LifelongConfig, net: nn.Module, count: int, run: Run) -> Method:
+    """The method, for `count` tasks; `net` has the same parameters on all workers already."""
+    memory = EpisodicMemory(count, config.memory_per_task, data.SIDE)
+    method: Method
+    match config.method:
+        case "ewc":
+            method = EWC(net, run, config.strength)
+        case "mas":
+            method = MAS(net, run, config.strength)
+        case "si":
+            method = SI(net, run, config.strength, config.damping)
+        case "rwalk":
+            method = RWalk(net, run, config.strength, config.damping, config.fisher_update)
+        case "scp":
+            method = SCP(net, run, config.strength, config.projections)
+        case "lwf":
+            method = LwF(net, run, config.strength, data.CLASSES)
+        case "agem":
+            method = AGEM(run, memory, config.batch_size)
+        case "replay":
+            method = Replay(run, memory)
+        case _:
+            method = Method(run)
+    return method.to(run.device)
 
 
 def train(config: LifelongConfig, run: Run) -> None:
-    data = shards.ArrowDataset(run.data_dir, "train", ("image", "label"))
-    images, labels = (column.all() for column in data.columns)
-    held_out = split(len(images), config.validation, run.seed)
-    training = tasks(config.scenario, config.angles, images[~held_out], labels[~held_out])
-    validation = tasks(config.scenario, config.angles, images[held_out], labels[held_out])
+    dataset = shards.ArrowDataset(run.data_dir, "train", ("image", "label"))
+    images, labels = (column.all() for column in dataset.columns)
+    held_out = held_out_mask(len(images), config.validation, run.seed)
+    training = make_tasks(config.scenario, config.angles, images[~held_out], labels[~held_out])
+    validation = make_tasks(config.scenario, config.angles, images[held_out], labels[held_out])
 
     net = Classifier(config.hidden)
     model = run.wrap(net)
@@ -136,18 +133,21 @@ def train(config: LifelongConfig, run: Run) -> None:
     state = {"model": model, "method": method, "optimizer": optimizer, "progress": progress}
 
     for epoch in run.epochs(len(training) * config.epochs_per_task, state):
-        task, passes = divmod(epoch, config.epochs_per_task)
+        task, epoch_of_task = divmod(epoch, config.epochs_per_task)
         matrix = progress["matrix"]
         if epoch == 0:
-            matrix.append([evaluate(model, one, run) for one in validation])  # untrained: forward transfer's zero
-        if passes == 0:
-            optimizer.state.clear()  # as good as a new Adam, and still the object that checkpoints save
-        method.draws.manual_seed(run.seed * 100_000 + epoch)
-        images_now = together(training[: task + 1]) if config.method == "joint" else training[task]
-        batches = run.loader(images_now, config.batch_size, train=True)
-        sums, count = torch.zeros(2, device=run.device), 0
+            # The untrained network's accuracies, with which forward transfer compares.
+            matrix.append([evaluate(model, each, run) for each in validation])
+        if epoch_of_task == 0:
+            optimizer.state.clear()  # like a new Adam, but still the object that checkpoints save
+        method.generator.manual_seed(run.seed * 100_000 + epoch)
+        available = concatenated(training[: task + 1]) if config.method == "joint" else training[task]
+        batches = run.loader(available, config.batch_size, train=True)
+
+        # Train on the present task: L = CE(f(x), y) + penalty.
+        losses, penalties = Meter(), Meter()
         for x, y in batches:
-            x, y = method.mix(x, y)
+            x, y = method.extend_batch(x, y)
             logits = model(x)
             loss = F.cross_entropy(logits, y)
             penalty = method.penalty(net, x, logits)
@@ -156,31 +156,34 @@ def train(config: LifelongConfig, run: Run) -> None:
             method.before_step(net)
             optimizer.step()
             method.after_step(net)
-            sums += torch.stack([loss.detach(), penalty.detach()]) * len(x)
-            count += len(x)
-        now = [*matrix, [evaluate(model, one, run) for one in validation]]
-        run.log({"train/loss": run.mean(sums[0], count), "train/penalty": run.mean(sums[1], count)})
-        run.log({"val/accuracy": transfer.mean_accuracy(now)})
-        run.log({f"val/accuracy_task{number}": value for number, value in enumerate(now[-1][: task + 1], 1)})
+            losses.add(loss, len(x))
+            penalties.add(penalty, len(x))
+
+        # Evaluate on all tasks, those still to come included.
+        present = [*matrix, [evaluate(model, each, run) for each in validation]]
+        run.log({"train/loss": run.mean(losses.sum, losses.count)})
+        run.log({"train/penalty": run.mean(penalties.sum, penalties.count)})
+        run.log({"val/accuracy": transfer.mean_accuracy(present)})
+        run.log({f"val/accuracy_task{number}": value for number, value in enumerate(present[-1][: task + 1], 1)})
         if task > 0:
-            run.log({f"val/{measure.__name__}": measure(now) for measure in MEASURES})
-        if passes == config.epochs_per_task - 1:
-            # Within the epoch, so that a checkpoint never lies between a task and what is remembered of it.
+            run.log({f"val/{name}": measure(present) for name, measure in transfer.MEASURES.items()})
+
+        # After a task's last epoch, remember it. Still within the epoch, so that no checkpoint lies in between.
+        if epoch_of_task == config.epochs_per_task - 1:
             method.after_task(net, training[task], islice(batches, config.importance_batches))
-            matrix.append(now[-1])
+            matrix.append(present[-1])
             if run.rank == 0:
-                write_matrix(run.file(MATRIX), matrix, names(config.scenario, config.angles))
+                write_matrix(run.file(MATRIX), matrix, task_names(config.scenario, config.angles))
         run.keep(model)
 
 
 def evaluate(model: nn.Module, images: TensorDataset, run: Run) -> float:
-    """Share of the images that are classified rightly, over all workers."""
-    right, count = torch.zeros((), device=run.device), 0
+    """Accuracy in [0, 1] over all workers' images."""
+    correct: list[torch.Tensor] = []
     with run.evaluation(model) as net:
         for x, y in run.loader(images, 1024):
-            right += (net(x).argmax(1) == y).sum()
-            count += len(x)
-    return run.mean(right, count)
+            correct.append(net(x).argmax(1) == y)
+    return run.mean(sum(batch.sum() for batch in correct), sum(len(batch) for batch in correct))
 
 
 def load(folder: Path) -> Classifier:
@@ -200,49 +203,32 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `acc_summary.png`, the curve, `task_accuracy.csv`, and the matrix of tasks as `.csv` and `.png`.
-
-    `task_accuracy.csv`: tasks 1, 2, ... in the order of learning, with the angle in degrees (0 in the other scenarios)
-    and the final model's accuracy on the task's test images, in [0, 1]. The matrix is of held-out training images.
-    """
+    """Write `task_accuracy.csv` (`labs.lifelong.task_table`), the accuracy curve `acc_summary.png`, and the matrix of
+    accuracies on held-out training images, `task_matrix.csv` and `.png`."""
     model, config = load(folder), LAB.read_config(folder)
     images, labels = (c.all() for c in shards.ArrowDataset(data_dir, "test", ("image", "label")).columns)
-    rows = []
-    for number, task in enumerate(tasks(config.scenario, config.angles, images, labels)):
-        x, y = (part.numpy() for part in task.tensors)
-        angle = config.angles[number] if config.scenario == "rotated" else 0
-        rows.append([number + 1, f"{angle:g}", f"{(predict(model, x).argmax(1) == y).mean():.6f}"])
+    accuracies = []
+    for task in make_tasks(config.scenario, config.angles, images, labels):
+        x, y = (tensor.numpy() for tensor in task.tensors)
+        accuracies.append((predict(model, x).argmax(1) == y).mean())
     out.mkdir(parents=True, exist_ok=True)
-    with (out / LAB.submission).open("w", newline="") as file:
-        csv.writer(file).writerows([HEADER.split(","), *rows])
+    angles = config.angles if config.scenario == "rotated" else [0.0] * len(accuracies)
+    task_table.write(out / LAB.submission, angles, accuracies)
     shutil.copyfile(folder / MATRIX, out / MATRIX)
-    curve = accuracy_curve(folder, names(config.scenario, config.angles))
-    for name, figure in {"acc_summary": curve, "task_matrix": matrix_picture(folder / MATRIX)}.items():
+    curve = accuracy_curve(folder, task_names(config.scenario, config.angles))
+    for name, figure in {"acc_summary": curve, "task_matrix": matrix_figure(folder / MATRIX)}.items():
         figure.savefig(out / f"{name}.png", dpi=100, bbox_inches="tight")
 
 
-def check_submission(file: Path) -> list[str]:
-    lines, angles = file.read_text().splitlines(), []
-    if lines[:1] != [HEADER]:
-        return [f"{file.name} line 1: the header must be {HEADER!r}"]
-    for number, line in enumerate(lines[1:], 1):
-        row = re.fullmatch(rf"{number},(-?\d+(?:\.\d+)?),(?:0(?:\.\d+)?|1(?:\.0+)?)", line)
-        if row is None:
-            return [f"{file.name} line {number + 1}: expected '{number},<degrees>,<share from 0 to 1>', found {line!r}"]
-        angles.append(float(row[1]))
-    return [] if sorted(angles) == ANGLES else [f"{file.name}: expected the angles {ANGLES}, found {sorted(angles)}"]
-
-
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:
-    with (delivered / LAB.submission).open(newline="") as file:
-        accuracies = [float(row["accuracy"]) for row in csv.DictReader(file)]
-    train, test = (shards.ArrowDataset(data_dir, split, ("label",)).columns[0].all() for split in digits.SPLITS)
+    accuracies = task_table.read(delivered / LAB.submission)
+    train, test = (shards.ArrowDataset(data_dir, split, ("label",)).columns[0].all() for split in data.SPLITS)
     trivial = (test == train.mode().values).double().mean().item()
     return {"test/accuracy": sum(accuracies) / len(accuracies), "test/trivial": trivial}
 
 
 def space() -> dict[str, dict[str, object]]:
-    return {  # the method is the preset's: lambdas can't be compared, so each method has a sweep of its own
+    return {  # each method has a sweep of its own, because lambdas are not comparable; the preset chooses it
         "strength": {"type": "loguniform", "low": 1e-2, "high": 1e7},
         "importance_batches": {"type": "choice", "values": [1, 10, 100, 1000], "when": {"method": "ewc"}},
         "damping": {"type": "loguniform", "low": 1e-4, "high": 1e0, "when": {"method": "si"}},
@@ -257,8 +243,9 @@ def space() -> dict[str, dict[str, object]]:
 LAB = Lab(
     heading=COURSE["lifelong"],
     config=LifelongConfig,
-    # The sample's lambdas: twice as much for ewc and mas, whose importances it counts about twice, and 2 for scp, whose
-    # it squares too late; rwalk's are scaled here, so that size small's lambda serves.
+    # The sample's lambdas with three exceptions. It adds the importances of ewc and mas about twice, so these have
+    # twice its lambda; it squares scp's gradients after the mean, a hundredth of ours, so scp has 2; its importances of
+    # rwalk are not scaled to [0, 1], so rwalk has the lambda that was tuned for size small.
     presets={
         "baseline": {"method": "baseline"},
         "ewc": {"method": "ewc", "strength": 200.0},
@@ -287,11 +274,11 @@ LAB = Lab(
     predict=predict,
     example=example,
     deliver=deliver,
-    check_submission=check_submission,
+    check_submission=task_table.check,
     score=score,
     submission="task_accuracy.csv",
     space=space,
     network=lambda config: Classifier(config.hidden),
-    data=digits,
+    data=data,
     seconds={"tiny": 2, "small": 20, "course": 600},
 )

@@ -1,13 +1,14 @@
-"""Springs on the weights: what holds a network near what it knew, and five ways to measure how stiff each spring is.
+"""Regularizers: a quadratic penalty on changes of the parameters, and five measures of a parameter's importance.
 
-All keep one importance for each weight around the newest weights, not a spring per task: memory is two networks'
-however many tasks come. Each task enters once; the course's sample adds the earlier sums again at each task.
+There is one importance for each parameter, and one anchor, the parameters after the newest task: the memory is that of
+two networks, however many tasks there are. Each task's importance is added once; the course's sample adds the earlier
+sums again at each task.
 
-Of several workers each measures its own share of a batch. Gradients are averaged before they are squared or made
-absolute: what counts is the gradient of the global batch, whatever the number of workers.
+With several workers each measures its own part of a batch. Gradients are averaged over the workers before they are
+squared or made absolute, so that the importance is that of the global batch, whatever the number of workers.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -16,57 +17,11 @@ from torch.nn.utils import parameters_to_vector
 from torch.utils.data import TensorDataset
 
 from labs.core.run import Run
-
-Batches = Iterable[tuple[torch.Tensor, ...]]
-
-
-class Guard(nn.Module):
-    """No guard at all, and the moments at which one can act. What it remembers is in its `state_dict`.
-
-    Methods get the bare network, not DDP's wrapper. Draws from `draws`, which is seeded by whoever trains, are the same
-    on all workers, so that all remember the same.
-    """
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.run, self.draws = run, torch.Generator()
-
-    def mix(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The images and labels that are trained on in place of this worker's share of a batch."""
-        return x, y
-
-    def penalty(self, net: nn.Module, x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """What is added to the loss; scalar."""
-        return logits.new_zeros(())
-
-    def before_step(self, net: nn.Module) -> None:
-        """Look at the gradients of loss and penalty, all workers' mean, or change them."""
-
-    def after_step(self, net: nn.Module) -> None:
-        """Look at the weights that the optimizer's step led to."""
-
-    def after_task(self, net: nn.Module, data: TensorDataset, batches: Batches) -> None:
-        """Remember a task just learnt: `data` has all of its images, `batches` some of this worker's share."""
+from labs.lifelong.method import Batches, Method, gradient, gradient_vector, parameter_vector
 
 
-def weights(net: nn.Module) -> torch.Tensor:
-    """A copy of all weights, (P,)."""
-    return parameters_to_vector(net.parameters()).detach()
-
-
-def gradients(net: nn.Module) -> torch.Tensor:
-    """A copy of the gradients that a backward pass left, (P,)."""
-    return parameters_to_vector([parameter.grad for parameter in net.parameters() if parameter.grad is not None])
-
-
-def gradient(value: torch.Tensor, net: nn.Module) -> torch.Tensor:
-    """A scalar's gradient in all weights, (P,); the scalar's graph stays."""
-    parts = torch.autograd.grad(value, list(net.parameters()), retain_graph=True)
-    return torch.cat([part.flatten() for part in parts])
-
-
-class Springs(Guard):
-    """strength x sum of importance x (theta - theta*)^2, without a factor 1/2; theta* are the newest task's weights."""
+class QuadraticPenalty(Method):
+    """The base class of the regularizers. `anchor` is theta*, the parameters after the newest task."""
 
     anchor: torch.Tensor
     importance: torch.Tensor
@@ -74,23 +29,24 @@ class Springs(Guard):
     def __init__(self, net: nn.Module, run: Run, strength: float) -> None:
         super().__init__(run)
         self.strength = strength
-        self.register_buffer("anchor", weights(net))
+        self.register_buffer("anchor", parameter_vector(net))
         self.register_buffer("importance", torch.zeros_like(self.anchor))
 
     def penalty(self, net: nn.Module, x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        moved = parameters_to_vector(net.parameters()) - self.anchor
-        return self.strength * (self.importance * moved**2).sum()
+        # lambda * sum over i of Omega_i (theta_i - theta*_i)^2, without the papers' factor 1/2, as in the course
+        change = parameters_to_vector(net.parameters()) - self.anchor
+        return self.strength * (self.importance * change**2).sum()
 
-    def after_task(self, net: nn.Module, data: TensorDataset, batches: Batches) -> None:
-        self.importance.copy_(self.updated(net, batches))
-        self.anchor.copy_(weights(net))
+    def after_task(self, net: nn.Module, dataset: TensorDataset, batches: Batches) -> None:
+        self.importance.copy_(self.updated_importance(net, batches))
+        self.anchor.copy_(parameter_vector(net))
 
-    def updated(self, net: nn.Module, batches: Batches) -> torch.Tensor:
-        """The importances from now on, (P,)."""
+    def updated_importance(self, net: nn.Module, batches: Batches) -> torch.Tensor:
+        """The importance (P,) of each parameter for all tasks so far, the one just finished included."""
         raise NotImplementedError
 
     def mean(self, batches: Batches, measure: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """The mean over mini-batches of what `measure(x, y)` gives for one, (P,)."""
+        """The mean of `measure(x, y)`, (P,), over mini-batches."""
         total, count = torch.zeros_like(self.importance), 0
         for x, y in batches:
             total += measure(x, y)
@@ -98,61 +54,66 @@ class Springs(Guard):
         return total / count
 
 
-class EWC(Springs):
-    """Elastic weight consolidation: an empirical Fisher diagonal, as the course has it. Needs labels.
+class EWC(QuadraticPenalty):
+    """Elastic weight consolidation (Kirkpatrick et al., arXiv:1612.00796): the diagonal of the empirical Fisher.
 
-    A mini-batch's gradient of the mean negative log-likelihood at the true labels, squared, averaged over mini-batches;
-    so lambda depends on the batch size.
+    Needs labels. As in the course the gradient of a mini-batch's mean log-likelihood is squared, not that of each
+    image: the useful lambda depends on the batch size.
     """
 
-    def updated(self, net: nn.Module, batches: Batches) -> torch.Tensor:
+    def updated_importance(self, net: nn.Module, batches: Batches) -> torch.Tensor:
         def fisher(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            # F_i = E[(d log p(y | x, theta) / d theta_i)^2]
             return self.run.average(gradient(F.cross_entropy(net(x), y), net)) ** 2
 
         return self.importance + self.mean(batches, fisher)
 
 
-class MAS(Springs):
-    """Memory aware synapses, the global version: how much a weight changes the output. Needs no labels.
+class MAS(QuadraticPenalty):
+    """Memory aware synapses (Aljundi et al., arXiv:1711.09601), global version: the sensitivity of the outputs.
 
-    The absolute gradient of the outputs' squared L2 norm, its mean over a mini-batch, averaged over mini-batches.
+    Needs no labels. The gradient is that of a mini-batch's mean.
     """
 
-    def updated(self, net: nn.Module, batches: Batches) -> torch.Tensor:
+    def updated_importance(self, net: nn.Module, batches: Batches) -> torch.Tensor:
         def sensitivity(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+            # Omega_i = E[|d ||f(x)||_2^2 / d theta_i|]
             return self.run.average(gradient((net(x) ** 2).sum(1).mean(), net)).abs()
 
         return self.importance + self.mean(batches, sensitivity)
 
 
-class SCP(Springs):
-    """Sliced Cramer preservation: how much a weight moves the outputs' distribution, seen from random sides. No labels.
+class SCP(QuadraticPenalty):
+    """Sliced Cramer preservation (Kolouri et al., ICLR 2020): the sensitivity of the outputs' distribution.
 
-    The mini-batch's mean output is projected on random directions of the unit sphere, and each projection's gradient is
-    squared; then means over projections and mini-batches. The sample squares the gradient of the projections' mean
-    instead, which for 100 of them is about a hundredth.
+    Needs no labels. A mini-batch's mean output is projected on random directions of the unit sphere, and the gradient
+    of each projection is squared, then averaged over directions and mini-batches. The course's sample squares the
+    gradient of the projections' mean instead, which with 100 directions gives about a hundredth.
     """
 
     def __init__(self, net: nn.Module, run: Run, strength: float, projections: int) -> None:
         super().__init__(net, run, strength)
         self.projections = projections
 
-    def updated(self, net: nn.Module, batches: Batches) -> torch.Tensor:
-        def slices(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    def updated_importance(self, net: nn.Module, batches: Batches) -> torch.Tensor:
+        def sliced(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+            # Omega_i = E over xi of (d (xi . mean f(x)) / d theta_i)^2, xi uniform on the unit sphere
             output = net(x).mean(0)
-            sides = F.normalize(torch.randn(self.projections, len(output), generator=self.draws)).to(output)
-            jacobian = self.run.average(torch.stack([gradient(one, net) for one in output]))
-            # The mean over sides s of (s J)^2 is the diagonal of J^T (mean of s s^T) J: no backward pass per side.
-            return (jacobian * (sides.T @ sides / len(sides) @ jacobian)).sum(0)
+            directions = torch.randn(self.projections, len(output), generator=self.generator)
+            directions = F.normalize(directions).to(output)
+            jacobian = self.run.average(torch.stack([gradient(component, net) for component in output]))
+            # With J the Jacobian, E[(xi J)_i^2] is the diagonal of J^T E[xi^T xi] J: ten backward passes, one for each
+            # output, in place of one for each direction.
+            return (jacobian * (directions.T @ directions / len(directions) @ jacobian)).sum(0)
 
-        return self.importance + self.mean(batches, slices)
+        return self.importance + self.mean(batches, sliced)
 
 
-class SI(Springs):
-    """Synaptic intelligence: what each weight's way through the task did for the loss. Needs labels, while training.
+class SI(QuadraticPenalty):
+    """Synaptic intelligence (Zenke et al., arXiv:1703.04200): each parameter's contribution to the fall of the loss.
 
-    The path integral is the sum over steps of -gradient x movement, with the gradient of the task's loss alone; its
-    sum over weights is about what the loss fell by. Importance is the integral over the squared distance + damping.
+    Needs labels, during training only. `path` is the path integral omega of the present task, with the gradient of the
+    task's loss alone; its sum over the parameters approximates the fall of the loss.
     """
 
     path: torch.Tensor
@@ -163,25 +124,27 @@ class SI(Springs):
         self.register_buffer("path", torch.zeros_like(self.anchor))
 
     def before_step(self, net: nn.Module) -> None:
-        self.before = weights(net)
-        pull = 2 * self.strength * self.importance * (self.before - self.anchor)
-        self.gradient = gradients(net) - pull
+        self.before = parameter_vector(net)
+        penalty_gradient = 2 * self.strength * self.importance * (self.before - self.anchor)
+        self.loss_gradient = gradient_vector(net) - penalty_gradient
 
     def after_step(self, net: nn.Module) -> None:
-        self.path -= self.gradient * (weights(net) - self.before)
+        # omega_i = sum over steps of -g_i (theta_i after - theta_i before)   (eq. 3)
+        self.path -= self.loss_gradient * (parameter_vector(net) - self.before)
 
-    def updated(self, net: nn.Module, batches: Batches) -> torch.Tensor:
-        # A weight whose way made the loss larger isn't important; a negative spring would push it away.
-        importance = self.path.relu() / ((weights(net) - self.anchor) ** 2 + self.damping)
+    def updated_importance(self, net: nn.Module, batches: Batches) -> torch.Tensor:
+        # Omega_i = sum over tasks of omega_i / ((theta_i - theta*_i)^2 + xi)   (eq. 5). A negative omega, of a
+        # parameter whose change raised the loss, counts as 0: a negative importance would reward further change.
+        importance = self.path.relu() / ((parameter_vector(net) - self.anchor) ** 2 + self.damping)
         self.path.zero_()
         return self.importance + importance
 
 
 class RWalk(SI):
-    """Riemannian walk: a running Fisher plus a path integral over distance in the Fisher's metric. Needs labels.
+    """Riemannian walk (Chaudhry et al., arXiv:1801.10112): a running Fisher plus a score from the path integral.
 
-    Each step adds -gradient x movement / (Fisher x movement^2 / 2 + damping) to a weight's score; a task's score and
-    the earlier ones' are averaged. Both parts are scaled to [0, 1] before they are added, as the paper does.
+    Needs labels, during training only. The score of a task is averaged with that of the earlier ones. Fisher and score
+    are each scaled to [0, 1] before they are added, as in the paper.
     """
 
     fisher: torch.Tensor
@@ -194,11 +157,14 @@ class RWalk(SI):
             self.register_buffer(name, torch.zeros_like(self.anchor))
 
     def after_step(self, net: nn.Module) -> None:
-        self.fisher.lerp_(self.gradient**2, self.fisher_update)
-        moved = weights(net) - self.before
-        self.path -= self.gradient * moved / (self.fisher * moved**2 / 2 + self.damping)
+        # F_i <- alpha g_i^2 + (1 - alpha) F_i
+        self.fisher.lerp_(self.loss_gradient**2, self.fisher_update)
+        # s_i = sum over steps of -g_i change_i / (F_i change_i^2 / 2 + epsilon)
+        change = parameter_vector(net) - self.before
+        self.path -= self.loss_gradient * change / (self.fisher * change**2 / 2 + self.damping)
 
-    def updated(self, net: nn.Module, batches: Batches) -> torch.Tensor:
+    def updated_importance(self, net: nn.Module, batches: Batches) -> torch.Tensor:
+        # Omega = F / max F + s / max s
         new = self.path.relu()
         self.score.copy_((self.score + new) / 2 if self.score.any() else new)
         self.path.zero_()

@@ -50,8 +50,9 @@ from labs.rl.policies import mlp, policy, uniform
 METRIC = COURSE["rl"].metric
 
 REINFORCE_AT_COURSE = {"iterations": 500, "batch_size": 4096, "envs_per_runner": 16, "lr": 5e-3}
-"""As many environment steps as with PPO, in more batches, because each batch gives the policy one update. There are fewer
-environments, so that each contributes a longer part of an episode to a batch and fewer updates fall within an episode."""
+"""As many environment steps as with PPO, in more batches, because each batch gives the policy one update. There are
+fewer environments, so that each contributes a longer part of an episode to a batch and fewer updates fall within an
+episode."""
 
 
 def train(config: ReinforcementConfig, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""The life-long lab: MNIST's files, learning tasks in sequence with every method, the submission."""
+"""The life-long lab: MNIST's files, training on tasks in sequence with every method, the submission."""
 
 import csv
 import gzip
@@ -18,9 +18,11 @@ from torchvision.transforms import functional as course_transforms
 from labs.core import events
 from labs.core.errors import BadInput
 from labs.core.run import Interrupted, Run
-from labs.lifelong import data as digits
-from labs.lifelong.lesson import LAB, MEASURES, Classifier
+from labs.lifelong import data
+from labs.lifelong.lesson import LAB
+from labs.lifelong.networks import Classifier
 from labs.lifelong.scenarios import rotate
+from labs.lifelong.transfer import MEASURES
 from tests.labs.workers import ObservedRun
 
 FILES = [f"{prefix}-{kind}-ubyte" for prefix in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
@@ -29,7 +31,7 @@ FILES = [f"{prefix}-{kind}-ubyte" for prefix in ("train", "t10k") for kind in ("
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
-    digits.make(folder, 0, "tiny")
+    data.make(folder, 0, "tiny")
     return folder
 
 
@@ -39,12 +41,12 @@ def packed(made, tmp_path_factory):
 
 
 def pack(folder, out):
-    digits.prepare(folder, out, "generated")
+    data.prepare(folder, out, "generated")
     return out
 
 
 def write_idx(folder: Path, train: int, test: int) -> Path:
-    """Random pictures in MNIST's format."""
+    """Random images in MNIST's format."""
     rng = np.random.default_rng(0)
     raw = folder / "MNIST/raw"
     raw.mkdir(parents=True)
@@ -61,7 +63,7 @@ def write_idx(folder: Path, train: int, test: int) -> Path:
 
 def test_make_is_deterministic(made, tmp_path):
     """The same seed and size give the same bytes."""
-    digits.make(tmp_path, 0, "tiny")
+    data.make(tmp_path, 0, "tiny")
     for name in FILES:
         assert (tmp_path / "MNIST/raw" / name).read_bytes() == (made / "MNIST/raw" / name).read_bytes()
 
@@ -69,9 +71,9 @@ def test_make_is_deterministic(made, tmp_path):
 def test_torchvision_reads_what_make_wrote(made):
     """torchvision finds both splits without downloading, with equally many of each digit."""
     for train, count in ((True, 400), (False, 200)):
-        data = MNIST(root=made, train=train, download=False)
-        assert data.data.shape == (count, 28, 28)
-        assert data.targets.bincount().tolist() == [count // 10] * 10
+        mnist = MNIST(root=made, train=train, download=False)
+        assert mnist.data.shape == (count, 28, 28)
+        assert mnist.targets.bincount().tolist() == [count // 10] * 10
 
 
 def test_no_digit_is_in_both_splits(made):
@@ -81,7 +83,7 @@ def test_no_digit_is_in_both_splits(made):
 
 
 def test_check_accepts_what_make_wrote(made):
-    assert digits.check(made) == []
+    assert data.check(made) == []
 
 
 def test_gzipped_files_are_the_same_data(made, tmp_path):
@@ -91,12 +93,12 @@ def test_gzipped_files_are_the_same_data(made, tmp_path):
         path = zipped / "MNIST/raw" / name
         path.with_name(f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
-    assert digits.check(zipped) == []
+    assert data.check(zipped) == []
     digests = []
     for folder in (made, zipped):
         out = tmp_path / f"packed-{folder.name}"
         out.mkdir()
-        digests.append(digits.prepare(folder, out, "folder")["digest"])
+        digests.append(data.prepare(folder, out, "folder")["digest"])
     assert digests[0] == digests[1]
 
 
@@ -112,42 +114,42 @@ BROKEN = {
     "missing": ("t10k-images-idx3", None, "t10k-images-idx3-ubyte is missing"),
     "magic": (
         "train-images-idx3",
-        lambda data: header(0x801) + data[4:],
+        lambda content: header(0x801) + content[4:],
         "train-images-idx3-ubyte: the magic number must be 0x00000803 (bytes, 3 axes), found 0x00000801",
     ),
     "empty": (
         "train-labels-idx1",
-        lambda data: b"",
+        lambda content: b"",
         "train-labels-idx1-ubyte: the magic number must be 0x00000801 (bytes, 1 axes), found an empty file",
     ),
     "header": (
         "train-images-idx3",
-        lambda data: data[:9],
+        lambda content: content[:9],
         "train-images-idx3-ubyte: the header ends after 2 numbers, expected 4",
     ),
     "truncated": (
         "t10k-images-idx3",
-        lambda data: data[:-5],
+        lambda content: content[:-5],
         "t10k-images-idx3-ubyte: 2347 bytes after the header, expected 2352",
     ),
     "side": (
         "train-images-idx3",
-        lambda data: header(0x803, 6, 14, 56) + data[16:],
+        lambda content: header(0x803, 6, 14, 56) + content[16:],
         "train-images-idx3-ubyte: images of 14x56 pixels, expected 28x28",
     ),
     "count": (
         "train-labels-idx1",
-        lambda data: header(0x801, 5) + data[8:-1],
+        lambda content: header(0x801, 5) + content[8:-1],
         "train-labels-idx1-ubyte: 5 labels, expected 6, as many as train-images-idx3-ubyte has",
     ),
     "label": (
         "t10k-labels-idx1",
-        lambda data: data[:-1] + bytes([10]),
+        lambda content: content[:-1] + bytes([10]),
         "t10k-labels-idx1-ubyte: label 10 at position 2 (from 0), expected 0 to 9",
     ),
     "none": (
         "t10k-images-idx3",
-        lambda data: header(0x803, 0, 28, 28),
+        lambda content: header(0x803, 0, 28, 28),
         "t10k-images-idx3-ubyte is empty: 0 items, expected at least 1",
     ),
 }
@@ -159,7 +161,7 @@ def test_check_names_each_fault(fault, tmp_path):
     name, change, sentence = BROKEN[fault]
     path = write_idx(tmp_path, 6, 3) / "MNIST/raw" / f"{name}-ubyte"
     edit(path, change) if change else path.unlink()
-    faults = digits.check(tmp_path)
+    faults = data.check(tmp_path)
     assert len(faults) == 1
     assert faults[0].endswith(sentence)
 
@@ -169,11 +171,11 @@ def test_check_names_a_broken_gzip_file(tmp_path):
     path = raw / "train-images-idx3-ubyte"
     path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes())[:-20])
     path.unlink()
-    assert digits.check(tmp_path) == ["train-images-idx3-ubyte.gz is no whole gzip file"]
+    assert data.check(tmp_path) == ["train-images-idx3-ubyte.gz is not a complete gzip file"]
 
 
 def test_bytes_rotate_like_the_courses_floats(made):
-    """Turning uint8 pictures gives exactly what turning each float picture in [0, 1] gives."""
+    """Rotating uint8 images gives exactly what rotating each float image in [0, 1] gives."""
     images = MNIST(root=made).data[:20]
     for angle in (20.0, 40.0, 80.0):
         course = [course_transforms.rotate(image[None] / 255, angle)[0] for image in images]
@@ -205,7 +207,7 @@ def undisturbed(request, packed, tmp_path_factory):
 
 
 def test_trained_run_delivers_a_valid_submission(undisturbed):
-    """Training ends with a submission that the check takes, the curve's picture, and a score above the trivial one."""
+    """Training ends with a submission that the check takes, the curve's figure, and a score above the trivial one."""
     _, folder, metrics = undisturbed
     assert LAB.check_submission(folder / "deliver" / LAB.submission) == []
     assert (folder / "deliver/acc_summary.png").read_bytes().startswith(b"\x89PNG")
@@ -229,8 +231,8 @@ def test_served_model_gives_probabilities(undisturbed, packed):
     assert probabilities.sum(1) == pytest.approx(1, abs=1e-5)
 
 
-def test_matrix_of_tasks_is_delivered_and_has_the_metrics_in_it(undisturbed):
-    """A row for the untrained network and one after each task; the last one's mean and transfers are the metrics."""
+def test_matrix_of_accuracies_is_delivered_and_agrees_with_the_metrics(undisturbed):
+    """A row for the untrained network and one after each task; the metrics follow from the matrix."""
     _, folder, metrics = undisturbed
     with (folder / "deliver/task_matrix.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
@@ -239,8 +241,8 @@ def test_matrix_of_tasks_is_delivered_and_has_the_metrics_in_it(undisturbed):
     matrix = [[float(value) for value in row[1:]] for row in rows]
     assert np.mean(matrix[0]) < 0.3 < matrix[1][0]
     assert metrics["val/accuracy"] == pytest.approx(np.mean(matrix[-1]), abs=1e-5)
-    for measure in MEASURES:
-        assert metrics[f"val/{measure.__name__}"] == pytest.approx(measure(matrix), abs=1e-5)
+    for name, measure in MEASURES.items():
+        assert metrics[f"val/{name}"] == pytest.approx(measure(matrix), abs=1e-5)
     assert (folder / "deliver/task_matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -248,24 +250,24 @@ def test_matrix_of_tasks_is_delivered_and_has_the_metrics_in_it(undisturbed):
 def test_interrupted_run_ends_like_an_undisturbed_one(preset, packed, tmp_path):
     """Stopped within the first task, right after it and within the second one: all metrics and weights are the same."""
     short = {"angles": [0, 40], "epochs_per_task": 2, "test": False}
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"
     expected = fit(whole, packed, preset, **short)
     for stop in (1, 2, 3):
         with pytest.raises(Interrupted):
-            fit(parts, packed, preset, stop_after=stop, **short)
-        (parts / "stop").unlink()
-    assert without_times(fit(parts, packed, preset, **short)) == without_times(expected)
+            fit(interrupted, packed, preset, stop_after=stop, **short)
+        (interrupted / "stop").unlink()
+    assert without_times(fit(interrupted, packed, preset, **short)) == without_times(expected)
     for name in ("weights.safetensors", "task_matrix.csv"):
-        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+        assert (interrupted / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.parametrize("scenario", ["permuted", "class-incremental"])
 def test_further_scenarios_train_and_score_all_their_tasks(scenario, packed, tmp_path):
-    """Replay on its images of every task still knows all of them in the end, better than chance."""
+    """With replay, the final accuracy over all tasks is well above chance."""
     metrics = fit(tmp_path, packed, "replay", scenario=scenario, epochs_per_task=4)
     assert metrics["test/accuracy"] > 2.5 * metrics["test/trivial"]
     (fault,) = LAB.check_submission(tmp_path / "deliver" / LAB.submission)
-    assert "expected the angles" in fault  # the course's hand-in is of rotated digits
+    assert "expected the angles" in fault  # the course's submission is of rotated digits
 
 
 def test_course_size_has_the_samples_parameters():
@@ -277,16 +279,16 @@ def test_course_size_has_the_samples_parameters():
 def test_every_preset_trains_at_course_size(preset, tmp_path):
     """One real step a task, with two training images and the course's network."""
     (tmp_path / "packed").mkdir()
-    data = pack(write_idx(tmp_path / "made", 3, 2), tmp_path / "packed")
-    metrics = fit(tmp_path / "run", data, preset, size="course", test=False, epochs_per_task=1)
+    packed = pack(write_idx(tmp_path / "made", 3, 2), tmp_path / "packed")
+    metrics = fit(tmp_path / "run", packed, preset, size="course", test=False, epochs_per_task=1)
     assert np.isfinite(metrics["train/loss"])
 
 
 def test_one_training_image_is_refused_before_training(tmp_path):
     (tmp_path / "packed").mkdir()
-    data = pack(write_idx(tmp_path / "made", 1, 1), tmp_path / "packed")
+    packed = pack(write_idx(tmp_path / "made", 1, 1), tmp_path / "packed")
     with pytest.raises(BadInput, match="0 training samples are too few"):
-        fit(tmp_path / "run", data, "baseline")
+        fit(tmp_path / "run", packed, "baseline")
 
 
 STATEFUL = [name for name in LAB.presets if name not in ("baseline", "joint")]
@@ -304,7 +306,7 @@ def _worker(rank: int, port: int, folder: Path, data_dir: Path) -> None:
 
 
 def few_steps(preset):
-    """Two tasks of three steps each, with something to remember in between."""
+    """Two tasks of three steps each, so that `after_task` has an effect on the second."""
     return LAB.resolve(preset, "tiny", {"angles": [0, 20], "epochs_per_task": 1, "batch_size": 128})
 
 
@@ -321,7 +323,7 @@ def on_two(packed, tmp_path_factory):
 
 @pytest.mark.parametrize("preset", STATEFUL)
 def test_two_workers_learn_what_one_learns(preset, on_two, packed, tmp_path):
-    """Bit-equal weights on both; weights and what is remembered of the global batch are one worker's."""
+    """Weights bit-equal on both; weights and the method's state are those of one worker on the global batch."""
     first, second = (torch.load(on_two / preset / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     LAB.train(few_steps(preset), Run(tmp_path, packed))
@@ -333,7 +335,7 @@ def test_two_workers_learn_what_one_learns(preset, on_two, packed, tmp_path):
 
 
 def states(folder: Path) -> dict[str, torch.Tensor]:
-    """Weights and what the method remembers, from a run's last checkpoint."""
+    """Weights and the method's state, from a run's last checkpoint."""
     state = torch.load(folder / "checkpoints/step-000002/state.pt", weights_only=True)
     model = {f"model.{name.removeprefix('module.')}": tensor for name, tensor in state["model"].items()}
     return model | state["method"]
@@ -348,8 +350,8 @@ GOOD = ["task,angle,accuracy", *(f"{task},{angle},0.5" for task, angle in enumer
     ("line", "text", "sentence"),
     [
         (0, "task,accuracy", "line 1: the header must be 'task,angle,accuracy'"),
-        (2, "3,20,0.5", "line 3: expected '2,<degrees>,<share from 0 to 1>', found '3,20,0.5'"),
-        (4, "4,60,70.6", "line 5: expected '4,<degrees>,<share from 0 to 1>', found '4,60,70.6'"),
+        (2, "3,20,0.5", "line 3: expected '2,<degrees>,<fraction from 0 to 1>', found '3,20,0.5'"),
+        (4, "4,60,70.6", "line 5: expected '4,<degrees>,<fraction from 0 to 1>', found '4,60,70.6'"),
         (5, "5,90,0.5", "expected the angles [0.0, 20.0, 40.0, 60.0, 80.0], found [0.0, 20.0, 40.0, 60.0, 90.0]"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Learning tasks in sequence: what each method remembers, against brute force; the measures; the scenarios."""
+"""Learning tasks in sequence: each method's state against brute force, the measures of transfer, the scenarios."""
 
 import numpy as np
 import pytest
@@ -9,9 +9,11 @@ from torch.utils.data import TensorDataset
 
 from labs.core.run import Run
 from labs.lifelong import transfer
-from labs.lifelong.regularizers import EWC, MAS, SCP, SI, RWalk, weights
-from labs.lifelong.rehearsal import AGEM, LwF, Memory, Replay, project
-from labs.lifelong.scenarios import names, tasks, together
+from labs.lifelong.distillation import LwF
+from labs.lifelong.method import parameter_vector
+from labs.lifelong.regularizers import EWC, MAS, SCP, SI, RWalk
+from labs.lifelong.rehearsal import AGEM, EpisodicMemory, Replay, project
+from labs.lifelong.scenarios import concatenated, make_tasks, task_names
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def small():
 
 def brute_gradient(net, value):
     """d value() / d weight by finite differences, (P,)."""
-    slopes = []
+    derivatives = []
     for parameter in net.parameters():
         flat = parameter.data.view(-1)
         for index in range(len(flat)):
@@ -38,18 +40,19 @@ def brute_gradient(net, value):
                 flat[index] += step
                 values.append(value().item())
             flat[index] += 1e-6
-            slopes.append((values[0] - values[1]) / 2e-6)
-    return torch.tensor(slopes, dtype=torch.float64)
+            derivatives.append((values[0] - values[1]) / 2e-6)
+    return torch.tensor(derivatives, dtype=torch.float64)
 
 
-def learn(guard, batches):
-    """The task is over: remember it."""
-    net, batches = batches
-    guard.after_task(net, TensorDataset(*(torch.cat(parts) for parts in zip(*batches, strict=True))), batches)
-    return guard
+def end_task(method, net_and_batches):
+    """Call the method's `after_task`."""
+    net, batches = net_and_batches
+    columns = zip(*batches, strict=True)
+    method.after_task(net, TensorDataset(*(torch.cat(tensors) for tensors in columns)), batches)
+    return method
 
 
-def take_steps(guard, net, batches, count, lr):
+def take_steps(method, net, batches, count, lr):
     """Train as the lesson does, by plain gradient descent; yields before and after each step."""
     optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     for step in range(count):
@@ -57,10 +60,10 @@ def take_steps(guard, net, batches, count, lr):
         yield x, y
         logits = net(x)
         optimizer.zero_grad()
-        (F.cross_entropy(logits, y) + guard.penalty(net, x, logits)).backward()
-        guard.before_step(net)
+        (F.cross_entropy(logits, y) + method.penalty(net, x, logits)).backward()
+        method.before_step(net)
         optimizer.step()
-        guard.after_step(net)
+        method.after_step(net)
 
 
 # --- importances -----------------------------------------------------------------------------------------------------
@@ -69,51 +72,52 @@ def take_steps(guard, net, batches, count, lr):
 def test_ewcs_importance_is_the_mean_squared_batch_gradient(small, run):
     net, batches = small
     squares = [brute_gradient(net, lambda x=x, y=y: F.cross_entropy(net(x), y)) ** 2 for x, y in batches]
-    ewc = learn(EWC(net, run, 1.0), small)
+    ewc = end_task(EWC(net, run, 1.0), small)
     torch.testing.assert_close(ewc.importance, torch.stack(squares).mean(0), rtol=1e-4, atol=1e-8)
 
 
 def test_mas_importance_is_the_outputs_sensitivity(small, run):
     """The absolute gradient of the mean squared L2 norm of the output, without labels."""
     net, batches = small
-    slopes = [brute_gradient(net, lambda x=x: (net(x) ** 2).sum(1).mean()).abs() for x, _ in batches]
-    mas = learn(MAS(net, run, 1.0), (net, [(x, y * 0) for x, y in batches]))
-    torch.testing.assert_close(mas.importance, torch.stack(slopes).mean(0), rtol=1e-4, atol=1e-8)
+    sensitivities = [brute_gradient(net, lambda x=x: (net(x) ** 2).sum(1).mean()).abs() for x, _ in batches]
+    mas = end_task(MAS(net, run, 1.0), (net, [(x, y * 0) for x, y in batches]))
+    torch.testing.assert_close(mas.importance, torch.stack(sensitivities).mean(0), rtol=1e-4, atol=1e-8)
 
 
 def test_scps_importance_is_the_mean_over_projections_of_squared_gradients(small, run):
     """Against one finite difference per projection, for the same directions: squared before the mean is taken."""
     net, (batch, *_) = small
     scp = SCP(net, run, 1.0, projections=7)
-    scp.draws.manual_seed(3)
-    sides = F.normalize(torch.randn(7, 3, generator=torch.Generator().manual_seed(3))).double()
-    squares = [brute_gradient(net, lambda side=side: net(batch[0]).mean(0) @ side) ** 2 for side in sides]
-    learn(scp, (net, [batch]))
+    scp.generator.manual_seed(3)
+    directions = F.normalize(torch.randn(7, 3, generator=torch.Generator().manual_seed(3))).double()
+    squares = [brute_gradient(net, lambda xi=xi: net(batch[0]).mean(0) @ xi) ** 2 for xi in directions]
+    end_task(scp, (net, [batch]))
     torch.testing.assert_close(scp.importance, torch.stack(squares).mean(0), rtol=1e-4, atol=1e-7)
 
 
-def test_si_integrates_the_tasks_gradient_along_the_way(small, run):
-    """Against gradients by finite differences at each step; springs pull as well, and don't count."""
+def test_si_integrates_the_tasks_gradient_along_the_path(small, run):
+    """Against finite differences at each step: the gradient of the loss alone, though the penalty takes part in the
+    step."""
     net, batches = small
-    si = learn(SI(net, run, strength=0.3, damping=0.1), small)
+    si = end_task(SI(net, run, strength=0.3, damping=0.1), small)
     si.importance.fill_(1.0)
     si.anchor += 0.5
-    path, before = torch.zeros_like(si.path), weights(net)
-    slope = None
+    path, before = torch.zeros_like(si.path), parameter_vector(net)
+    gradient = None
     for x, y in take_steps(si, net, batches, 9, lr=0.1):
-        if slope is not None:
-            path -= slope * (weights(net) - before)
-        before, slope = weights(net), brute_gradient(net, lambda x=x, y=y: F.cross_entropy(net(x), y))
-    path -= slope * (weights(net) - before)
+        if gradient is not None:
+            path -= gradient * (parameter_vector(net) - before)
+        before, gradient = parameter_vector(net), brute_gradient(net, lambda x=x, y=y: F.cross_entropy(net(x), y))
+    path -= gradient * (parameter_vector(net) - before)
     torch.testing.assert_close(si.path, path, rtol=1e-4, atol=1e-8)
-    expected = si.importance + path.clamp(min=0) / ((weights(net) - si.anchor) ** 2 + 0.1)
-    torch.testing.assert_close(learn(si, small).importance, expected, rtol=1e-4, atol=1e-8)
+    expected = si.importance + path.clamp(min=0) / ((parameter_vector(net) - si.anchor) ** 2 + 0.1)
+    torch.testing.assert_close(end_task(si, small).importance, expected, rtol=1e-4, atol=1e-8)
     assert not si.path.any()
 
 
-def test_sis_path_integral_adds_up_to_what_the_loss_fell_by(small, run):
+def test_sis_path_integral_sums_to_the_fall_of_the_loss(small, run):
     _, (batch, *_) = small
-    net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()  # where ReLU bends, a step isn't linear
+    net = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()  # smooth, so that small steps are linear
     si, before = SI(net, run, 1.0, 0.1), F.cross_entropy(net(batch[0]), batch[1]).item()
     list(take_steps(si, net, [batch], 300, lr=0.01))
     fell = before - F.cross_entropy(net(batch[0]), batch[1]).item()
@@ -127,38 +131,38 @@ def test_rwalk_is_running_fisher_plus_scores_both_scaled(small, run):
     rwalk = RWalk(net, run, strength=0.0, damping=0.01, fisher_update=0.4)
     fisher, score = torch.zeros_like(rwalk.path), None
     for _ in range(2):
-        new, before, slope = torch.zeros_like(fisher), None, None
-        points = [(x, y, weights(net)) for x, y in take_steps(rwalk, net, batches, 6, lr=0.1)]
-        after = weights(net)
+        new = torch.zeros_like(fisher)
+        points = [(x, y, parameter_vector(net)) for x, y in take_steps(rwalk, net, batches, 6, lr=0.1)]
+        after = parameter_vector(net)
         for (x, y, before), end in zip(points, [*(point[2] for point in points[1:]), after], strict=True):
             nn.utils.vector_to_parameters(before.clone(), net.parameters())
-            slope = brute_gradient(net, lambda x=x, y=y: F.cross_entropy(net(x), y))
-            fisher = 0.4 * slope**2 + 0.6 * fisher
-            new += -slope * (end - before) / (0.5 * fisher * (end - before) ** 2 + 0.01)
+            gradient = brute_gradient(net, lambda x=x, y=y: F.cross_entropy(net(x), y))
+            fisher = 0.4 * gradient**2 + 0.6 * fisher
+            new += -gradient * (end - before) / (0.5 * fisher * (end - before) ** 2 + 0.01)
         nn.utils.vector_to_parameters(after.clone(), net.parameters())
         new = new.clamp(min=0)
         score = new if score is None else (score + new) / 2
-        learn(rwalk, small)
+        end_task(rwalk, small)
         expected = fisher / fisher.max() + score / score.max()
         torch.testing.assert_close(rwalk.importance, expected, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", [EWC, MAS], ids=["ewc", "mas"])
-def test_each_task_counts_once(method, small, run):
+@pytest.mark.parametrize("method_class", [EWC, MAS], ids=["ewc", "mas"])
+def test_each_task_counts_once(method_class, small, run):
     """After tasks A, B, A the importances are I(A) + I(B) + I(A), not the growing sums of the course's sample."""
     net, batches = small
-    parts = [(net, batches[:1]), (net, batches[1:])]
-    a, b = (learn(method(net, run, 1.0), part).importance for part in parts)
-    guard = method(net, run, 1.0)
-    for part in (*parts, parts[0]):
-        learn(guard, part)
-    torch.testing.assert_close(guard.importance, 2 * a + b)
+    tasks = [(net, batches[:1]), (net, batches[1:])]
+    a, b = (end_task(method_class(net, run, 1.0), task).importance for task in tasks)
+    method = method_class(net, run, 1.0)
+    for task in (*tasks, tasks[0]):
+        end_task(method, task)
+    torch.testing.assert_close(method.importance, 2 * a + b)
 
 
 def test_penalty_is_strength_times_importance_times_squared_distance(small, run):
-    """No factor 1/2; nothing at the remembered weights."""
+    """No factor 1/2; zero at the anchor."""
     net, batches = small
-    ewc = learn(EWC(net, run, 3.0), small)
+    ewc = end_task(EWC(net, run, 3.0), small)
     x = batches[0][0]
     assert ewc.penalty(net, x, net(x)).item() == 0
     with torch.no_grad():
@@ -179,9 +183,9 @@ def numbered(start, count):
 @pytest.fixture
 def memory():
     """Three images of labels 0 to 9, three of 20 to 29."""
-    memory, draws = Memory(tasks=5, each=3, side=4), torch.Generator().manual_seed(0)
+    memory, generator = EpisodicMemory(tasks=5, per_task=3, side=4), torch.Generator().manual_seed(0)
     for start in (0, 20):
-        memory.add(numbered(start, 10), draws)
+        memory.add(numbered(start, 10), generator)
     return memory
 
 
@@ -194,49 +198,49 @@ def test_memory_keeps_as_many_different_images_of_each_task(memory):
 
 def test_replay_adds_as_many_old_images_with_their_labels(memory, run):
     replay = Replay(run, memory)
-    x, y = replay.mix(*numbered(40, 8).tensors)
+    x, y = replay.extend_batch(*numbered(40, 8).tensors)
     assert y[:8].tolist() == list(range(40, 48))
     assert len(y) == 16
     assert set(y[8:].tolist()) <= set(memory.labels[: memory.filled].tolist())
     assert torch.equal(x[:, 0, 0].long(), y)
 
 
-def test_workers_draw_different_shares_of_one_draw(memory, run):
-    whole = memory.draw(8, torch.Generator().manual_seed(5), run)[1]
+def test_workers_take_different_parts_of_one_sample(memory, run):
+    whole = memory.sample(8, torch.Generator().manual_seed(5), run)[1]
     run.world_size = 2
-    shares = []
+    samples = []
     for run.rank in (0, 1):
-        shares.append(memory.draw(8, torch.Generator().manual_seed(5), run)[1])
-    assert torch.equal(torch.stack(shares, 1).flatten(), whole)
+        samples.append(memory.sample(8, torch.Generator().manual_seed(5), run)[1])
+    assert torch.equal(torch.stack(samples, 1).flatten(), whole)
 
 
-def test_a_gem_takes_away_only_what_points_against_the_memory():
-    """The nearest vector with no part against the reference; one that agrees stays as it is."""
+def test_a_gem_removes_only_the_component_against_the_memory():
+    """The nearest vector with a product of at least 0; one whose product is positive stays as it is."""
     task, reference = torch.tensor([1.0, -2.0]), torch.tensor([0.0, 3.0])
     assert project(task, reference).tolist() == [1.0, 0.0]
     assert project(-task, reference).tolist() == (-task).tolist()
 
 
 def test_a_gems_step_doesnt_raise_the_memorys_loss(run):
-    """One pattern, and the new task calls it otherwise: the gradient that is left has nothing against the memory."""
+    """The new task has the memory's images with other labels: the projected gradient is orthogonal to the memory's."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     net_of_bytes = nn.Sequential(Floats(), net)
-    memory = Memory(1, 4, 4)
+    memory = EpisodicMemory(1, 4, 4)
     old = TensorDataset(torch.randint(0, 255, (4, 4, 4), dtype=torch.uint8), torch.tensor([0, 1, 2, 0]))
     memory.add(old, torch.Generator())
     agem = AGEM(run, memory, batch_size=64)
     x, y = old.tensors[0], (old.tensors[1] + 1) % 3
     F.cross_entropy(net_of_bytes(x), y).backward()
     task = torch.cat([p.grad.flatten() for p in net.parameters()])
-    agem.draws.manual_seed(1)
+    agem.generator.manual_seed(1)
     agem.before_step(net_of_bytes)
-    left = torch.cat([p.grad.flatten() for p in net.parameters()])
-    drawn = memory.draw(64, torch.Generator().manual_seed(1), run)
-    reference = torch.autograd.grad(F.cross_entropy(net_of_bytes(drawn[0]), drawn[1]), list(net.parameters()))
-    reference = torch.cat([part.flatten() for part in reference])
+    projected = torch.cat([p.grad.flatten() for p in net.parameters()])
+    sample = memory.sample(64, torch.Generator().manual_seed(1), run)
+    reference = torch.autograd.grad(F.cross_entropy(net_of_bytes(sample[0]), sample[1]), list(net.parameters()))
+    reference = torch.cat([tensor.flatten() for tensor in reference])
     assert task @ reference < 0
-    assert (left @ reference).item() == pytest.approx(0, abs=1e-5)
+    assert (projected @ reference).item() == pytest.approx(0, abs=1e-5)
 
 
 class Floats(nn.Module):
@@ -244,19 +248,19 @@ class Floats(nn.Module):
         return images / 255
 
 
-def test_lwf_keeps_what_the_old_network_said_of_the_classes_it_knew(small, run):
-    """Against the sum written out; nothing before there is an old network, nothing where it still says the same."""
+def test_lwf_distils_the_old_network_on_the_classes_seen(small, run):
+    """Against the sum written out; zero before there is a teacher, and zero where the network is the teacher."""
     net, batches = small
-    (x, _), known = batches[0], [0, 2]
+    (x, _), seen = batches[0], [0, 2]
     lwf = LwF(net, run, strength=3.0, classes=3)
     assert lwf.penalty(net, x, net(x)).item() == 0
-    learn(lwf, (net, [(x, torch.tensor(known * 4))]))
-    said = (net(x)[:, known] / 2).softmax(1).detach()
+    end_task(lwf, (net, [(x, torch.tensor(seen * 4))]))
+    teacher = (net(x)[:, seen] / 2).softmax(1).detach()
     assert lwf.penalty(net, x, net(x)).item() == pytest.approx(0, abs=1e-12)
     with torch.no_grad():
         net[2].weight += torch.randn(3, 4)
-    new = (net(x)[:, known] / 2).softmax(1)
-    expected = 3 * 4 * (said * (said / new).log()).sum(1).mean()
+    student = (net(x)[:, seen] / 2).softmax(1)
+    expected = 3 * 4 * (teacher * (teacher / student).log()).sum(1).mean()
     torch.testing.assert_close(lwf.penalty(net, x, net(x)), expected)
 
 
@@ -280,27 +284,27 @@ def test_measures_of_an_unfinished_training_are_of_the_tasks_seen():
 
 
 @pytest.fixture
-def pictures():
+def digits():
     rng = np.random.default_rng(0)
     return torch.from_numpy(rng.integers(0, 256, (30, 28, 28), np.uint8)), torch.arange(30) % 10
 
 
-def test_permuted_tasks_have_the_same_pixels_in_another_order(pictures):
-    """One order for all images of a task, whichever images; the first task's is the usual one."""
-    images, labels = pictures
-    made = tasks("permuted", (), images, labels)
-    assert len(made) == len(names("permuted", ())) == 5
+def test_permuted_tasks_have_the_same_pixels_in_another_order(digits):
+    """One order for all images of a task, whichever images; the first task's is the identity."""
+    images, labels = digits
+    made = make_tasks("permuted", (), images, labels)
+    assert len(made) == len(task_names("permuted", ())) == 5
     assert torch.equal(made[0].tensors[0], images)
     for number, task in enumerate(made[1:], 1):
         shuffled = task.tensors[0]
         assert not torch.equal(shuffled, images)
         assert torch.equal(shuffled.flatten(1).sort(1).values, images.flatten(1).sort(1).values)
-        assert torch.equal(tasks("permuted", (), images[3:5], labels[3:5])[number].tensors[0], shuffled[3:5])
+        assert torch.equal(make_tasks("permuted", (), images[3:5], labels[3:5])[number].tensors[0], shuffled[3:5])
 
 
-def test_class_incremental_tasks_share_out_the_digits(pictures):
-    images, labels = pictures
-    made = tasks("class-incremental", (), images, labels)
+def test_class_incremental_tasks_partition_the_digits(digits):
+    images, labels = digits
+    made = make_tasks("class-incremental", (), images, labels)
     assert [task.tensors[1].unique().tolist() for task in made] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
-    assert sum(map(len, made)) == len(together(made)) == 30
-    assert names("class-incremental", ()) == ["0, 1", "2, 3", "4, 5", "6, 7", "8, 9"]
+    assert sum(map(len, made)) == len(concatenated(made)) == 30
+    assert task_names("class-incremental", ()) == ["0, 1", "2, 3", "4, 5", "6, 7", "8, 9"]
