@@ -16,8 +16,8 @@ TEMPERATURE = 2.0
 class LwF(Method):
     """Learning without forgetting (Li & Hoiem, arXiv:1606.09282): distillation on the new task's images.
 
-    Needs no image or label of an old task, but the old network's parameters. The softmax is over the classes seen
-    before.
+    Needs no image or label of an old task, but the parameters of the network before the present one. The softmax is
+    over the classes of the old tasks.
     """
 
     teacher: torch.Tensor

@@ -2,8 +2,8 @@
 
 `Omniglot/images_background/<Alphabet>/character<NN>/<nnnn>_<kk>.png`: drawing kk of character nnnn (numbered over all
 alphabets). `Omniglot-test/support/<0000>/image_0.png` to `image_4.png` are one drawing of each of a test task's five
-characters, labels 0 to 4; `Omniglot-test/query/<0000>/` has another drawing of each, in an order that is not told.
-All are 28 x 28 pixels with one channel. Folders and files are taken in string order.
+characters, labels 0 to 4; `Omniglot-test/query/<0000>/` has another drawing of each, in an unknown order. All are
+28 x 28 pixels with one channel. Folders and files are read in string order.
 """
 
 import csv
@@ -25,19 +25,19 @@ WAYS = 5
 SIDE = generate.SIDE
 BACKGROUND = "Omniglot/images_background"
 PARTS = ("support", "query")
-"""Folders of the test tasks' pictures, below `TEST`."""
+"""Folders of the test tasks' images, below `TEST`."""
 TEST, ANSWERS = "Omniglot-test", "answers/omniglot.test.csv"
 COUNTS = {"tiny": (4, 8, 6, 12), "small": (20, 8, 20, 300), "course": (30, 32, 20, 640)}
 """Size -> alphabets to train on, characters of each, drawings of each, test tasks."""
 RECORD = 64
-"""Characters, or tasks, of a record batch: what packing holds in memory."""
+"""Characters, or tasks, of a record batch, which bounds the memory that packing uses."""
 
 
 def make(folder: Path, seed: int, size: str) -> None:
     """Write drawn characters in the course's format; the queries' classes go to `answers/`.
 
-    Alphabets and test tasks each have a random stream of their own, named after the seed and their number. Test tasks
-    take their characters from half as many alphabets again, none of which is trained on.
+    Alphabets, writers and test tasks each have a random generator, seeded with a string that the data depend on. The
+    characters of test tasks come from further alphabets, half as many as those for training.
     """
     alphabets, count, drawings, tasks = COUNTS[size]
     for number in range(1, alphabets + 1):
@@ -45,9 +45,9 @@ def make(folder: Path, seed: int, size: str) -> None:
         for index, character in enumerate(generate.alphabet(rng, count), 1):
             home = folder / BACKGROUND / f"Alphabet_{number:02d}/character{index:02d}"
             home.mkdir(parents=True)
-            for drawer in range(1, drawings + 1):
-                picture = generate.drawing(rng, character, random.Random(f"{seed} drawer {number} {drawer}"))
-                picture.save(home / f"{(number - 1) * count + index:04d}_{drawer:02d}.png")
+            for writer in range(1, drawings + 1):
+                image = generate.drawing(rng, character, random.Random(f"{seed} drawer {number} {writer}"))
+                image.save(home / f"{(number - 1) * count + index:04d}_{writer:02d}.png")
     unseen = [random.Random(f"{seed} test alphabet {number}") for number in range(-(-alphabets // 2))]
     pool = [character for rng in unseen for character in generate.alphabet(rng, count)]
     answers: list[int] = []
@@ -59,20 +59,20 @@ def make(folder: Path, seed: int, size: str) -> None:
 
 
 def _write_task(folder: Path, name: str, rng: random.Random, pool: list[generate.Character]) -> list[int]:
-    """Draw a test task, each picture by a drawer of its own; returns the queries' classes."""
+    """Draw a test task, each image by another writer; returns the queries' classes."""
     chosen, order = rng.sample(pool, WAYS), rng.sample(range(WAYS), WAYS)
     for part, classes in zip(PARTS, (range(WAYS), order), strict=True):
         (folder / part / name).mkdir(parents=True)
         for number, label in enumerate(classes):
-            picture = generate.drawing(rng, chosen[label], random.Random(rng.random()))
-            picture.save(folder / part / name / f"image_{number}.png")
+            image = generate.drawing(rng, chosen[label], random.Random(rng.random()))
+            image.save(folder / part / name / f"image_{number}.png")
     return order
 
 
 def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in the course's format; empty if it can be trained on.
 
-    Any numbers of alphabets, characters, drawings and tasks will do, if all characters have equally many drawings.
+    The numbers of alphabets, characters, drawings and tasks are free, but all characters have equally many drawings.
     """
     names = [BACKGROUND, *(f"{TEST}/{part}" for part in PARTS)]
     faults = [f"{folder / name}/ is missing" for name in names if not (folder / name).is_dir()]
@@ -82,29 +82,29 @@ def check(folder: Path) -> list[str]:
     if faults:
         return faults
     for path in [path for home in _characters(folder) for path in _visible(home)]:
-        faults += _check_picture(path, folder)
+        faults += _check_image(path, folder)
     for part in PARTS:
         for task in _visible(folder / TEST / part):
-            faults += [fault for path in _visible(task) for fault in _check_picture(path, folder)]
+            faults += [fault for path in _visible(task) for fault in _check_image(path, folder)]
     return faults
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack the pictures, each decoded once.
+    """Pack the images, each decoded once.
 
     Split `train` has a row for each character: `image`, uint8 (drawings, 28, 28); split `test` one for each task:
     `support` and `query`, uint8 (5, 28, 28). The facts hold the number of `alphabets`.
     """
     tasks = [path.name for path in _visible(folder / TEST / "support")]
     splits: dict[str, Iterator[shards.Batch]] = {
-        "train": _batches({"image": pictures(home)} for home in _characters(folder)),
-        "test": _batches({part: pictures(folder / TEST / part / task) for part in PARTS} for task in tasks),
+        "train": _batches({"image": read_images(home)} for home in _characters(folder)),
+        "test": _batches({part: read_images(folder / TEST / part / task) for part in PARTS} for task in tasks),
     }
     return shards.pack(out, splits, origin=origin, facts={"alphabets": len(_visible(folder / BACKGROUND))})
 
 
-def pictures(folder: Path) -> np.ndarray:
-    """All pictures of a folder: uint8 (N, 28, 28)."""
+def read_images(folder: Path) -> np.ndarray:
+    """All images of a folder: uint8 (N, 28, 28)."""
     return np.stack([_read(path) for path in _visible(folder)])
 
 
@@ -118,12 +118,12 @@ def _read(path: Path) -> np.ndarray:
 
 def _batches(rows: Iterable[shards.Batch]) -> Iterator[shards.Batch]:
     remaining = iter(rows)
-    while part := list(islice(remaining, RECORD)):
-        yield {name: np.stack([row[name] for row in part]) for name in part[0]}
+    while batch := list(islice(remaining, RECORD)):
+        yield {name: np.stack([row[name] for row in batch]) for name in batch[0]}
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What is in a folder, in string order; what the operating system hides does not count."""
+    """A folder's entries in string order, without those that the operating system hides."""
     return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
 
 
@@ -173,12 +173,10 @@ def _check_tasks(folder: Path) -> list[str]:
         f"{TEST}/: found {counts[0]} support tasks and {counts[1]} query tasks, expected as many of both"]  # fmt: skip
 
 
-def _check_picture(path: Path, folder: Path) -> list[str]:
+def _check_image(path: Path, folder: Path) -> list[str]:
     try:
         _read(path)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, by the place where the file is broken
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises any of these, by the place of the fault
         reason = "no PNG file" if "cannot identify" in str(error) else str(error)
-        return [
-            f"{path.relative_to(folder)}: expected a PNG picture of {SIDE}x{SIDE} pixels with one channel: {reason}"
-        ]
+        return [f"{path.relative_to(folder)}: expected a PNG image of {SIDE}x{SIDE} pixels with one channel: {reason}"]
     return []

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from labs.core import events
 
 MODES = {"accuracy": "queries normalised together (transductive)", "accuracy_inductive": "by the support set alone"}
-"""Metric, without `val/` -> what the legend calls it."""
+"""Metric, without `val/` -> its name in the legend."""
 STEPS = (0, 1, 2, 3, 5, 10)
-"""Inner steps at inference that are compared."""
+"""Numbers of inner steps at inference that the figure compares."""
 
 
 def over_tasks(folder: Path, tasks_per_epoch: int, pool: int) -> Figure:
@@ -29,7 +29,7 @@ def over_tasks(folder: Path, tasks_per_epoch: int, pool: int) -> Figure:
 
 
 def over_steps(lines: Mapping[str, Sequence[float]]) -> Figure:
-    """Validation accuracy after each of `STEPS`, by mode; the training took its own number of steps."""
+    """Validation accuracy by mode after each of `STEPS`; the number of steps in training is the config's."""
     return _figure(STEPS, lines, "inner steps on a task's support set")
 
 
@@ -38,6 +38,6 @@ def _figure(numbers: Sequence[int], lines: Mapping[str, Sequence[float]], label:
     axes = figure.add_subplot(xlabel=label, ylabel="accuracy on held-out characters", ylim=(0, 1))
     for name, values in lines.items():
         axes.plot(numbers, values, marker="o", label=MODES[name])
-    axes.axhline(0.2, color="grey", linestyle=":", label="guessing")
+    axes.axhline(0.2, color="grey", linestyle=":", label="chance")
     axes.legend(loc="lower right")
     return figure

@@ -1,7 +1,7 @@
-"""Characters of made-up alphabets: an alphabet has strokes of its own, a character is a short program of them, and each
-drawer writes it in a hand of their own.
+"""Characters of artificial alphabets: an alphabet has a set of strokes, a character is a short program that places some
+of them, and each writer has a handwriting.
 
-Points are in units of half the picture's side, x to the right and y down.
+Points are in units of half the image's side, x to the right and y down.
 """
 
 import math
@@ -11,70 +11,72 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIDE, ZOOM = 28, 3
-"""Pixels of a picture's side; pictures are drawn three times as large, then shrunk, so that lines come out smooth."""
-PIECES = 8
-"""Points of a stroke, less one."""
+"""Pixels of an image's side, and the factor by which images are drawn larger and then reduced, for smooth lines."""
+SEGMENTS = 8
+"""Line segments of a stroke."""
 Character = list[np.ndarray]
-"""Strokes (PIECES + 1, 2) where they belong."""
+"""Strokes, each the points (SEGMENTS + 1, 2) of a curve at its place in the character."""
 
 
 def alphabet(rng: random.Random, count: int) -> list[Character]:
-    """So many characters of one alphabet: programs of one to four strokes, written with its few strokes."""
+    """So many characters of one alphabet, each a program of one to four strokes from the alphabet's four to six."""
     strokes = [_stroke(rng) for _ in range(rng.randint(4, 6))]
     return [_program(rng, strokes) for _ in range(count)]
 
 
-def drawing(rng: random.Random, character: Character, drawer: random.Random) -> Image.Image:
-    """Grey, 28 x 28, black on white: the character as a drawer writes it this time.
+def drawing(rng: random.Random, character: Character, writer: random.Random) -> Image.Image:
+    """A drawing of the character by a writer: grey, 28 x 28, black on white.
 
     Args:
-        drawer: gives the drawer's habits; the same draws for every character of the same drawer.
+        rng: draws what varies from drawing to drawing.
+        writer: draws the handwriting; in the same state for every character of the same writer.
     """
-    habit = _warp(drawer, turn=10.0, stretch=0.12, slant=0.2)
-    matrix = habit @ _warp(rng, turn=6.0, stretch=0.08, slant=0.08)
-    width = drawer.uniform(1.0, 2.4)
-    move = np.array([rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12)])
+    handwriting = _random_affine(writer, rotation=10.0, stretch=0.12, slant=0.2)
+    matrix = handwriting @ _random_affine(rng, rotation=6.0, stretch=0.08, slant=0.08)
+    width = writer.uniform(1.0, 2.4)
+    shift = np.array([rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12)])
     side = SIDE * ZOOM
     image = Image.new("L", (side, side), 255)
     draw = ImageDraw.Draw(image)
     for stroke in character:
-        points = (_shaken(rng, stroke) @ matrix.T + move + 1) * side / 2
+        points = (_jittered(rng, stroke) @ matrix.T + shift + 1) * side / 2
         draw.line([tuple(p) for p in points.tolist()], fill=0, width=round(width * ZOOM), joint="curve")
     return image.reduce(ZOOM)
 
 
 def _stroke(rng: random.Random) -> np.ndarray:
-    """A curve around the origin, about one unit long: straight, bent, hooked, wavy or closed to a loop."""
-    t = np.linspace(0, 1, PIECES + 1)
+    """A curve around the origin, about one unit long: straight, bent, hooked, wavy or a closed loop."""
+    t = np.linspace(0, 1, SEGMENTS + 1)
     bend = rng.choice((0.0, 0.0, rng.uniform(0.8, 3.2), rng.uniform(3.2, 6.2)))
     hook = rng.choice((0.0, 0.0, rng.uniform(1.2, 2.6)))
     wave = rng.choice((0.0, 0.0, rng.uniform(1.0, 2.2)))
     direction = rng.uniform(0, math.tau) + bend * t + hook * (t > rng.uniform(0.4, 0.8)) + wave * np.sin(math.tau * t)
-    steps = np.stack([np.cos(direction), np.sin(direction)], 1)[:-1] / PIECES
+    steps = np.stack([np.cos(direction), np.sin(direction)], 1)[:-1] / SEGMENTS
     points = np.concatenate([np.zeros((1, 2)), steps.cumsum(0)])
     centred: np.ndarray = points - points.mean(0)
     return centred * rng.uniform(0.9, 1.4)
 
 
 def _program(rng: random.Random, strokes: list[np.ndarray]) -> Character:
-    """Strokes of the alphabet, each turned by quarters, scaled, and begun on an earlier one or somewhere free."""
+    """A character: one to four of the alphabet's strokes, each rotated by a multiple of 90 degrees, scaled, and
+    attached to an earlier one or placed freely."""
     character: Character = []
     for _ in range(rng.choices((1, 2, 3, 4), (1, 4, 4, 2))[0]):
-        turn = _rotation(rng.choice((0.0, 0.0, 90.0, 180.0, 270.0)))
-        points = rng.choice(strokes) @ turn.T * rng.choice((0.5, 0.75, 1.0))
+        rotation = _rotation(rng.choice((0.0, 0.0, 90.0, 180.0, 270.0)))
+        points = rng.choice(strokes) @ rotation.T * rng.choice((0.5, 0.75, 1.0))
         if character and rng.random() < 0.75:
-            joint = rng.choice(character)[rng.choice((0, PIECES // 2, PIECES))]
-            points = points - points[rng.choice((0, PIECES // 2))] + joint
+            joint = rng.choice(character)[rng.choice((0, SEGMENTS // 2, SEGMENTS))]
+            points = points - points[rng.choice((0, SEGMENTS // 2))] + joint
         elif character:
             points = points + np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.6, 0.6)])
         character.append(points)
-    return _fitted(character)
+    return _fit_to_image(character)
 
 
-def _fitted(character: Character) -> Character:
-    """The character in the middle of the picture, as large as fits, without stretching it."""
-    everything = np.concatenate(character)
-    low, high = everything.min(0), everything.max(0)
+def _fit_to_image(character: Character) -> Character:
+    """The character centred in the image and scaled to 1.3 half sides, its aspect ratio kept."""
+    points = np.concatenate(character)
+    low, high = points.min(0), points.max(0)
     return [(stroke - (low + high) / 2) * 1.3 / (high - low).max() for stroke in character]
 
 
@@ -83,19 +85,24 @@ def _rotation(degrees: float) -> np.ndarray:
     return np.array([[c, -s], [s, c]])
 
 
-def _warp(rng: random.Random, turn: float, stretch: float, slant: float) -> np.ndarray:
-    """A random affine matrix (2, 2): turned, stretched along both axes, slanted."""
-    sides = np.diag([math.exp(rng.gauss(0, stretch)), math.exp(rng.gauss(0, stretch))])
+def _random_affine(rng: random.Random, rotation: float, stretch: float, slant: float) -> np.ndarray:
+    """A random matrix (2, 2) that stretches along both axes, slants, then rotates.
+
+    Args:
+        rotation: standard deviation of the angle in degrees.
+        stretch, slant: standard deviations of the logarithm of the stretch and of the slant.
+    """
+    stretched = np.diag([math.exp(rng.gauss(0, stretch)), math.exp(rng.gauss(0, stretch))])
     slanted = np.array([[1, rng.gauss(0, slant)], [0, 1]])
-    warp: np.ndarray = _rotation(rng.gauss(0, turn)) @ slanted @ sides
-    return warp
+    matrix: np.ndarray = _rotation(rng.gauss(0, rotation)) @ slanted @ stretched
+    return matrix
 
 
-def _shaken(rng: random.Random, stroke: np.ndarray) -> np.ndarray:
-    """A stroke as a hand repeats it: a little turned, resized, out of place, and trembling slowly."""
+def _jittered(rng: random.Random, stroke: np.ndarray) -> np.ndarray:
+    """A stroke with the variation of handwriting: a random affine map, a shift and a slow oscillation."""
     centre = stroke.mean(0)
-    points: np.ndarray = (stroke - centre) @ _warp(rng, turn=8.0, stretch=0.12, slant=0.1).T + centre
-    t = np.linspace(0, 1, PIECES + 1)
+    points: np.ndarray = (stroke - centre) @ _random_affine(rng, rotation=8.0, stretch=0.12, slant=0.1).T + centre
+    t = np.linspace(0, 1, SEGMENTS + 1)
     for axis in (0, 1):
         points[:, axis] += rng.gauss(0, 0.06) + rng.gauss(0, 0.05) * np.sin(math.tau * t + rng.uniform(0, math.tau))
     return points

@@ -1,5 +1,5 @@
-"""`make bench`: seconds of a meta-step of the meta lab's MAML, its tasks all at once (vmap) beside one after the other,
-at the widths of size `small` and `course`; on one thread of a CPU, or on a GPU where there is one."""
+"""`make bench`: seconds of an outer step of the meta lab's MAML with vmap over its tasks, beside one task after the
+other, at the widths of size `small` and `course`; on one thread of a CPU, or on a GPU where there is one."""
 
 import argparse
 import time
@@ -8,13 +8,12 @@ from functools import partial
 import torch
 
 import labs
-from labs.meta.few_shot import over_tasks
-from labs.meta.lesson import Learner, objective
-from labs.meta.tasks import WAYS
+from labs.meta.data import WAYS
+from labs.meta.solvers import Learner, map_tasks, meta_loss
 from tests.benchmarks.record import Figure, record
 
-STEPS, SETTLED = 12, 2
-"""Meta-steps of each kind, in turn, and how many of them come before seconds are counted."""
+STEPS, WARMUP = 12, 2
+"""Outer steps of each kind, in turn, and how many of the first ones are not counted."""
 
 
 def main() -> None:
@@ -25,21 +24,21 @@ def main() -> None:
 
 
 def figure(size: str) -> Figure:
-    """Both ways at the width of a size, in turn."""
+    """Seconds with vmap and with a loop at the width of a size, measured in turn."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = labs.get("meta").resolve("strong", size)
     net = Learner(config).to(device).net  # type: ignore[arg-type]
     seconds: dict[str, list[float]] = {"vmap": [], "loop": []}
     tasks = [torch.randint(256, (32, WAYS, 28, 28), device=device) for _ in range(2)]
-    loss = partial(objective, net, dict(net.named_parameters()), config)
+    loss = partial(meta_loss, net, dict(net.named_parameters()), config)
     for _ in range(STEPS):
-        for batching, taken in seconds.items():
+        for batching, of_steps in seconds.items():
             start = time.perf_counter()
-            over_tasks(loss, batching, config.width, *tasks).mean().backward()  # type: ignore[attr-defined]
+            map_tasks(loss, batching, config.width, *tasks).mean().backward()  # type: ignore[attr-defined]
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            taken.append(time.perf_counter() - start)
-    vmap, loop = (taken[SETTLED:] for taken in seconds.values())
+            of_steps.append(time.perf_counter() - start)
+    vmap, loop = (of_steps[WARMUP:] for of_steps in seconds.values())
     return Figure(f"meta/step_{size}_s", "s", vmap, loop, "32 tasks one after the other")
 
 

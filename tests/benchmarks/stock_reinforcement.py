@@ -1,7 +1,7 @@
-"""PPO of Stable-Baselines3 on LunarLander, as its documentation teaches it: what the rl lab's speed is measured beside.
+"""PPO of Stable-Baselines3 on LunarLander as in its documentation, the reference for the rl lab's speed.
 
 `python stock_reinforcement.py SETTINGS OUT`: settings as JSON; writes a JSON list, environment steps per second of each
-iteration, which is playing and learning from what was played.
+iteration, in which steps are collected and learnt from.
 """
 
 import json
@@ -18,7 +18,7 @@ from torch import nn
 
 
 class Starts(BaseCallback):
-    """Notes when each iteration begins, and when the last one ends."""
+    """Records when each iteration begins."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,10 +32,10 @@ class Starts(BaseCallback):
 
 
 def main(settings: dict[str, Any], out: Path) -> None:
-    games = make_vec_env("LunarLander-v3", n_envs=settings["envs"], seed=0)
+    environments = make_vec_env("LunarLander-v3", n_envs=settings["envs"], seed=0)
     model = PPO(
         "MlpPolicy",
-        games,
+        environments,
         learning_rate=settings["lr"],
         n_steps=settings["batch_size"] // settings["envs"],
         batch_size=settings["minibatch_size"],

@@ -1,4 +1,4 @@
-"""Promises of the meta-learning lab: its data format, its tasks, its solvers, its training and its submission."""
+"""The meta-learning lab: its data format, tasks, solvers, training and submission."""
 
 import csv
 import shutil
@@ -17,9 +17,11 @@ from labs.core import events, shards
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
 from labs.meta import data, figures
-from labs.meta.few_shot import TaskNorm, over_tasks, prototype_logits
-from labs.meta.lesson import INDUCTIVE, LAB, Learner, MetaConfig, adapt, answer, objective, predict
-from labs.meta.tasks import Tasks, moved, split, stored_tasks
+from labs.meta.config import MetaConfig
+from labs.meta.lesson import INDUCTIVE, LAB, predict
+from labs.meta.networks import StatelessBatchNorm
+from labs.meta.solvers import Learner, adapt, map_tasks, meta_loss, prototype_logits, query_logits
+from labs.meta.tasks import Tasks, split, stored_tasks, transformed
 from tests.labs.folders import contents, made
 from tests.labs.workers import last_metrics, train_on
 
@@ -52,8 +54,8 @@ def test_check_accepts_what_make_writes(source: Path) -> None:
     assert (len(homes), {len(list(home.iterdir())) for home in homes}) == (32, {6})
 
 
-def test_test_tasks_ask_for_each_class_once(source: Path) -> None:
-    """The answers of every test task are the labels 0 to 4 in an order of its own, and no picture is a training one."""
+def test_test_tasks_have_one_query_of_each_class(source: Path) -> None:
+    """The answers of every test task are the labels 0 to 4 in varying order, and no image is a training one."""
     with (source / data.ANSWERS).open(newline="") as file:
         labels = np.array([int(row["class"]) for row in csv.DictReader(file)]).reshape(-1, 5)
     assert len(labels) == len(list((source / "Omniglot-test/query").iterdir()))
@@ -63,8 +65,8 @@ def test_test_tasks_ask_for_each_class_once(source: Path) -> None:
     assert not training & {path.read_bytes() for path in (source / "Omniglot-test").rglob("*.png")}
 
 
-def test_queries_show_the_characters_that_the_answers_say(source: Path, data_dir: Path) -> None:
-    """The support image of a query's class is nearer to it, pixel by pixel, than others are on average."""
+def test_queries_show_the_characters_of_their_answers(source: Path, data_dir: Path) -> None:
+    """In pixels, a query is nearer to the support image of its class than to the others on average."""
     tasks = stored_tasks(data_dir).double()
     with (source / data.ANSWERS).open(newline="") as file:
         labels = torch.tensor([int(row["class"]) for row in csv.DictReader(file)]).view(-1, 5)
@@ -124,16 +126,16 @@ FAULTS = {
     ),
     "text": (
         lambda d: (d / HOME / "0011_02.png").write_text("no picture"),
-        f"{HOME}/0011_02.png: expected a PNG picture of 28x28 pixels with one channel: no PNG file",
+        f"{HOME}/0011_02.png: expected a PNG image of 28x28 pixels with one channel: no PNG file",
     ),
     "colour": (
         _colour,
-        "0011_02.png: expected a PNG picture of 28x28 pixels with one channel: found 28x28 pixels of mode RGB",
+        "0011_02.png: expected a PNG image of 28x28 pixels with one channel: found 28x28 pixels of mode RGB",
     ),
-    "large": (_large, "query/0003/image_1.png: expected a PNG picture of 28x28 pixels with one channel: found 105x105"),
+    "large": (_large, "query/0003/image_1.png: expected a PNG image of 28x28 pixels with one channel: found 105x105"),
     "truncated": (
         lambda d: (d / HOME / "0011_02.png").write_bytes((d / HOME / "0011_02.png").read_bytes()[:90]),
-        f"{HOME}/0011_02.png: expected a PNG picture of 28x28 pixels with one channel: ",
+        f"{HOME}/0011_02.png: expected a PNG image of 28x28 pixels with one channel: ",
     ),
 }
 
@@ -151,14 +153,14 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 
 
 def test_single_drawings_are_refused(source: Path, tmp_path: Path) -> None:
-    """A character needs a second drawing to be asked."""
+    """A character needs a second drawing for the query set."""
     shutil.copytree(source, tmp_path / "one", ignore=shutil.ignore_patterns(*(f"*_0{k}.png" for k in range(2, 7))))
     (fault,) = data.check(tmp_path / "one")
     assert fault.endswith("character01/: expected at least 2 drawings, found 1")
 
 
-def test_fewer_drawings_and_one_bit_pictures_are_accepted(source: Path, tmp_path: Path) -> None:
-    """Other counts, hidden files, and black and white pictures train all the same."""
+def test_fewer_drawings_and_one_bit_images_are_accepted(source: Path, tmp_path: Path) -> None:
+    """Other counts, hidden files, and black and white images can be trained on."""
     folder = tmp_path / "characters"
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*_06.png"))
     (folder / "Omniglot/images_background/.DS_Store").write_bytes(b"\0")
@@ -178,14 +180,14 @@ def test_fewer_drawings_and_one_bit_pictures_are_accepted(source: Path, tmp_path
 
 
 def numbered(count: int, drawings: int) -> torch.Tensor:
-    """Images (characters, drawings, 28, 28): two pixels tell which character and which drawing it is."""
+    """Images (characters, drawings, 28, 28), in which two pixels encode the numbers of character and drawing."""
     images = torch.zeros(count, drawings, 28, 28, dtype=torch.uint8)
     images[..., 0, 0] = torch.arange(count)[:, None]
     images[..., 0, 1] = torch.arange(drawings)
     return images
 
 
-def test_a_task_asks_for_another_drawing_of_each_of_five_characters() -> None:
+def test_a_query_is_another_drawing_of_each_of_five_characters() -> None:
     """Five different characters; support i and query i are of one character, and not the same drawing."""
     support, query = Tasks(numbered(9, 3), 0, 50)[torch.arange(50)]
     assert torch.equal(support[..., 0, 0], query[..., 0, 0])
@@ -196,12 +198,12 @@ def test_a_task_asks_for_another_drawing_of_each_of_five_characters() -> None:
 
 def test_a_task_does_not_depend_on_its_batch() -> None:
     """Item n is the same task alone, in another order and as item 0 of a later epoch; the seed changes it."""
-    tasks = Tasks(numbered(9, 3), 0, 8, turned=0.5)
+    tasks = Tasks(numbered(9, 3), 0, 8, augment=0.5)
     support, _ = tasks[torch.arange(8)]
     assert torch.equal(tasks[torch.tensor([6, 2])][0], support[[6, 2]])
-    tasks.first = 5
+    tasks.first_task = 5
     assert torch.equal(tasks[torch.tensor([0])][0], support[5:6])
-    assert not torch.equal(Tasks(numbered(9, 3), 1, 8, turned=0.5)[torch.arange(8)][0], support)
+    assert not torch.equal(Tasks(numbered(9, 3), 1, 8, augment=0.5)[torch.arange(8)][0], support)
 
 
 def test_a_pool_repeats_its_tasks() -> None:
@@ -226,13 +228,13 @@ def test_held_out_characters_are_every_fifth(data_dir: Path) -> None:
     assert not {image.tobytes() for image in training.numpy()} & {image.tobytes() for image in held_out.numpy()}
 
 
-def test_augmentation_turns_both_drawings_of_a_character_alike() -> None:
-    """Labels stay true: where all drawings of a character are equal, support and query still are; each of the eight
-    symmetries comes, and characters of one task have different ones."""
+def test_augmentation_transforms_both_drawings_of_a_character_alike() -> None:
+    """Labels stay correct: where all drawings of a character are equal, support and query still are. Each of the eight
+    symmetries occurs, and the characters of one task have different ones."""
     images = torch.randint(0, 256, (9, 1, 28, 28), dtype=torch.uint8).expand(-1, 3, -1, -1).contiguous()
-    support, query = Tasks(images, 0, 40, turned=1.0)[torch.arange(40)]
+    support, query = Tasks(images, 0, 40, augment=1.0)[torch.arange(40)]
     assert torch.equal(support, query)
-    views = [torch.from_numpy(moved(images[:, 0].numpy(), symmetry).copy()) for symmetry in range(8)]
+    views = [torch.from_numpy(transformed(images[:, 0].numpy(), symmetry).copy()) for symmetry in range(8)]
     found = [[(number, character) for number, view in enumerate(views) for character in range(9)
               if torch.equal(view[character], image)] for image in support.flatten(0, 1)]  # fmt: skip
     assert all(len(matches) == 1 for matches in found)
@@ -243,7 +245,7 @@ def test_augmentation_turns_both_drawings_of_a_character_alike() -> None:
 # --- the solvers -----------------------------------------------------------------------------------------------------
 
 
-def world(solver: str, dtype: torch.dtype = torch.float64, **fields: object) -> tuple:
+def one_task(solver: str, dtype: torch.dtype = torch.float64, **fields: object) -> tuple:
     """A small network, its weights, a config and a task's support and query."""
     torch.manual_seed(0)
     config = MetaConfig(solver=solver, width=4, **fields)  # type: ignore[arg-type]
@@ -253,15 +255,15 @@ def world(solver: str, dtype: torch.dtype = torch.float64, **fields: object) -> 
 
 
 def meta_gradient(solver: str, **fields: object) -> dict[str, torch.Tensor]:
-    net, weights, config, support, query = world(solver, **fields)
-    objective(net, weights, config, support, query).backward()
+    net, weights, config, support, query = one_task(solver, **fields)
+    meta_loss(net, weights, config, support, query).backward()
     return {name: w.grad for name, w in weights.items() if w.grad is not None}
 
 
 @pytest.mark.parametrize(("solver", "steps"), [("maml", 1), ("maml", 2), ("anil", 2)])
 def test_the_meta_gradient_is_that_of_finite_differences(solver: str, steps: int) -> None:
     """Second derivatives included: in float64, for three weights of every tensor."""
-    net, weights, config, support, query = world(solver, inner_steps=steps, inner_lr=0.1)
+    net, weights, config, support, query = one_task(solver, inner_steps=steps, inner_lr=0.1)
     gradient = meta_gradient(solver, inner_steps=steps, inner_lr=0.1)
     for name, weight in weights.items():
         flat = weight.data.view(-1)
@@ -269,23 +271,23 @@ def test_the_meta_gradient_is_that_of_finite_differences(solver: str, steps: int
             values = []
             for step in (1e-6, -2e-6):
                 flat[index] += step
-                values.append(objective(net, weights, config, support, query).item())
+                values.append(meta_loss(net, weights, config, support, query).item())
             flat[index] += 1e-6
-            slope = (values[0] - values[1]) / 2e-6
-            assert gradient[name].view(-1)[index].item() == pytest.approx(slope, rel=1e-4, abs=1e-7)
+            expected = (values[0] - values[1]) / 2e-6
+            assert gradient[name].view(-1)[index].item() == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_first_order_maml_takes_the_query_gradient_where_the_inner_loop_ends(steps: int) -> None:
+def test_first_order_maml_has_the_query_gradient_at_the_adapted_parameters(steps: int) -> None:
     """Plain gradient descent by hand, then the query loss's gradient there: not MAML's gradient."""
-    net, _, config, support, query = world("fomaml", inner_steps=steps)
-    reached = descend(net, support, LABELS, config.inner_lr, steps)
-    loss = F.cross_entropy(functional_call(net, reached, (query,)), LABELS)
-    expected = torch.autograd.grad(loss, list(reached.values()))
+    net, _, config, support, query = one_task("fomaml", inner_steps=steps)
+    adapted = descend(net, support, LABELS, config.inner_lr, steps)
+    loss = F.cross_entropy(functional_call(net, adapted, (query,)), LABELS)
+    expected = torch.autograd.grad(loss, list(adapted.values()))
     first, second = (meta_gradient(solver, inner_steps=steps) for solver in ("fomaml", "maml"))
     torch.testing.assert_close(list(first.values()), list(expected))
     assert not torch.allclose(first["convolutions.1.weight"], second["convolutions.1.weight"], rtol=0.01)
-    exact, constant = (objective(*world(solver, inner_steps=steps)) for solver in ("maml", "fomaml"))
+    exact, constant = (meta_loss(*one_task(solver, inner_steps=steps)) for solver in ("maml", "fomaml"))
     torch.testing.assert_close(exact, constant)
 
 
@@ -302,7 +304,7 @@ def descend(net: nn.Module, images: torch.Tensor, labels: torch.Tensor, rate: fl
 
 def test_anil_changes_the_head_only_and_still_trains_the_body() -> None:
     """After the inner loop the body is as before, the head is not; the meta-gradient reaches both."""
-    net, weights, config, support, _ = world("anil", inner_steps=2)
+    net, weights, config, support, _ = one_task("anil", inner_steps=2)
     adapted = adapt(net, weights, support, config, 2)
     changed = {name for name in weights if not torch.equal(adapted[name], weights[name])}
     assert changed == {"head.weight", "head.bias"}
@@ -310,33 +312,33 @@ def test_anil_changes_the_head_only_and_still_trains_the_body() -> None:
     assert all(gradient[name].any() for name in ("convolutions.0.weight", "head.weight"))
 
 
-def test_reptile_steps_towards_where_the_inner_loop_ended() -> None:
-    """Its gradient is theta - phi, phi from SGD on all ten drawings (Nichol et al., algorithm 1)."""
-    net, weights, config, support, query = world("reptile", inner_steps=3)
-    reached = descend(net, torch.cat([support, query]), LABELS.repeat(2), config.inner_lr, 3)
+def test_reptile_steps_towards_the_adapted_parameters() -> None:
+    """Its gradient is theta - theta', with theta' from SGD on all ten drawings (Nichol et al., algorithm 1)."""
+    net, weights, config, support, query = one_task("reptile", inner_steps=3)
+    adapted = descend(net, torch.cat([support, query]), LABELS.repeat(2), config.inner_lr, 3)
     gradient = meta_gradient("reptile", inner_steps=3)
     for name, weight in weights.items():
-        torch.testing.assert_close(gradient[name], weight.detach() - reached[name].detach())
+        torch.testing.assert_close(gradient[name], weight.detach() - adapted[name].detach())
 
 
 def test_prototype_logits_are_squared_distances() -> None:
     """Against torch's own distance; the loss is their cross-entropy, and there is no linear layer."""
     a, b = torch.randn(5, 7), torch.randn(2, 6, 7)
     torch.testing.assert_close(prototype_logits(a, b), -(torch.cdist(b, a.expand(2, -1, -1)) ** 2))
-    net, weights, config, support, query = world("prototypes")
+    net, weights, config, support, query = one_task("prototypes")
     assert net(support).shape == (5, 4)
     expected = F.cross_entropy(-(torch.cdist(net(query), net(support)) ** 2), LABELS)
-    torch.testing.assert_close(objective(net, weights, config, support, query), expected)
+    torch.testing.assert_close(meta_loss(net, weights, config, support, query), expected)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_vmap_and_the_loop_give_the_same_numbers(solver: str) -> None:
+def test_vmap_and_the_loop_give_the_same_results(solver: str) -> None:
     """Losses and meta-gradients of a batch of tasks to 1e-5, whatever the solver."""
     results = []
     tasks = torch.randint(0, 256, (2, 3, 5, 28, 28), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
     for batching in ("vmap", "loop"):
-        net, weights, config, *_ = world(solver, torch.float32, inner_steps=2)
-        losses = over_tasks(partial(objective, net, weights, config), batching, 4, *tasks)
+        net, weights, config, *_ = one_task(solver, torch.float32, inner_steps=2)
+        losses = map_tasks(partial(meta_loss, net, weights, config), batching, 4, *tasks)
         losses.mean().backward()
         results.append([losses.detach(), *(w.grad for w in weights.values() if w.grad is not None)])
     torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
@@ -346,18 +348,18 @@ def test_vmap_and_the_loop_give_the_same_numbers(solver: str) -> None:
 
 
 def test_normalisation_is_batch_normalisation_without_running_statistics() -> None:
-    """As torch's own; or, by the first images' statistics, each of these as in a batch of its own."""
-    x, norm, reference = torch.randn(7, 3, 5, 5), TaskNorm(3), nn.BatchNorm2d(3, track_running_stats=False)
+    """Against torch's; with the statistics of the first images, these come out as in a batch of their own."""
+    x, norm, reference = torch.randn(7, 3, 5, 5), StatelessBatchNorm(3), nn.BatchNorm2d(3, track_running_stats=False)
     torch.testing.assert_close(norm(x), reference(x))
     torch.testing.assert_close(norm(x, 4)[:4], reference(x[:4]))
 
 
 @pytest.mark.parametrize("solver", ["maml", "prototypes"])
-def test_only_transductive_guesses_depend_on_the_other_queries(solver: str) -> None:
+def test_only_transductive_predictions_depend_on_the_other_queries(solver: str) -> None:
     """With the other four queries changed, the first one's inductive logits stay and its transductive ones don't."""
-    net, weights, config, support, query = world(solver)
+    net, weights, config, support, query = one_task(solver)
     changed = torch.cat([query[:1], 255 - query[1:] // 2])
-    one, two = (answer(net, weights, config, 2, support, q) for q in (query, changed))
+    one, two = (query_logits(net, weights, config, 2, support, q) for q in (query, changed))
     torch.testing.assert_close(one[1, 0], two[1, 0])
     assert not torch.allclose(one[0, 0], two[0, 0])
 
@@ -421,13 +423,13 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
 
 @pytest.mark.parametrize("solver", ["anil", "reptile", "prototypes"])
 def test_solvers_outside_the_ladder_train(solver: str, data_dir: Path, tmp_path: Path) -> None:
-    """Each moves the weights, and delivers."""
+    """Each trains an epoch and delivers a valid submission."""
     LAB.fit(LAB.resolve(solver, "tiny", {"epochs": 1}), Run(tmp_path, data_dir))
     assert LAB.check_submission(tmp_path / "deliver/output.csv") == []
 
 
 def test_maml_learns(data_dir: Path, tmp_path: Path) -> None:
-    """On new tasks of training characters the query loss falls well below that of guessing, log 5."""
+    """On new tasks of training characters the query loss falls well below that of a uniform prediction, log 5."""
     fields = {"width": 8, "epochs": 2, "steps": 40, "meta_batch": 8, "lr": 0.01, "val_tasks": 1}
     LAB.train(LAB.resolve("strong", "tiny", fields), Run(tmp_path, data_dir))
     losses = [event["metrics"]["train/loss"] for event in events.read(tmp_path)]
@@ -437,7 +439,7 @@ def test_maml_learns(data_dir: Path, tmp_path: Path) -> None:
 def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> None:
     """Meta-gradients are averaged, though nothing goes through DDP's forward: after nine steps the parameters are
     bit-equal across ranks and equal one worker's, and validation counts each task once. Normalisation cancels the
-    convolutions' biases: their gradients are rounding errors, which Adam blows up, so these are left out."""
+    convolutions' biases: their gradients are rounding errors, which Adam scales up, so these are left out."""
     config = LAB.resolve("strong", "tiny")
     zero, one = train_on(2, "meta", config, data_dir, tmp_path / "two")
     (alone,) = train_on(1, "meta", config, data_dir, tmp_path / "one")
@@ -450,7 +452,7 @@ def test_two_workers_learn_what_one_learns(data_dir: Path, tmp_path: Path) -> No
 # --- report and submission -------------------------------------------------------------------------------------------
 
 
-def test_the_reports_figures_show_what_was_measured(finished: Path) -> None:
+def test_the_reports_figures_show_the_measured_accuracies(finished: Path) -> None:
     """One point an epoch at the number of tasks trained on so far; one point for each number of inner steps."""
     values = [event["metrics"]["val/accuracy"] for event in events.read(finished) if "val/accuracy" in event["metrics"]]
     line = figures.over_tasks(finished, 12, 0).axes[0].lines[0]
