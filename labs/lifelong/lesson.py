@@ -133,26 +133,28 @@ def train(config: LifelongConfig, run: Run) -> None:
     state = {"model": model, "method": method, "optimizer": optimizer, "progress": progress}
 
     for epoch in run.epochs(len(training) * config.epochs_per_task, state):
+        # Begin: the untrained network's accuracies for forward transfer, and at each task a new Adam, which must remain
+        # the object that checkpoints save.
         task, epoch_of_task = divmod(epoch, config.epochs_per_task)
         matrix = progress["matrix"]
         if epoch == 0:
-            # The untrained network's accuracies, with which forward transfer compares.
             matrix.append([evaluate(model, each, run) for each in validation])
         if epoch_of_task == 0:
-            optimizer.state.clear()  # like a new Adam, but still the object that checkpoints save
+            optimizer.state.clear()
         method.generator.manual_seed(run.seed * 100_000 + epoch)
         available = concatenated(training[: task + 1]) if config.method == "joint" else training[task]
         batches = run.loader(available, config.batch_size, train=True)
 
-        # Train on the present task: L = CE(f(x), y) + penalty.
         losses, penalties = Meter(), Meter()
         for x, y in batches:
+            # A batch of the present task (replay adds old images), and L = CE(f(x), y) + penalty.
             x, y = method.extend_batch(x, y)
             logits = model(x)
             loss = F.cross_entropy(logits, y)
             penalty = method.penalty(net, x, logits)
             optimizer.zero_grad()
             (loss + penalty).backward()
+            # The step. A-GEM projects the gradient before it; SI and RWalk read gradient and parameters around it.
             method.before_step(net)
             optimizer.step()
             method.after_step(net)
