@@ -163,9 +163,10 @@ def train(config: AdaptationConfig, run: Run) -> None:
             if config.ema_decay:
                 update_ema(teacher, unwrap(model), min(config.ema_decay, 1 - 1 / (epoch * steps + step + 1)))
             train_loss.add(loss, len(photo_labels))
-            correct.add((logits.detach().mean(0)[: len(photo_labels)].argmax(1) == photo_labels).sum(), 1)
+            photo_predictions = logits.detach().mean(0)[: len(photo_labels)].argmax(1)
+            correct.add_sum((photo_predictions == photo_labels).sum(), len(photo_labels))
         run.log({"train/loss": run.mean(train_loss.sum, train_loss.count)})
-        run.log({"train/accuracy": run.mean(correct.sum, train_loss.count)})
+        run.log({"train/accuracy": run.mean(correct.sum, correct.count)})
         run.log({"val/accuracy": view_agreement(teacher, target, classes, run)})
         run.keep(teacher)
         save_features(teacher, source, target, epoch + 1, config.epochs, run)

@@ -129,18 +129,18 @@ def train(config: AnomalyConfig, run: Run) -> None:
 def evaluate(detector: Detector, held_out: Pictures, run: Run) -> dict[str, float]:
     """`val/mse` of held-out normal faces, and `val/auc` of synthetic anomalies made from them; fits the local score to
     these faces."""
-    squared_error, maps, scores = torch.zeros((), device=run.device), [], []
+    squared_error, maps, scores = Meter(), [], []
     with run.evaluation(detector) as net:
         for pictures, _ in run.loader(held_out, 200):
             errors, local_differences = net.compare(pictures)
-            squared_error = squared_error + errors.sum()
+            squared_error.add_sum(errors.sum(), len(pictures))
             maps += list(local_differences.cpu())
         net.local_score.fit(torch.stack(run.gather(maps)))
         for pictures, numbers in run.loader(held_out, 200):
             anomalies = synthetic_anomalies(pictures, numbers)
             scores += torch.stack([net.score(pictures), net.score(anomalies)], 1).tolist()
     gathered = np.array(run.gather(scores))
-    mse = run.mean(squared_error, len(maps)) / (3 * SIDE**2)
+    mse = run.mean(squared_error.sum, squared_error.count) / (3 * SIDE**2)
     return {"val/mse": mse, "val/auc": auc(gathered[:, 1], gathered[:, 0])}
 
 

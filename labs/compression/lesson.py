@@ -203,12 +203,11 @@ def augment_batch(images: torch.Tensor, config: CompressionConfig) -> torch.Tens
 
 def evaluate(model: nn.Module, validation: shards.ArrowDataset, run: Run) -> float:
     """Accuracy on the validation images of all workers."""
-    correct, count = Meter(), 0
+    correct = Meter()
     with run.evaluation(model) as net:
         for images, labels in run.loader(validation, 256):
-            correct.add((net(images).argmax(1) == labels).sum(), 1)
-            count += len(labels)
-    return run.mean(correct.sum, count)
+            correct.add_sum((net(images).argmax(1) == labels).sum(), len(labels))
+    return run.mean(correct.sum, correct.count)
 
 
 def load(folder: Path) -> Student:
