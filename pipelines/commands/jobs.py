@@ -4,50 +4,53 @@ from typing import Annotated
 
 import typer
 
+from pipelines.commands.options import SUBMIT, Json, print_json, print_table
+
 Address = Annotated[
-    str | None, typer.Option(help="Job server; RAY_API_SERVER_ADDRESS or http://127.0.0.1:8265 by default.")
+    str | None, typer.Option(help="URL of the job server. Default: RAY_API_SERVER_ADDRESS, or http://127.0.0.1:8265.")
 ]
-JobId = Annotated[str, typer.Argument(help="The job's id; `labs jobs list` shows them.", metavar="ID")]
-jobs_app = typer.Typer(help="Jobs on a cluster: list them, read their logs, stop one.", no_args_is_help=True)
+JobId = Annotated[str, typer.Argument(help="Id of the job; `labs jobs list` shows all.", metavar="ID")]
+jobs_app = typer.Typer(help="List a cluster's jobs, read their logs, stop one.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the program's."""
-    app.command(context_settings={"ignore_unknown_options": True})(submit)
-    app.add_typer(jobs_app, name="jobs")
+    app.command(context_settings={"ignore_unknown_options": True}, rich_help_panel=SUBMIT)(submit)
+    app.add_typer(jobs_app, name="jobs", rich_help_panel=SUBMIT)
 
 
 def submit(
-    command: Annotated[list[str], typer.Argument(help="Any command of this program, after `--`.", metavar="COMMAND")],
+    command: Annotated[list[str], typer.Argument(help="Any labs command, after `--`.", metavar="COMMAND")],
     address: Address = None,
 ) -> None:
-    """Run a command on a cluster: labs submit -- train cnn --preset strong."""
+    """Run a labs command as a job on a Ray cluster.
+
+    For example: labs submit -- train cnn --preset strong
+    """
     from cluster import jobs
     from pipelines.fingerprint import ROOT
 
+    typer.echo(f"labs {' '.join(command)}: submitting to {address or jobs.default_address()}", err=True)
     raise typer.Exit(jobs.submit(command, address=address or jobs.default_address(), code=ROOT, write=_write))
 
 
 @jobs_app.command("list")
-def list_jobs(address: Address = None, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def list_jobs(address: Address = None, as_json: Json = False) -> None:
     """List the cluster's jobs."""
-    import json
-
-    from rich.console import Console
-
     from cluster import jobs
     from pipelines.show.display import rows_table
 
     rows = jobs.list_jobs(address or jobs.default_address())
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, default=str))
+        print_json(rows)
     elif rows:
-        Console().print(rows_table(rows, {name: name.replace("_", " ") for name in rows[0]}))
+        columns = {name: name.replace("_", " ") for name in rows[0]}
+        print_table(rows_table(rows, columns, drop=("end", "start", "exit_code")))
 
 
 @jobs_app.command("logs")
 def logs(
-    job: JobId, address: Address = None, follow: Annotated[bool, typer.Option(help="Until the job ends.")] = False
+    job: JobId, address: Address = None, follow: Annotated[bool, typer.Option(help="Go on until the job ends.")] = False
 ) -> None:
     """Print a job's log."""
     from cluster import jobs

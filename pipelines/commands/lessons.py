@@ -1,28 +1,28 @@
 """`labs list`, `show`, `data` and `deliver`: about a lab, not about running it."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands.options import Home, Json, LabName, print_json, print_table
+from labs.core.errors import BadInput
+from pipelines.commands.options import ABOUT, Home, Json, LabName, print_json, print_table
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the program's."""
-    app.command("list")(list_labs)
-    app.command()(show)
-    app.command()(data)
-    app.command()(deliver)
+    app.command("list", rich_help_panel=ABOUT)(list_labs)
+    for command in (show, data, deliver):
+        app.command(rich_help_panel=ABOUT)(command)
 
 
 def list_labs(as_json: Json = False) -> None:
-    """List the labs with their metrics, presets and sizes."""
+    """List the labs with their metrics and presets."""
     import labs
+    from pipelines.show.lesson import about
 
-    rows = [_about(labs.get(name)) for name in labs.names()]
+    rows = [about(heading) for heading in labs.COURSE.values()]
     if as_json:
         return print_json(rows)
     from pipelines.show.display import rows_table
@@ -33,71 +33,101 @@ def list_labs(as_json: Json = False) -> None:
     print_table(rows_table(rows, columns))
 
 
-def show(lab: LabName, as_json: Json = False) -> None:
-    """Show a lab: what it teaches, its fields, presets and sizes, with parameters and memory."""
-    import inspect
-
+def show(lab: LabName, home: Home = None, as_json: Json = False) -> None:
+    """Explain a lab: its task, what each preset sets and costs, its data and its config fields."""
     import labs
+    from pipelines.home import find_home
+    from pipelines.show import lesson
+    from pipelines.show.display import say, screen
 
+    labs.heading(lab)
+    say(f"{lab}: reading the lesson")
     found = labs.get(lab)
-    document = _about(found)
-    document["fields"] = {
-        name: {"default": info.get_default(call_default_factory=True), "description": info.description}
-        for name, info in found.config.model_fields.items()
-    }
-    document["scale"] = [found.scale(preset, size) for preset in found.presets for size in found.sizes]
+    document = lesson.document(found, find_home(home))
     if as_json:
         return print_json(document)
-    from pipelines.show.display import rows_table, screen
+    screen.print(lesson.words(found, screen.width), markup=False, highlight=False)
+    _print_tables(document)
 
-    screen.print(inspect.getdoc(sys.modules[found.train.__module__]), markup=False)
-    fields = [{"field": name, **info} for name, info in document["fields"].items()]
-    for row in fields:
-        row["default"] = str(row["default"])
+
+def _print_tables(document: dict[str, Any]) -> None:
+    from pipelines.show.display import clock, rows_table
+
+    first, *others = document["presets"]
+    sets = [{"preset": name, "sets": document["differences"][name]} for name in others]
+    heading = f"sets otherwise than {first} (size small)"
+    print_table(rows_table(sets, {"preset": "preset", "sets": heading}, "Presets"))
+    cost = [{**row, "time": clock(row["seconds"]) if row["seconds"] else None} for row in document["scale"]]
+    columns = {"preset": "preset", "size": "size", "parameters": "parameters", "time": "time on one CPU, roughly",
+               "megabytes": "MB of weights, gradients and Adam's state"}  # fmt: skip
+    print_table(rows_table(cost, columns, "Cost"))
+    absent = f"not made yet: labs data {document['name']} --make DIR"
+    rows = [{**row, "size_mb": row["bytes"] / 1e6 if row["made"] else absent} for row in document["data"]]
+    if rows:
+        print_table(rows_table(rows, {"size": "size", "samples": "samples", "size_mb": "MB"}, "Embedded data"))
+    else:
+        typer.echo("No data set: the samples come from the environment.\n")
+    fields = [{"field": name, **info, "default": str(info["default"])} for name, info in document["fields"].items()]
     print_table(rows_table(fields, {"field": "field", "default": "default", "description": "meaning"}, "Config"))
-    columns = {"preset": "preset", "size": "size", "parameters": "parameters", "megabytes": "MB of weights,"
-               " gradients and Adam's state"}  # fmt: skip
-    print_table(rows_table(document["scale"], columns, "Scale"))
 
 
 def data(
     lab: LabName,
-    make: Annotated[Path | None, typer.Option("--make", help="Write embedded data to this new folder.")] = None,
+    make: Annotated[Path | None, typer.Option("--make", help="Make embedded data in this new folder.")] = None,
     check: Annotated[Path | None, typer.Option("--check", help="Check a folder in the course's format.")] = None,
-    data_seed: Annotated[int, typer.Option(help="Seed of the data that --make writes.")] = 0,
-    like_course: Annotated[bool, typer.Option("--like-course", help="Make as many samples as the course has.")] = False,
-    source: Annotated[str | None, typer.Option(help="Real data for --make: catalogues (transformer).")] = None,
+    data_seed: Annotated[int, typer.Option(help="Seed of the data that --make makes.")] = 0,
+    like_course: Annotated[
+        bool, typer.Option("--like-course", help="Make as many samples as the course's data have.")
+    ] = False,
+    source: Annotated[str | None, typer.Option(help="Use real data for --make: catalogues (transformer).")] = None,
 ) -> None:
-    """Make embedded data in the course's own format, or check a folder of that format."""
+    """Make a lab's embedded data in the course's own format, or check a folder of that format."""
     import labs
-    from labs.core.errors import BadInput
-    from pipelines import datasets
-    from pipelines.show.display import say, screen
+    from pipelines.show.display import say
 
-    found = labs.get(lab)
+    labs.heading(lab)
     if (make is None) == (check is None):
         raise BadInput("give either --make DIR or --check DIR")
     if source and (check or like_course):
         raise BadInput("--source goes with --make alone: it has as many samples as it has")
+    if make is not None and make.exists() and any(make.iterdir()):
+        raise BadInput(f"{make} is not empty: name a new folder")
     if check is not None:
-        with screen.status(f"checking {check}"):
-            datasets.check(found, check)
-        say(f"{check} can be trained on: labs train {lab} --data {check}")
+        say(f"{lab}: checking {check}")
+        _check(lab, check)
     if make is not None:
-        if found.data is None:
-            raise BadInput(f"lab {lab} has no data set: its data come from its environment")
-        if make.exists() and any(make.iterdir()):
-            raise BadInput(f"{make} is not empty: name a new folder")
-        write = _writer(found, source, "course" if like_course else "small")
-        make.mkdir(parents=True, exist_ok=True)
-        with screen.status(f"making data of lab {lab}"):
-            write(make, data_seed)
-        say(f"made {make}: labs train {lab} --data {make}")
+        say(f"{lab}: making data in {make}")
+        _make(lab, make, data_seed, source, "course" if like_course else "small")
+
+
+def _check(lab: str, folder: Path) -> None:
+    import labs
+    from pipelines import datasets
+    from pipelines.show.display import say, screen
+
+    found = labs.get(lab)
+    with screen.status(f"checking {folder}"):
+        datasets.check(found, folder)
+    say(f"{folder} can be trained on: labs train {lab} --data {folder}")
+
+
+def _make(lab: str, folder: Path, seed: int, source: str | None, size: str) -> None:
+    import labs
+    from pipelines.show.display import say, screen
+
+    found = labs.get(lab)
+    if found.data is None:
+        raise BadInput(f"lab {lab} has no data set: its data come from its environment")
+    write = _writer(found, source, size)
+    folder.mkdir(parents=True, exist_ok=True)
+    with screen.status(f"making data of lab {lab}"):
+        write(folder, seed)
+    say(f"made {folder}: labs train {lab} --data {folder}")
 
 
 def _writer(lab: Any, source: str | None, size: str) -> Callable[[Path, int], None]:
     """What makes the data of a lab into a folder, from a seed."""
-    from labs.core.errors import BadInput, choices
+    from labs.core.errors import choices
 
     if source is None:
         return lambda folder, seed: lab.data.make(folder, seed, size)
@@ -110,23 +140,25 @@ def _writer(lab: Any, source: str | None, size: str) -> Callable[[Path, int], No
 
 def deliver(
     lab: LabName,
-    run: Annotated[str | None, typer.Option(help="MLflow run id, run folder or its name.")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="MLflow run id or name of the run's folder, or its beginning.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to.")] = None,
-    check: Annotated[Path | None, typer.Option(help="A submission file to check instead.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Check this submission file instead.")] = None,
     home: Home = None,
 ) -> None:
-    """Write what the course asks for from a finished run, or check a submission file."""
+    """Write a run's submission file and report, or check a submission file."""
     import labs
-    from labs.core.errors import BadInput
     from pipelines.home import find_home, read_record
     from pipelines.show.display import say
     from pipelines.show.find import find_run
 
-    found = labs.get(lab)
+    labs.heading(lab)
     if check is not None:
         if not check.is_file():
             raise BadInput(f"submission file {check} does not exist")
-        faults = found.check_submission(check)
+        say(f"{lab}: checking {check}")
+        faults = labs.get(lab).check_submission(check)
         if faults:
             raise BadInput("; ".join(faults))
         say(f"{check}: the judge would take it")
@@ -134,12 +166,7 @@ def deliver(
     if run is None or out is None:
         raise BadInput("give either --run RUN and --out DIR, or --check FILE")
     folder = find_run(find_home(home), lab, run)
-    found.deliver(folder, Path(read_record(folder)["data"]["packed"]), out)
+    say(f"{lab}: delivering run {folder.name}")
+    labs.get(lab).deliver(folder, Path(read_record(folder)["data"]["packed"]), out)
     for file in sorted(path for path in out.rglob("*") if path.is_file()):
         say(str(file))
-
-
-def _about(lab: Any) -> dict[str, Any]:
-    metric = {"name": lab.metric.name, "goal": lab.metric.goal, "thresholds": dict(lab.metric.thresholds)}
-    about = {"name": lab.name, "number": lab.number, "title": lab.title, "metric": metric}
-    return {**about, "presets": list(lab.presets), "sizes": list(lab.sizes)}

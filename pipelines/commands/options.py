@@ -1,18 +1,55 @@
-"""Options that several commands share, and how they print."""
+"""Arguments and options that several commands share, and how commands print their result."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-Home = Annotated[Path | None, typer.Option("--home", help="Home folder; LABS_HOME or .labs by default.")]
-StoreUri = Annotated[str | None, typer.Option("--store", help="MLflow store; SQLite in the home folder by default.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+from pipelines.commands.complete import lab_names, preset_names, size_names, spec_names
+
+TRAIN, TUNE, COMPARE = "Train and scale", "Tune", "Compare runs"
+SUBMIT, ABOUT = "Submit to a cluster", "Labs and data"
+"""Groups of commands in `labs --help`, by what the program is used for."""
+
+LabName = Annotated[
+    str, typer.Argument(help="Name of the lab; `labs list` shows all.", metavar="LAB", autocompletion=lab_names)
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="Preset of the lab. Default: the lab's first one.", autocompletion=preset_names),
+]
+Size = Annotated[
+    str,
+    typer.Option(
+        help="How much compute: tiny (seconds), small (minutes) or course (the course's own scale, GPUs).",
+        autocompletion=size_names,
+    ),
+]
+Spec = Annotated[
+    Path | None,
+    typer.Argument(
+        help="Pipeline spec: a YAML file, or the name of a spec that comes with the program. Default: course.",
+        metavar="[SPEC]",
+        autocompletion=spec_names,
+    ),
+]
+Only = Annotated[str | None, typer.Option(help="Take only this node and the nodes that it needs.", metavar="NODE")]
+Data = Annotated[Path | None, typer.Option(help="Folder with data in the course's format. Default: embedded data.")]
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        "--home", help="Folder of all data, runs and the MLflow store. Default: LABS_HOME, or .labs in this folder."
+    ),
+]
+StoreUri = Annotated[
+    str | None,
+    typer.Option(
+        "--store", help="URI of the MLflow store, such as http://host:5000. Default: SQLite in the home folder."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Run again what has already finished.")]
-LabName = Annotated[str, typer.Argument(help="A lab's name; `labs list` shows them.", metavar="LAB")]
-Spec = Annotated[Path | None, typer.Argument(help="Pipeline spec; the course by default.", metavar="[SPEC]")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 
 
 def print_json(document: Any) -> None:
@@ -22,6 +59,10 @@ def print_json(document: Any) -> None:
 
 def print_table(table: Any) -> None:
     """A rich table on standard output."""
+    import sys
+
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    from pipelines.show.display import columns_of
+
+    Console(width=columns_of(sys.stdout)).print(table)

@@ -1,14 +1,15 @@
-"""`labs compare`, `sync` and `ui`: about what was run."""
+"""`labs status`, `compare`, `ui` and `sync`: about what was run."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from labs.core.errors import BadInput
-from pipelines.commands.options import Home, Json, StoreUri, print_json, print_table
+from pipelines.commands.complete import lab_names
+from pipelines.commands.options import COMPARE, Home, Json, StoreUri, print_json, print_table
 
 FIGURES = (".png", ".svg", ".pdf")
 """How a figure's file name may end."""
@@ -16,66 +17,110 @@ FIGURES = (".png", ".svg", ".pdf")
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the program's."""
-    app.command()(compare)
-    app.command()(sync)
-    app.command()(ui)
+    for command in (status, compare, ui, sync):
+        app.command(rich_help_panel=COMPARE)(command)
 
 
-def compare(
-    runs: Annotated[list[str] | None, typer.Argument(help="Run ids, or their beginnings; all by default.")] = None,
-    lab: Annotated[str | None, typer.Option(help="Only this lab's runs.")] = None,
-    pipeline: Annotated[str | None, typer.Option(help="Only the runs of the newest pipeline of this name.")] = None,
-    by: Annotated[Literal["preset", "seed", "config"], typer.Option(help="What makes a row.")] = "config",
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
-    figure: Annotated[
-        Path | None, typer.Option(help="Draw the validation curves to this file, too (PNG, SVG, PDF).")
-    ] = None,
+def status(
+    pipeline: Annotated[str | None, typer.Argument(help="Name of the pipeline. Default: the newest one.")] = None,
     store: StoreUri = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Compare finished runs: mean and deviation over seeds, the settings that differ, time."""
+    """Show the newest pipeline: its nodes, their states and test scores."""
+    from pipelines.home import find_home
+    from pipelines.show.find import newest_pipeline
+    from pipelines.tracking.writer import Store
+
+    where = find_home(home)
+    summary = newest_pipeline(where, pipeline, Store(where, store))
+    if as_json:
+        return print_json(summary)
+    from pipelines.show.display import screen, summary_table
+
+    screen.print(summary_table(summary))
+
+
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Run ids or names of run folders, or their beginnings. Default: all runs."),
+    ] = None,
+    lab: Annotated[str | None, typer.Option(help="Compare only this lab's runs.", autocompletion=lab_names)] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Compare only the newest pipeline of this name.")] = None,
+    by: Annotated[
+        Literal["preset", "seed", "config"],
+        typer.Option(help="What the runs of one row have in common: preset, or all settings (config); seed: one run."),
+    ] = "config",
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    figure: Annotated[
+        Path | None, typer.Option(help="Also draw the validation curves to this file (PNG, SVG or PDF).")
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", help="URI of an MLflow store to read. Default: the home folder's runs.")
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Compare finished runs: mean and standard deviation over seeds, the settings that differ, time."""
     import labs
     from pipelines.home import find_home
     from pipelines.show import compare as tables
-    from pipelines.show import curves
+    from pipelines.show import runs as read
+    from pipelines.show.display import say
     from pipelines.tracking.writer import Store
 
     if lab is not None:
-        labs.get(lab)
+        labs.heading(lab)
     if figure is not None and figure.suffix.lower() not in FIGURES:
         raise BadInput(f"--figure {figure}: expected a name that ends with {' or '.join(FIGURES)}")
-    found = Store(find_home(home), store)
-    rows = tables.compare(tables.find_runs(found, runs or [], lab, pipeline), by)
+    where = find_home(home)
+    if store is None:
+        known = read.of_home(where, trials=bool(runs))
+    else:
+        found = Store(where, store)
+        say(f"reading the runs of {found.shown_uri}")
+        known = read.of_store(found)
+    chosen = known.choose(runs or [], lab, pipeline)
+    rows = tables.compare(chosen, by)
     if figure is not None:
-        if not rows:
-            raise BadInput(f"--figure {figure}: there is no finished run to draw")
-        try:
-            figure.parent.mkdir(parents=True, exist_ok=True)
-            curves.draw(found, rows).savefig(figure, dpi=100)
-        except OSError as error:
-            raise BadInput(f"--figure {figure} can't be written: {error.strerror}") from None
+        _draw(figure, chosen, rows)
     if as_json:
         return print_json(rows)
     keys = ["lab", "preset", "size", "metric", "goal", "mean", "std", "seeds", "seconds", "config"]
+    drop = ("goal", "size", "seconds", "seeds")  # what a narrow screen loses, in this order
     columns = {key: key for key in keys}
     if markdown:
         typer.echo(tables.markdown(rows, columns))
         return
     from pipelines.show.display import rows_table
 
-    print_table(rows_table(rows, columns))
+    print_table(rows_table(rows, columns, drop=drop))
+
+
+def _draw(file: Path, runs: list[Any], rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        raise BadInput(f"--figure {file}: there is no finished run to draw")
+
+    from pipelines.show import curves
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        curves.draw(runs, rows).savefig(file, dpi=100)
+    except OSError as error:
+        raise BadInput(f"--figure {file} can't be written: {error.strerror}") from None
 
 
 def sync(store: StoreUri = None, home: Home = None) -> None:
-    """Complete the mirror of all runs of the home folder in MLflow."""
+    """Write to MLflow what it does not have yet of the home folder's runs."""
     from pipelines.home import find_home, reconcile
     from pipelines.show.display import say
     from pipelines.tracking.writer import Store, StoreUnreachable
 
     where = find_home(home)
-    reconcile(where)
     found = Store(where, store)
+    say(f"{found.shown_uri}: writing the runs of {where}")
+    reconcile(where)
     try:
         count = found.sync_all()
     except StoreUnreachable as error:
@@ -85,9 +130,11 @@ def sync(store: StoreUri = None, home: Home = None) -> None:
 
 
 def ui(
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000, store: StoreUri = None, home: Home = None
+    port: Annotated[int, typer.Option(help="Port of the web interface on this machine.")] = 5000,
+    store: StoreUri = None,
+    home: Home = None,
 ) -> None:
-    """Open MLflow's interface on this machine (loopback only) until Ctrl-C."""
+    """Serve MLflow's web interface to this machine alone, until Ctrl-C."""
     import subprocess
 
     from pipelines.home import find_home
@@ -98,6 +145,7 @@ def ui(
     if found.uri.startswith("http"):
         say(f"the store has its own interface: {found.shown_uri}")
         return
+    say(f"{found.shown_uri}: starting MLflow's interface")
     found.client()
     say(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
     # Not as an argument: a database's password would stand in the list of processes.

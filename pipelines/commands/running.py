@@ -1,4 +1,4 @@
-"""`labs train`, `pipeline run`, `pipeline plan` and `status`."""
+"""`labs train`, `pipeline run` and `pipeline plan`."""
 
 import sys
 from contextlib import redirect_stdout
@@ -7,45 +7,69 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands.options import Force, Home, Json, LabName, Spec, StoreUri, print_json, print_table
+from pipelines.commands.options import (
+    TRAIN,
+    Data,
+    Force,
+    Home,
+    Json,
+    LabName,
+    Only,
+    Preset,
+    Size,
+    Spec,
+    StoreUri,
+    print_json,
+    print_table,
+)
+from pipelines.commands.specs import find_spec
 
-pipeline_app = typer.Typer(help="Run and plan pipelines of labs.", no_args_is_help=True)
+pipeline_app = typer.Typer(
+    help="Run or plan a pipeline: several labs, in the order of their needs.", no_args_is_help=True
+)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the program's."""
-    app.command()(train)
-    app.command()(status)
-    app.add_typer(pipeline_app, name="pipeline")
+    app.command(rich_help_panel=TRAIN)(train)
+    app.add_typer(pipeline_app, name="pipeline", rich_help_panel=TRAIN)
 
 
 def train(
     lab: LabName,
-    preset: Annotated[str | None, typer.Option(help="Rung of the ladder; the first one by default.")] = None,
-    size: Annotated[str, typer.Option(help="tiny, small or course.")] = "small",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Config field, as field=value.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file of config fields.")] = None,
-    workers: Annotated[int, typer.Option(help="Ray Train workers; 0 trains in this process, without Ray.")] = 1,
-    gpus_per_worker: Annotated[float | None, typer.Option(help="One if the cluster has GPUs, by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    data: Annotated[Path | None, typer.Option(help="Folder in the course's format; embedded data by default.")] = None,
+    preset: Preset = None,
+    size: Size = "small",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Set a config field: field=value. Repeatable.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of config fields; --set overrides it.")] = None,
+    workers: Annotated[
+        int, typer.Option(help="Number of Ray Train workers. 0 trains in this process, without Ray.")
+    ] = 1,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has enough, else 0.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    data: Data = None,
     store: StoreUri = None,
     home: Home = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Train one lab (and what it needs); the same command again continues, or says that it has finished."""
+    """Train one lab and the labs that it needs. The same command again continues."""
     import labs
     from labs.core.errors import BadInput
+    from pipelines.show.display import say
     from pipelines.spec import Node, Resources, default_needs
 
+    preset = labs.heading(lab).choose(preset, size)
     if workers < 0:
         raise BadInput(f"field '--workers' is {workers}: at least 0 is right")
     if gpus_per_worker is not None and gpus_per_worker < 0:
         raise BadInput(f"field '--gpus-per-worker' is {gpus_per_worker}: at least 0 is right")
-    found = labs.get(lab)
-    preset = preset or next(iter(found.presets))
-    resolved = found.resolve(preset, size, overrides(config, set_ or []))
+    fields = overrides(config, set_ or [])
+    say(f"{lab} {preset} {size} seed {seed}: starting")
+    resolved = labs.get(lab).resolve(preset, size, fields)
     node = Node(
         lab,
         lab,
@@ -66,18 +90,16 @@ def train(
 @pipeline_app.command("run")
 def pipeline_run(
     spec: Spec = None,
-    only: Annotated[str | None, typer.Option(help="Only this node and what it needs.", metavar="NODE")] = None,
+    only: Only = None,
     store: StoreUri = None,
     home: Home = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Run a pipeline; the same command again continues, or says that it has finished."""
-    from pipelines.spec import COURSE
-
-    name, nodes = _nodes(spec, only)
-    text = (spec or COURSE).read_text()
-    summary, code = _run(home, store, name, nodes, spec=text, force=force)
+    """Run a pipeline. The same command again continues."""
+    file = find_spec(spec)
+    name, nodes = _nodes(file, only, "starting")
+    summary, code = _run(home, store, name, nodes, spec=file.read_text(), force=force)
     if as_json:
         print_json(summary)
     raise typer.Exit(code)
@@ -86,16 +108,18 @@ def pipeline_run(
 @pipeline_app.command("plan")
 def pipeline_plan(
     spec: Spec = None,
-    only: Annotated[str | None, typer.Option(help="Only this node and what it needs.", metavar="NODE")] = None,
+    only: Only = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a pipeline would do: what is cached, what each node takes, how long it lasts."""
+    """Show what a pipeline would do: which nodes have finished already, what the others need, how long it takes."""
+    nodes = _nodes(find_spec(spec), only, "planning")[1]
+
     from pipelines.home import find_home
     from pipelines.pipeline import cluster_resources
-    from pipelines.show.find import plan_document
+    from pipelines.show.plan import plan_document
 
-    document = plan_document(find_home(home), _nodes(spec, only)[1], cluster_resources())
+    document = plan_document(find_home(home), nodes, cluster_resources())
     if as_json:
         return print_json(document)
     from pipelines.show.display import clock, rows_table, say
@@ -106,26 +130,6 @@ def pipeline_plan(
     say(f"about {clock(document['makespan_s'])} (no schedule takes less than {clock(document['bound_s'])}); {fits}")
     for fault in document["faults"]:
         say(fault, "red")
-
-
-def status(
-    pipeline: Annotated[str | None, typer.Argument(help="Its name; the newest pipeline by default.")] = None,
-    store: StoreUri = None,
-    home: Home = None,
-    as_json: Json = False,
-) -> None:
-    """Show the newest pipeline of the home folder, or the newest of a name."""
-    from pipelines.home import find_home
-    from pipelines.show.find import newest_pipeline
-    from pipelines.tracking.writer import Store
-
-    where = find_home(home)
-    summary = newest_pipeline(where, pipeline, Store(where, store))
-    if as_json:
-        return print_json(summary)
-    from pipelines.show.display import screen, summary_table
-
-    screen.print(summary_table(summary))
 
 
 def _run(
@@ -144,12 +148,14 @@ def _run(
     return summary, code
 
 
-def _nodes(spec: Path | None, only: str | None) -> tuple[str, list[Any]]:
-    """Name and nodes of a spec; with `only`, that node and what it needs."""
+def _nodes(spec: Path, only: str | None, doing: str) -> tuple[str, list[Any]]:
+    """Name and nodes of a spec; with `only`, that node and what it needs. `doing` is said before labs are imported."""
     from labs.core.errors import BadInput, choices
-    from pipelines.spec import COURSE, read_spec
+    from pipelines.show.display import say
+    from pipelines.spec import read_spec
 
-    name, nodes = read_spec(spec or COURSE)
+    say(f"pipeline {spec}: {doing}")
+    name, nodes = read_spec(spec)
     if only is None:
         return name, nodes
     by_name = {node.name: node for node in nodes}

@@ -1,4 +1,4 @@
-"""`labs tune`: search a lab's settings."""
+"""`labs tune`: search for good settings of a lab."""
 
 import sys
 from contextlib import redirect_stdout
@@ -7,43 +7,58 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.commands.options import Home, Json, LabName, StoreUri, print_json
+from pipelines.commands.options import TUNE, Data, Home, Json, LabName, Preset, Size, StoreUri, print_json
 from pipelines.commands.running import overrides
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the program's."""
-    app.command()(tune)
+    app.command(rich_help_panel=TUNE)(tune)
 
 
 def tune(
     lab: LabName,
-    trials: Annotated[int, typer.Option(help="Trials in all; more than before extend the sweep.")] = 20,
-    time: Annotated[float | None, typer.Option(help="Seconds after which running trials save and end.")] = None,
-    search: Annotated[Literal["tpe", "random", "grid"], typer.Option(help="How configs are chosen.")] = "tpe",
-    scheduler: Annotated[Literal["asha", "none"], typer.Option(help="Whether bad trials end early.")] = "asha",
-    workers: Annotated[int, typer.Option(help="Workers of a trial; from 2 on Ray Train workers.")] = 1,
-    gpus_per_worker: Annotated[
-        float | None, typer.Option(help="Also a part of one; one if the cluster has GPUs, by default.")
+    trials: Annotated[int, typer.Option(help="Number of trials in all; more than before extend the sweep.")] = 20,
+    time: Annotated[
+        float | None, typer.Option(help="Seconds after which the sweep ends: running trials save and stop.")
     ] = None,
-    concurrent: Annotated[str, typer.Option(help="Trials at a time; auto for as many as fit.")] = "auto",
-    preset: Annotated[str | None, typer.Option(help="Rung of the ladder; the first one by default.")] = None,
-    size: Annotated[str, typer.Option(help="tiny, small or course.")] = "small",
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Config field not searched, as field=value.")] = None,
-    fix: Annotated[list[str] | None, typer.Option(help="Field taken out of the space, as field=value.")] = None,
-    space: Annotated[Path | None, typer.Option(help="YAML search space; the lab's own by default.")] = None,
+    search: Annotated[
+        Literal["tpe", "random", "grid"],
+        typer.Option(help="How configs are chosen: by Optuna's TPE, at random, or all of a grid."),
+    ] = "tpe",
+    scheduler: Annotated[
+        Literal["asha", "none"], typer.Option(help="asha ends bad trials early; none runs all to the end.")
+    ] = "asha",
+    workers: Annotated[int, typer.Option(help="Workers of each trial; from 2 on they are Ray Train workers.")] = 1,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(help="GPUs of each worker, also a fraction such as 0.5. Default: 1 if the cluster has GPUs."),
+    ] = None,
+    concurrent: Annotated[str, typer.Option(help="Trials that run at a time; auto: as many as fit.")] = "auto",
+    preset: Preset = None,
+    size: Size = "small",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Set a config field that is not searched: field=value. Repeatable."),
+    ] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option(help="Take a field out of the search space: field=value. Repeatable.")
+    ] = None,
+    space: Annotated[Path | None, typer.Option(help="YAML file of the search space. Default: the lab's own.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the search and of every trial.")] = 0,
-    data: Annotated[Path | None, typer.Option(help="Folder in the course's format; embedded data by default.")] = None,
+    data: Data = None,
     store: StoreUri = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Search a lab's settings; the same command again continues, and more trials extend the sweep."""
+    """Search for good settings of a lab. The same command again continues; more trials extend the sweep."""
     import labs
     from labs.core.errors import BadInput
+    from pipelines.show.display import say
     from pipelines.spec import Node, Resources, Tuning
     from pipelines.tuning.space import Space, own_space, read_space
 
+    preset = labs.heading(lab).choose(preset, size)
     for name, value in (("trials", trials), ("workers", workers)):
         if value < 1:
             raise BadInput(f"field '--{name}' is {value}: at least 1 is right")
@@ -53,9 +68,8 @@ def tune(
         raise BadInput(f"field '--gpus-per-worker' is {gpus_per_worker}: at least 0 is right")
     if concurrent != "auto" and not (concurrent.isdigit() and int(concurrent)):
         raise BadInput(f"field '--concurrent' is {concurrent!r}: auto or a number from 1 on is right")
+    say(f"tuning {lab} {preset} {size} seed {seed}: starting")
     found = labs.get(lab)
-    preset = preset or next(iter(found.presets))
-    found.resolve(preset, size)  # says what is wrong with them before the space is
     written = read_space(space) if space else own_space(found, size)
     fixed = overrides(None, [*(set_ or []), *(fix or [])])
     for name in overrides(None, set_ or []):

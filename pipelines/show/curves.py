@@ -4,41 +4,42 @@ from collections import defaultdict
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from pipelines.tracking.writer import Store
+from pipelines.show.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def draw(store: Store, rows: list[dict[str, Any]]) -> "Figure":
+def draw(runs: list[Run], rows: list[dict[str, Any]]) -> "Figure":
     """Mean over a row's seeds against the epoch, in a band from the smallest to the largest value.
 
     Args:
-        store: where the runs' metrics are.
-        rows: of `pipelines.compare.compare`; at least one.
+        runs: the runs that the rows are made of.
+        rows: of `pipelines.show.compare.compare`; at least one.
     """
     from matplotlib.figure import Figure
 
     labs = list(dict.fromkeys(row["lab"] for row in rows))
+    by_id = {run.run_id: run for run in runs}
     figure = Figure(figsize=(8, 4.5 * len(labs)), layout="constrained")
     for lab, axes in zip(labs, figure.subplots(len(labs), squeeze=False)[:, 0], strict=True):
         own = [row for row in rows if row["lab"] == lab]
         metric = "val/" + own[0]["metric"].partition("/")[2]
         for row in own:
-            _line(axes, _label(row, own), points(store, row["run_ids"], metric))
+            _line(axes, _label(row, own), points([by_id[run_id] for run_id in row["run_ids"]], metric))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(title=lab, xlabel="epoch", ylabel=metric)
         axes.legend(fontsize="small")
     return figure
 
 
-def points(store: Store, run_ids: list[str], metric: str) -> dict[int, list[float]]:
+def points(runs: list[Run], metric: str) -> dict[int, list[float]]:
     """Epoch -> the metric's value in each of the runs that has one there."""
     found: dict[int, list[float]] = defaultdict(list)
-    for run_id in run_ids:
-        for point in store.client().get_metric_history(run_id, metric):
-            found[point.step].append(point.value)
+    for run in runs:
+        for epoch, value in run.curve(metric):
+            found[epoch].append(value)
     return dict(sorted(found.items()))
 
 

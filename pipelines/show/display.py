@@ -1,22 +1,30 @@
 """What a person sees: a live line for each node, and tables. Everything is read from the folders' records."""
 
+import os
 import sys
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, TextIO
 
-from rich import box
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.markup import escape
 
 import labs
 from labs.core import events
 from pipelines.home import read_record, result
+from pipelines.show.fitted import FittedTable
 
-screen = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+
+def columns_of(stream: TextIO) -> int | None:
+    """Width of a table on a stream: None for the terminal's own or that of COLUMNS, 120 for a pipe or a file."""
+    return None if stream.isatty() or "COLUMNS" in os.environ else 120
+
+
+screen = Console(stderr=True, width=columns_of(sys.stderr))
 """Progress and messages; standard output stays free for `--json`."""
 STYLES = {"FINISHED": "green", "RUNNING": "cyan", "FAILED": "red", "KILLED": "yellow", "BLOCKED": "red"}
 LINE_EVERY_S = 30.0
@@ -61,14 +69,13 @@ class Progress:
                 print(_line(name, node), file=sys.stderr, flush=True)
 
 
-def _live_table(nodes: dict[str, dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("node", "state", "progress", "metric", "samples/s", "time left"):
-        table.add_column(column, justify="left" if column in ("node", "state") else "right")
-    for name, node in nodes.items():
-        now = state_of(node)
-        table.add_row(name, _coloured(node["status"]), now["progress"], now["metric"], now["speed"], now["left"])
-    return table
+def _live_table(nodes: dict[str, dict[str, Any]]) -> FittedTable:
+    columns = {"name": "node", "status": "state", "progress": "progress", "metric": "metric", "speed": "samples/s",
+               "left": "time left"}  # fmt: skip
+    rows = [{"name": name, **state_of(node), "status": _coloured(node["status"])} for name, node in nodes.items()]
+    return FittedTable(
+        rows, columns, drop=("speed", "left"), right=("progress", "metric", "speed", "left"), rules=False
+    )
 
 
 def _line(name: str, node: dict[str, Any]) -> str:
@@ -85,7 +92,7 @@ def state_of(node: dict[str, Any]) -> dict[str, str]:
     if not trained:
         return now
     last = trained[-1]
-    metric = labs.get(node["lab"]).metric.name
+    metric = labs.heading(node["lab"]).metric.name
     now["progress"] = f"{node.get('unit', 'epoch')} {last['step']}/{last['of']}"
     if f"val/{metric}" in last["metrics"]:
         now["metric"] = f"val/{metric} {last['metrics'][f'val/{metric}']:.4g}"
@@ -99,37 +106,39 @@ def state_of(node: dict[str, Any]) -> dict[str, str]:
     return now
 
 
-def summary_table(summary: dict[str, Any]) -> Table:
-    """The table at the end of a pipeline: score on test data, a trivial predictor's beside it, time, MLflow run."""
+def summary_table(summary: dict[str, Any]) -> FittedTable:
+    """The table at the end of a pipeline: score on test data, a trivial predictor's beside it, time, MLflow run.
+
+    A narrow screen first loses the MLflow run, then seed and preset (of most pipelines the node's name has both), the
+    trivial predictor's score and the time; never the test score.
+    """
+    columns = {"name": "node", "preset": "preset", "seed": "seed", "status": "status", "metric": "metric",
+               "value": "test", "trivial": "trivial", "time": "time", "run": "MLflow run"}  # fmt: skip
+    rows = [
+        {
+            **{key: cell(node[key]) for key in ("name", "preset", "seed", "metric", "value", "trivial")},
+            "status": _coloured(node["status"]) + (" reused" if node["reused"] else ""),
+            "time": clock(node["seconds"]),
+            "run": (node["run_id"] or "-")[:8],
+        }
+        for node in summary["nodes"]
+    ]
     title = f"pipeline {summary['pipeline']}: {summary['status']} in {clock(summary['seconds'])}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("node", "preset", "seed", "status", "metric", "test", "trivial", "time", "MLflow run"):
-        table.add_column(column, justify="right" if column in ("test", "trivial", "time") else "left", no_wrap=True)
-    for node in summary["nodes"]:
-        status = _coloured(node["status"]) + (" reused" if node["reused"] else "")
-        table.add_row(
-            node["name"],
-            node["preset"],
-            str(node["seed"]),
-            status,
-            node["metric"],
-            number(node["value"]),
-            number(node["trivial"]),
-            clock(node["seconds"]),
-            (node["run_id"] or "-")[:8],
-        )
-    return table
+    drop = ("run", "seed", "preset", "trivial", "time")
+    return FittedTable(rows, columns, title, drop, right=("value", "trivial", "time"))
 
 
-def rows_table(rows: list[dict[str, Any]], columns: dict[str, str], title: str = "") -> Table:
-    """A plain table of `rows`: key -> heading for each column; numbers to the right."""
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, pad_edge=False)
-    for key, heading in columns.items():
-        numeric = any(isinstance(row.get(key), (int, float)) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*(cell(row.get(key)) for key in columns))
-    return table
+def rows_table(
+    rows: list[dict[str, Any]], columns: dict[str, str], title: str = "", drop: Sequence[str] = ()
+) -> FittedTable:
+    """A plain table of `rows`: key -> heading for each column; numbers to the right.
+
+    Args:
+        drop: keys of the columns that a narrow screen may lose, the first one first.
+    """
+    escaped = [{key: escape(cell(row.get(key))) for key in columns} for row in rows]
+    numeric = [key for key in columns if any(isinstance(row.get(key), (int, float)) for row in rows)]
+    return FittedTable(escaped, columns, title, drop, numeric)
 
 
 def number(value: float | None) -> str:
@@ -155,7 +164,7 @@ def summarise(folder: Path, run_ids: dict[str, str | None]) -> dict[str, Any]:
     record = read_record(folder)
     nodes = []
     for name, node in record["nodes"].items():
-        lab = labs.get(node["lab"])
+        metric = labs.heading(node["lab"]).metric
         run = Path(node["folder"])
         found = result(run).get("metrics", {})
         seconds = read_record(run)["seconds"] if (run / "record.json").exists() else 0.0
@@ -163,9 +172,9 @@ def summarise(folder: Path, run_ids: dict[str, str | None]) -> dict[str, Any]:
             {
                 **{key: node[key] for key in ("lab", "preset", "size", "seed", "status", "reused", "error")},
                 "name": name,
-                "metric": f"test/{lab.metric.name}",
-                "goal": lab.metric.goal,
-                "value": found.get(f"test/{lab.metric.name}"),
+                "metric": f"test/{metric.name}",
+                "goal": metric.goal,
+                "value": found.get(f"test/{metric.name}"),
                 "trivial": found.get("test/trivial"),
                 "seconds": seconds,
                 "run_id": run_ids.get(node["folder"]),

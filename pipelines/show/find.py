@@ -1,18 +1,11 @@
-"""Finds what a user names: a run by id, folder or name, a pipeline by name, a plan for a spec."""
+"""Finds what a user names: a run by id, folder or name, a pipeline by name."""
 
 from pathlib import Path
 from typing import Any
 
-import labs
-from cluster import capacity
-from cluster.errors import ClusterError
 from labs.core.errors import BadInput
-from pipelines import datasets
 from pipelines.home import reconcile, records, result
-from pipelines.node import resources
-from pipelines.plan import makespan, plan
 from pipelines.show.display import summarise
-from pipelines.spec import Node
 from pipelines.tracking import writer
 
 
@@ -54,32 +47,6 @@ def newest_pipeline(home: Path, name: str | None, store: writer.Store) -> dict[s
     folder, record = max(found, key=lambda pair: pair[1].get("started", pair[1]["created"]))
     folders = [str(folder), *(node["folder"] for node in record["nodes"].values())]
     return summarise(folder, {path: writer.run_id(Path(path), store) for path in folders})
-
-
-def plan_document(home: Path, nodes: list[Node], cluster: capacity.Resources) -> dict[str, Any]:
-    """What `labs pipeline plan --json` prints; nothing is made or started.
-
-    A node whose data are not made yet counts as not cached.
-    """
-    faults, rows = [], []
-    for node in nodes:
-        try:
-            resources(node, cluster)
-        except ClusterError as error:
-            faults.append(str(error))
-    if faults:
-        return {"nodes": [], "makespan_s": 0.0, "bound_s": 0.0, "fits": False, "faults": faults}
-    data: dict[str, Path] = {}
-    for node in nodes:
-        lab = labs.get(node.lab)
-        data[node.name] = datasets.location(home, lab, node.size, node.data)
-    planned = plan(home, nodes, cluster, data)
-    for name, p in planned.items():
-        needed = {"cpus": p.needed.cpus, "gpus": p.needed.gpus}
-        cached = p.finished
-        rows.append({"name": name, "cached": cached, "seconds": 0.0 if cached else p.seconds, "resources": needed})
-    length, bound = makespan(planned, cluster)
-    return {"nodes": rows, "makespan_s": length, "bound_s": bound, "fits": True, "faults": []}
 
 
 def _is_called(folder: Path, name: str) -> bool:
