@@ -1,5 +1,7 @@
 """Comparing runs: groups, spread over seeds, only the settings that differ."""
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
@@ -50,6 +52,17 @@ def test_runs_labs_and_pipelines_can_be_chosen(module_cli: Cli, runs: list[dict[
     assert (said.code, "it has train-regression" in said.err) == (2, True)
 
 
+def test_the_home_folder_and_its_store_give_the_same_rows(module_cli: Cli, runs: list[dict[str, Any]]) -> None:
+    """Without `--store` the run folders are read, without MLflow, which takes 2 s to import."""
+    store = f"sqlite:///{Path(os.environ['LABS_HOME']).resolve() / 'mlflow.db'}"
+    for chosen in ((), ("--pipeline", "train-regression"), (runs[0]["run_id"][:12],), ("--by", "seed")):
+        own = module_cli("compare", *chosen, "--json").json
+        stored = module_cli("compare", *chosen, "--json", "--store", store).json
+        seconds = [(row.pop("seconds"), other.pop("seconds")) for row, other in zip(own, stored, strict=True)]
+        assert own == stored
+        assert all(here == pytest.approx(there, abs=0.01) for here, there in seconds)
+
+
 def test_markdown_is_a_table(module_cli: Cli, runs: list[dict[str, Any]]) -> None:
     lines = module_cli("compare", "--markdown").out.strip().split("\n")
     assert lines[0].startswith("| lab | preset |")
@@ -58,10 +71,14 @@ def test_markdown_is_a_table(module_cli: Cli, runs: list[dict[str, Any]]) -> Non
 
 
 def test_validation_curves_are_drawn(module_cli: Cli, runs: list[dict[str, Any]], tmp_path: Path) -> None:
-    """A line for each row, named by what sets it apart; the store has their points."""
-    file = tmp_path / "figures" / "curves.svg"
-    module_cli("compare", "--figure", str(file))
-    text = file.read_text()
+    """A line for each row, named by what sets it apart; the run folders and the store have the same points."""
+    store = f"sqlite:///{Path(os.environ['LABS_HOME']).resolve() / 'mlflow.db'}"
+    files = [tmp_path / "figures" / name for name in ("curves.svg", "stored.svg")]
+    module_cli("compare", "--figure", str(files[0]))
+    module_cli("compare", "--figure", str(files[1]), "--store", store)
+    text = files[0].read_text()
+    drawn = [re.findall(r'<path d="[^"]*"', file.read_text()) for file in files]
+    assert drawn[0] == drawn[1]
     assert all(f"<!-- {label} -->" in text for label in ("simple tiny", "strong tiny lr 0.001", "strong tiny lr 0.002"))
     assert "<!-- regression -->" in text
     assert "<!-- val/mse -->" in text

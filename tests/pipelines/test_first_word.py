@@ -1,0 +1,275 @@
+"""How soon a command answers: help, lists, typos and views import no heavy library, and long work first says so.
+
+Time is what the user feels, and imports are what takes it: those can be tested on a busy machine. The CPU seconds of
+each command are printed beside (`pytest -rP`), as a benchmark without a limit.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import labs
+from pipelines.show.display import summary_table
+from pipelines.show.lesson import reflow
+from tests.conftest import Said
+
+Cli = Callable[..., Said]
+HEAVY = ("torch", "ray", "mlflow", "transformers", "sqlalchemy", "pandas", "matplotlib", "optuna", "sklearn", "pyarrow")
+SCRIPT = f"""
+import os, sys
+real = sys.stderr
+def imported():
+    print("IMPORTED", *(name for name in {HEAVY} if name in sys.modules), file=real, flush=True)
+class UntilFirstLine:
+    def write(self, text):
+        real.write(text)
+        if text.strip():
+            imported()
+            os._exit(0)
+    def __getattr__(self, name):
+        return getattr(real, name)
+until_first_line = sys.argv.pop(1) == "first line"
+sys.argv[0] = "labs"
+from pipelines.cli import main
+if until_first_line:
+    sys.stderr = UntilFirstLine()
+try:
+    main()
+finally:
+    imported()
+"""
+
+
+class Answer:
+    """What a command printed, returned and imported."""
+
+    def __init__(self, arguments: tuple[str, ...], *, until: str = "end", **environment: str) -> None:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-c", SCRIPT, until, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(f"labs {' '.join(arguments)}: {seconds:.2f} s of CPU")
+        self.code, self.out = done.returncode, done.stdout
+        self.err, mark, found = done.stderr.partition("IMPORTED")
+        assert mark, done.stderr
+        self.imported = found.splitlines()[0].split()
+
+
+@pytest.fixture(scope="module")
+def run(module_cli: Cli) -> dict[str, Any]:
+    """A finished run; `module_cli` has set LABS_HOME to its home."""
+    return dict(module_cli("train", "regression", "--size", "tiny", "--workers", "0", "--json").json)
+
+
+COMMANDS = [
+    *("train", "tune", "status", "compare", "ui", "sync", "submit", "list", "show", "data", "deliver"),
+    *("pipeline", "pipeline run", "pipeline plan", "jobs", "jobs list", "jobs logs", "jobs stop"),
+]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_imports_no_heavy_library(command: str) -> None:
+    answer = Answer((*command.split(), "--help"))
+    assert (answer.code, answer.imported) == (0, [])
+
+
+TYPOS = {
+    "trian": "Did you mean 'train'?",
+    "pipeline rnu": "Did you mean 'run'?",
+    "jobs lst": "Did you mean 'list'?",
+    "pipeline plan ladr": "did you mean 'ladder'?",
+    "train regression --presset simple": "--preset",
+    "tune regression --sizes tiny": "--size",
+    "compare --labb cnn": "--lab",
+    "tune regression --search tep": "'tpe'",
+    **{
+        f"{command} regresion": "did you mean 'regression'?"
+        for command in ("train", "tune", "show", "data", "deliver", "compare --lab")
+    },
+    **{f"{command} regression --preset medum": "did you mean 'medium'?" for command in ("train", "tune")},
+    **{f"{command} regression --size tny": "did you mean 'tiny'?" for command in ("train", "tune")},
+    "train regression --set lr": "must be field=value",
+    "train regression --config gone.yaml": "gone.yaml does not exist",
+    "data regression": "either --make DIR or --check DIR",
+    "deliver regression": "either --run RUN and --out DIR, or --check FILE",
+    "status gone": "no pipeline 'gone'",
+    "compare gone": "no finished run 'gone'",
+}
+
+
+@pytest.mark.parametrize("typo", TYPOS)
+def test_a_typo_is_answered_before_anything_heavy_is_imported(typo: str, tmp_path: Path) -> None:
+    answer = Answer(tuple(typo.split()), LABS_HOME=str(tmp_path))
+    assert (answer.code, answer.imported) == (2, [])
+    assert TYPOS[typo] in " ".join(answer.err.replace("│", " ").split())
+    assert "starting" not in answer.err
+
+
+@pytest.mark.parametrize("command", ["list", "status", "compare", "--version"])
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_what_only_looks_imports_no_heavy_library(run: dict[str, Any], command: str, form: list[str]) -> None:
+    if command == "--version" and form:
+        pytest.skip("it has no other form")
+    answer = Answer((command, *form))
+    assert (answer.code, answer.imported) == (0, [])
+    if form:
+        json.loads(answer.out)
+
+
+LONG = [
+    ("train", "regression"),
+    ("tune", "regression"),
+    ("pipeline", "run"),
+    ("pipeline", "plan", "ladder"),
+    ("deliver", "regression", "--run", "{run}", "--out", "out"),
+    ("deliver", "regression", "--check", "there.csv"),
+    ("data", "regression", "--make", "made"),
+    ("data", "regression", "--check", "made"),
+    ("show", "regression"),
+    ("compare", "--store", "sqlite:///there.db"),
+    ("sync",),
+    ("ui",),
+    ("submit", "--", "list"),
+]
+
+
+@pytest.mark.parametrize("arguments", LONG, ids=" ".join)
+def test_long_work_is_announced_on_standard_error_before_the_heavy_imports(
+    run: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(labs.__file__).parents[1]))
+    (tmp_path / "there.csv").touch()
+    answer = Answer(tuple(word.format(run=run["run_id"]) for word in arguments), until="first line")
+    assert (answer.code, answer.imported, answer.out) == (0, [], "")
+    assert answer.err.strip()
+    assert "error" not in answer.err
+
+
+def test_training_says_what_it_starts(run: dict[str, Any], module_cli: Cli) -> None:
+    said = module_cli("train", "regression", "--size", "tiny", "--workers", "0", "--json")
+    assert said.err.splitlines()[0] == "regression simple tiny seed 0: starting"
+    assert said.json["run_id"] == run["run_id"]
+
+
+def test_the_version_is_the_packages() -> None:
+    from importlib import metadata
+
+    assert Answer(("--version",)).out.startswith(f"labs {metadata.version('ml-labs')}")
+
+
+COMPLETIONS = {
+    "tr": ["train"],
+    "train self": ["self-attention"],
+    "train gan --preset ": list(labs.COURSE["gan"].presets),
+    "tune --size tiny meta --preset r": ["reptile"],
+    "train --size ": ["tiny", "small", "course"],
+    "compare --lab re": ["regression"],
+    "pipeline plan lad": ["ladder"],
+    "train regression --see": ["--seed"],
+}
+
+
+@pytest.mark.parametrize("typed", COMPLETIONS)
+def test_the_shell_completes_names_without_a_heavy_import(typed: str) -> None:
+    words = f"labs {typed}"
+    number = str(len(words.split(" ")) - 1)
+    answer = Answer((), _LABS_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=number)
+    assert (answer.out.split(), answer.imported) == (COMPLETIONS[typed], [])
+
+
+def test_help_groups_the_commands_by_what_they_are_used_for() -> None:
+    text = Answer(("--help",)).out
+    groups = {
+        "Train and scale": ("train", "pipeline"),
+        "Tune": ("tune",),
+        "Compare runs": ("status", "compare", "ui", "sync"),
+        "Submit to a cluster": ("submit", "jobs"),
+        "Labs and data": ("list", "show", "data", "deliver"),
+    }
+    wanted = [
+        word for group, commands in groups.items() for word in (f"─ {group} ─", *(f"│ {name} " for name in commands))
+    ]
+    places = [text.index(word) for word in wanted]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("status",), ("compare",), ("show", "regression")])
+def test_eighty_columns_cut_no_value(run: dict[str, Any], module_cli: Cli, arguments: tuple[str, ...]) -> None:
+    answer = Answer(arguments, COLUMNS="80")
+    text = answer.out + answer.err
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    score = f"{run['metrics']['test/mse']:.4g}"
+    whole = {
+        "list": [*labs.names(), *(preset for heading in labs.COURSE.values() for preset in heading.presets)],
+        "status": ["regression", "FINISHED", score, f"{run['metrics']['test/trivial']:.4g}", run["run_id"][:8]],
+        "compare": ["regression", "simple", "test/mse", score],
+        "show": ["weight_decay", "num_features", "2033", "42250"],
+    }
+    assert set(whole[arguments[0]]) <= set(text.replace(",", " ").split())
+
+
+@pytest.mark.parametrize(("width", "lost"), [(140, 0), (90, 1), (80, 3), (60, 5)])
+def test_a_narrow_screen_loses_whole_columns_in_the_order_that_is_stated(width: int, lost: int) -> None:
+    node = {
+        **{"name": "classification-medium-s11", "preset": "medium", "seed": 11, "status": "FINISHED", "reused": True},
+        **{"metric": "test/accuracy", "value": 0.72131, "trivial": 0.163, "seconds": 3700.0, "run_id": "5f80c1a4d2"},
+    }
+    written = StringIO()
+    summary = {"pipeline": "ladder", "status": "FINISHED", "seconds": 9000.0, "nodes": [node]}
+    Console(file=written, width=width).print(summary_table(summary))
+    words = written.getvalue().split()
+    order = ["MLflow", "seed", "preset", "trivial", "time"]
+    assert [heading for heading in order if heading not in words] == order[:lost]
+    assert {"classification-medium-s11", "FINISHED", "test/accuracy", "0.7213"} <= set(words)
+
+
+def test_show_says_what_presets_set_what_they_cost_and_how_large_the_data_are(
+    run: dict[str, Any], module_cli: Cli
+) -> None:
+    shown = module_cli("show", "regression", "--json").json
+    assert shown["differences"]["simple"] == {}
+    assert shown["differences"]["medium"]["features"] == "selected"
+    assert "optimizer" not in shown["differences"]["medium"]
+    assert {row["size"]: row["seconds"] for row in shown["scale"]} == dict(labs.get("regression").seconds)
+    made = {row["size"]: row for row in shown["data"]}
+    assert made["tiny"]["samples"] == {"train": 300, "test": 120}
+    assert made["tiny"]["bytes"] > 300 * 86 * 4
+    assert (made["course"]["made"], made["course"]["bytes"]) == (False, None)
+    text = module_cli("show", "regression").out
+    assert "train 300, test 120" in text
+    assert "not made yet: labs data regression --make DIR" in text
+
+
+def test_show_of_a_lab_without_a_data_set(module_cli: Cli) -> None:
+    assert module_cli("show", "rl", "--json").json["data"] == []
+    assert "environment" in module_cli("show", "rl").out
+
+
+def test_a_docstring_is_wrapped_to_the_screen_and_keeps_its_shape() -> None:
+    text = """One line.
+
+Task
+    A first line that is rather long,
+    and a second one.
+Ladder
+    simple   the sample, which is described in many words
+             on two lines.
+    boss     more."""
+    assert reflow(text, 120) == text
+    assert reflow(text, 40).splitlines() == [
+        "One line.", "", "Task", "    A first line that is rather long,", "    and a second one.", "Ladder",
+        "    simple   the sample, which is", "             described in many words on", "             two lines.",
+        "    boss     more.",
+    ]  # fmt: skip
