@@ -64,7 +64,7 @@ def _print_tables(document: dict[str, Any]) -> None:
     absent = f"not made yet: labs data {document['name']} --make DIR"
     rows = [{**row, "size_mb": row["bytes"] / 1e6 if row["made"] else absent} for row in document["data"]]
     if rows:
-        print_table(rows_table(rows, {"size": "size", "samples": "samples", "size_mb": "MB"}, "Embedded data"))
+        print_table(rows_table(rows, {"size": "size", "samples": "samples", "size_mb": "MB"}, "Generated data"))
     else:
         typer.echo("No data set: the samples come from the environment.\n")
     fields = [{"field": name, **info, "default": str(info["default"])} for name, info in document["fields"].items()]
@@ -73,15 +73,15 @@ def _print_tables(document: dict[str, Any]) -> None:
 
 def data(
     lab: LabName,
-    make: Annotated[Path | None, typer.Option("--make", help="Make embedded data in this new folder.")] = None,
+    make: Annotated[Path | None, typer.Option("--make", help="Generate data into this new folder.")] = None,
     check: Annotated[Path | None, typer.Option("--check", help="Check a folder in the course's format.")] = None,
-    data_seed: Annotated[int, typer.Option(help="Seed of the data that --make makes.")] = 0,
+    data_seed: Annotated[int, typer.Option(help="Seed of the data that --make generates.")] = 0,
     like_course: Annotated[
-        bool, typer.Option("--like-course", help="Make as many samples as the course's data have.")
+        bool, typer.Option("--like-course", help="Generate as many samples as the course's data have.")
     ] = False,
     source: Annotated[str | None, typer.Option(help="Use real data for --make: catalogues (transformer).")] = None,
 ) -> None:
-    """Make a lab's embedded data in the course's own format, or check a folder of that format."""
+    """Generate a lab's data in the course's own format, or check a folder of that format."""
     import labs
     from pipelines.show.display import say
 

@@ -35,7 +35,7 @@ Spec = Annotated[
     ),
 ]
 Only = Annotated[str | None, typer.Option(help="Take only this node and the nodes that it needs.", metavar="NODE")]
-Data = Annotated[Path | None, typer.Option(help="Folder with data in the course's format. Default: embedded data.")]
+Data = Annotated[Path | None, typer.Option(help="Folder with data in the course's format. Default: generated data.")]
 Home = Annotated[
     Path | None,
     typer.Option(

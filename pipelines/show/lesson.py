@@ -52,7 +52,7 @@ def differences(lab: "Lab", size: str = "small") -> dict[str, dict[str, Any]]:
 
 
 def data_rows(lab: "Lab", home: Path) -> list[dict[str, Any]]:
-    """Size, samples of each split and bytes of a lab's embedded data; empty for a lab without a data set.
+    """Size, samples of each split and bytes of a lab's generated data; empty for a lab without a data set.
 
     Data that the home folder has were counted when they were packed. Of others the bytes are not known, and the samples
     only where the lab's data module declares them (`COUNTS`: size -> split -> samples).
