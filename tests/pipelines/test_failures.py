@@ -1,0 +1,142 @@
+"""Whatever goes wrong around a node is that node's failure: what needs it is blocked, the others go on."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Said
+
+Cli = Callable[..., Said]
+pytestmark = pytest.mark.timeout(120)
+NODE = "{lab: regression, size: tiny, resources: {workers: 0}"
+BAD, GOOD = "strong", "simple"
+"""Presets of the node that fails and of those that do not."""
+
+
+@pytest.fixture
+def run(labs_cli: Cli, tmp_path: Path) -> Callable[..., Said]:
+    """Runs a pipeline of a bad node, one that needs it, and one that does not; `more` goes into the bad node."""
+
+    def pipeline(more: str = "") -> Said:
+        spec = tmp_path / "spec.yaml"
+        bad = f"bad: {NODE}, preset: {BAD}{more}}}"
+        after, free = f"after: {NODE}, needs: {{teacher: bad}}}}", f"free: {NODE}, preset: {GOOD}, seeds: [7]}}"
+        spec.write_text("\n".join(["name: test", "nodes:", *(f"  {node}" for node in (bad, after, free))]) + "\n")
+        return labs_cli("pipeline", "run", spec, "--json")
+
+    return pipeline
+
+
+def nodes_of(said: Said) -> dict[str, Any]:
+    return {node["name"]: node for node in said.json["nodes"]}
+
+
+def assert_only_bad_failed(said: Said, error: str) -> Path:
+    """The folder of the node that failed, after everything else was checked."""
+    nodes = nodes_of(said)
+    assert said.code == 1, said.err
+    statuses = {name: node["status"] for name, node in nodes.items()}
+    assert statuses == {"bad": "FAILED", "after": "BLOCKED", "free-s7": "FINISHED"}
+    assert error in nodes["bad"]["error"]
+    assert error in said.err
+    return Path(nodes["bad"]["folder"])
+
+
+def raise_for(name: str, error: Exception, original: Callable[..., Any]) -> Callable[..., Any]:
+    """`original`, but for a folder whose name has `name`, where it raises."""
+
+    def function(folder: Path, *arguments: Any, **more: Any) -> Any:
+        if f"-{name}-" in folder.name:
+            raise error
+        return original(folder, *arguments, **more)
+
+    return function
+
+
+def test_a_record_that_can_not_be_written(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines import node
+
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(node, "write_record", raise_for(BAD, full, node.write_record))
+    folder = assert_only_bad_failed(run(), "OSError: [Errno 28] No space left on device")
+    assert "Traceback" in (folder / "error.txt").read_text()
+
+
+def test_an_environment_that_can_not_be_written_and_the_same_command_continues(
+    run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.home import read_record
+    from pipelines.tracking import snapshot
+
+    with monkeypatch.context() as patch:
+        broken = raise_for(BAD, ValueError("a distribution without a name"), snapshot.write_environment)
+        patch.setattr(snapshot, "write_environment", broken)
+        folder = assert_only_bad_failed(run(), "ValueError: a distribution without a name")
+    assert "Traceback" in (folder / "error.txt").read_text()
+    assert read_record(folder)["status"] == "FAILED"
+    continued = run()
+    assert continued.code == 0, continued.err
+    assert {node["status"] for node in continued.json["nodes"]} == {"FINISHED"}
+    assert not (folder / "error.txt").exists()
+
+
+def test_workers_that_fail_without_saying_why(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines import scheduler
+
+    place = scheduler.place
+    fails: Callable[[Any], str] = lambda planned: "FAILED" if planned.node.preset == BAD else place(planned)
+    monkeypatch.setattr(scheduler, "place", fails)
+    assert_only_bad_failed(run(), "error.txt")
+
+
+def test_a_sweep_whose_best_config_is_not_there(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines import pipeline, scheduler
+
+    monkeypatch.setattr(pipeline, "_connect", lambda nodes, cluster: cluster)
+    monkeypatch.setattr(scheduler, "conduct", lambda *arguments, **more: "FINISHED")
+    said = run(", tune: {trials: 1}")
+    nodes = nodes_of(said)
+    assert nodes.pop("bad-tune")["status"] == "FINISHED"
+    assert {name: node["status"] for name, node in nodes.items()} == {
+        "bad": "FAILED", "after": "BLOCKED", "free-s7": "FINISHED"}  # fmt: skip
+    assert "best.yaml" in nodes["bad"]["error"]
+    assert "Traceback" in (Path(nodes["bad"]["folder"]) / "error.txt").read_text()
+
+
+NEVER_ENDS = """
+import os, signal, sys, threading, time
+from pipelines import cli, interrupts, scheduler
+
+def place(planned):
+    print("started", file=sys.__stdout__, flush=True)
+    threading.Event().wait()
+
+scheduler.place, scheduler.GRACE_S = place, 0.5
+sys.argv = ["labs", "train", "regression", "--size", "tiny", "--workers", "0"]
+cli.main()
+"""
+
+
+def test_one_interrupt_ends_a_pipeline_whose_node_never_ends(home: Path, labs_cli: Cli) -> None:
+    """After the time to save is over nothing waits for the node: not the graph, and not the interpreter's exit."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", NEVER_ENDS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        while "started" not in (line := process.stdout.readline()) and line:
+            pass
+        start = time.monotonic()
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert time.monotonic() - start < 20
+    assert "KILLED" in err
+    assert "the same command again continues" in err
