@@ -93,7 +93,7 @@ def tune(
     from pipelines.home import find_home
     from pipelines.tracking.writer import Store
     from pipelines.tuning.command import run_sweep
-    from pipelines.tuning.report import show
+    from pipelines.show.sweep import show
 
     where = find_home(home)
     with redirect_stdout(sys.stderr):  # as for other commands: standard output is the document's

@@ -18,7 +18,7 @@ from pipelines.show.display import say
 from pipelines.spec import Node, Tuning, default_needs
 from pipelines.tracking.writer import Store, StoreUnreachable
 from pipelines.tuning.conduct import conduct
-from pipelines.tuning.report import SweepProgress, document
+from pipelines.show.sweep import SweepProgress, document
 from pipelines.tuning.sweep import Sweep
 
 

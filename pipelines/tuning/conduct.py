@@ -10,7 +10,7 @@ from labs.core import events
 from pipelines.home import Status, read_record, result, write_record
 from pipelines.tracking import snapshot
 from pipelines.tracking.writer import reopen
-from pipelines.tuning.report import draw, write_config
+from pipelines.show.sweep import draw, write_config
 from pipelines.tuning.sweep import Sweep
 from pipelines.tuning.trial import Trial
 
