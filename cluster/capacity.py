@@ -1,6 +1,6 @@
-"""What a job needs against what a cluster has, so that what can never fit fails at once instead of waiting for ever.
+"""What a job needs and what a cluster has, so that a job that can never fit fails at once instead of waiting for ever.
 
-Ray is imported by nobody here: a plan for this machine is made in milliseconds.
+This module does not import Ray, so that a plan for this machine takes milliseconds.
 """
 
 import os
@@ -15,7 +15,7 @@ from cluster.errors import ClusterError
 
 @dataclass(frozen=True)
 class Resources:
-    """Processors of a job, a machine or a cluster; parts of one can be asked for, as in Ray."""
+    """Processors of a job, a machine or a cluster; fractions of one can be asked for, as in Ray."""
 
     cpus: float
     gpus: float = 0.0
@@ -37,19 +37,12 @@ def local() -> Resources:
     return Resources(max(1, min(affinity, _container_cpus())), _gpus())
 
 
-def total(address: str | None = None) -> Resources:
-    """What the cluster that this process is connected to has in all, or else this machine.
-
-    Args:
-        address: a running cluster's `host:port`, joined when this process is connected to none.
-    """
-    if address and not _connected():
-        from cluster.connect import join  # late: it imports this module
-
-        return join(address)
-    if not _connected():
+def total() -> Resources:
+    """What the cluster that this process is connected to has in all, or else this machine."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
         return local()
-    held = sys.modules["ray"].cluster_resources()
+    held = ray.cluster_resources()
     return Resources(held.get("CPU", 0.0), held.get("GPU", 0.0))
 
 
@@ -57,12 +50,12 @@ def require(what: str, needed: Resources, within: Resources) -> None:
     """Check that a job can run on an otherwise idle cluster.
 
     Args:
-        what: the job, as the sentence's subject, such as "training cnn with 4 workers".
+        what: the job, as the subject of the message, such as "training cnn with 4 workers".
         needed: what it takes.
         within: what the cluster has in all.
 
     Raises:
-        ClusterError: it can't, with both numbers.
+        ClusterError: it can't; the message has both numbers.
     """
     short = [
         (_count(need, kind), f"{has:g}")
@@ -76,11 +69,6 @@ def require(what: str, needed: Resources, within: Resources) -> None:
 
 def _count(number: float, kind: str) -> str:
     return f"{number:g} {kind}{'' if number == 1 else 's'}"
-
-
-def _connected() -> bool:
-    ray = sys.modules.get("ray")
-    return ray is not None and ray.is_initialized()
 
 
 def _container_cpus(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:

@@ -1,6 +1,6 @@
 """Start a Ray cluster on this machine, or join a running one. Token authentication is on in both.
 
-Ray reads most of what is set here when it is imported, so nothing imports it early.
+Ray reads most of the environment variables that are set here when it is imported, so nothing imports it early.
 """
 
 import os
@@ -17,9 +17,9 @@ HANDSHAKE_S = 8  # Ray itself tries a silent address for two minutes, and a wron
 OBJECT_STORE_BYTES = 512 * 2**20  # data is memory-mapped from files: only results pass through the store
 TOKEN_PLACES = "RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
 
-# Ray Train hands its own variables on to its controller and workers, on this machine or elsewhere; a runtime_env with
-# variables would cost every worker a fresh process.
-SETTINGS = {
+# Ray Train passes its own variables on to its controller and workers, on this machine or elsewhere; a runtime_env with
+# variables would start a fresh process for every worker.
+RAY_ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.05",  # a report waits for this poll: 0.06 s instead of 2 s
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
@@ -45,9 +45,8 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Resources:
         return join(address, quiet=quiet)
     if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not has_token():
         _make_token()
-    os.environ.setdefault(
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
-    )  # a process more, and nobody reclaims this machine
+    # The watcher is one more process, and nobody reclaims this machine.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     _prepare()
     import ray
 
@@ -60,7 +59,7 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Resources:
             num_cpus=num_cpus or int(capacity.local().cpus),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
-            **_loudness(quiet),
+            **_log_options(quiet),
         )
     return capacity.total()
 
@@ -76,9 +75,9 @@ def join(address: str, *, quiet: bool = True) -> Resources:
     if not ray.is_initialized():
         try:
             _handshake(address)
-            ray.init(address=address, **_loudness(quiet))
+            ray.init(address=address, **_log_options(quiet))
         except ray.exceptions.AuthenticationError:  # no token at all
-            raise _no_entry(address) from None
+            raise _refused(address) from None
         except ConnectionError as error:
             raise ClusterError(f"the Ray cluster at {address} does not work: {error}") from error
     return capacity.total()
@@ -97,18 +96,18 @@ def has_token() -> bool:
 
 
 def use_token() -> None:
-    """Show the user's token to clusters, unless RAY_AUTH_MODE says otherwise. With no token, open ones still work."""
+    """Send the user's token to clusters, unless RAY_AUTH_MODE is set. Without a token, open clusters still work."""
     if "RAY_AUTH_MODE" in os.environ or not has_token():
         return
     os.environ["RAY_AUTH_MODE"] = "token"
-    if "ray" in sys.modules:  # already read: it would refuse the cluster that it starts itself
+    if "ray" in sys.modules:  # it has read the mode already and would refuse the cluster that it starts itself
         from ray._raylet import Config  # type: ignore[attr-defined]
 
         Config.initialize("")
 
 
 def _prepare() -> None:
-    for name, value in SETTINGS.items():
+    for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     use_token()
 
@@ -118,7 +117,7 @@ def _token_file() -> Path:
 
 
 def _make_token() -> None:
-    """Make the user's token before Ray does, who would let every user of the machine read it."""
+    """Make the user's token before Ray does: Ray would let every user of the machine read it."""
     file = _token_file()
     file.parent.mkdir(mode=0o700, exist_ok=True)
     part = file.with_name(f"auth_token.{os.getpid()}")
@@ -127,13 +126,13 @@ def _make_token() -> None:
     try:
         os.link(part, file)  # whole, or not at all if another process was first
     except FileExistsError:
-        pass
+        pass  # the token of that process is as good
     finally:
         part.unlink()
 
 
 def _handshake(address: str) -> None:
-    """Ask the head node one small question, with a limit, before Ray asks its own with none."""
+    """Ask the head node for its id, with a time limit, before Ray connects without one."""
     import grpc  # type: ignore[import-untyped]
     from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
@@ -144,19 +143,19 @@ def _handshake(address: str) -> None:
             head.GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=HANDSHAKE_S, wait_for_ready=True)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-                raise _no_entry(address) from None
+                raise _refused(address) from None
             raise ClusterError(
                 f"no Ray cluster answers at {address} within {HANDSHAKE_S} s: "
                 "correct RAY_ADDRESS, or unset it to run on this machine"
             ) from None
 
 
-def _no_entry(address: str) -> ClusterError:
+def _refused(address: str) -> ClusterError:
     return ClusterError(
         f"the cluster at {address} did not let this user in: "
-        f"it wants the token of its head node, looked for in {TOKEN_PLACES}"
+        f"it expects the token of its head node, looked for in {TOKEN_PLACES}"
     )
 
 
-def _loudness(quiet: bool) -> dict[str, Any]:
+def _log_options(quiet: bool) -> dict[str, Any]:
     return {"logging_level": "error", "log_to_driver": False} if quiet else {}

@@ -1,4 +1,4 @@
-"""What can be wrong with a cluster, as one clear sentence each."""
+"""The error of everything that can be wrong with a cluster."""
 
 
 class ClusterError(ValueError):

@@ -22,8 +22,8 @@ UPLOAD_BYTES = 10 * 2**20  # the code is far smaller: more is a mistake
 ANSWER_S = 60  # an upload over a slow line
 CONNECT_S = 5
 SILENCE_S = 0.5
-CLOSE_S = 1  # how long a log that is no longer followed may take to close
-STOP_S = 20  # how long a job that is stopped may take to save; Ray's default of 3 s loses the last epochs
+CLOSE_S = 1  # how long the stream of a log may take to close
+STOP_S = 20  # how long a stopped job may take to save; with Ray's default of 3 s the last epochs are lost
 
 Write = Callable[[str], object]
 
@@ -57,10 +57,10 @@ def submit(
     """
     with tempfile.TemporaryDirectory(prefix="labs-upload-") as folder:
         _stage(code, packages, Path(folder))
-        with _clear(address):
+        with _plain_errors(address):
             client = _client(address)
             job_id = client.submit_job(
-                # The folder of the job's code is a temporary one: what is made must not be put there.
+                # The folder of the job's code is a temporary one, so the home must be elsewhere.
                 entrypoint=f'LABS_HOME="${{LABS_HOME:-$HOME/.labs}}" python -m pipelines.cli {shlex.join(command)}',
                 runtime_env={"working_dir": folder, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}},
             )
@@ -70,7 +70,7 @@ def submit(
 
 def list_jobs(address: str) -> list[dict[str, Any]]:
     """The cluster's jobs, newest first; times in seconds since 1970."""
-    with _clear(address):
+    with _plain_errors(address):
         jobs = [job for job in _client(address).list_jobs() if job.submission_id]
     return [
         {
@@ -87,8 +87,8 @@ def list_jobs(address: str) -> list[dict[str, Any]]:
 
 def logs(address: str, job_id: str, *, follow: bool = False, write: Write = lambda text: print(text, end="")) -> int:
     """Show a job's log; with `follow` until it ends, and then return its exit code as `submit` does."""
-    with _clear(address):
-        client = _known(address, job_id)
+    with _plain_errors(address):
+        client = _client_of_job(address, job_id)
         if not follow:
             write(client.get_job_logs(job_id))
             return 0
@@ -97,12 +97,12 @@ def logs(address: str, job_id: str, *, follow: bool = False, write: Write = lamb
 
 def stop(address: str, job_id: str) -> bool:
     """Ask a job to save and end; false if it had ended already."""
-    with _clear(address):
-        return bool(_known(address, job_id).stop_job(job_id))
+    with _plain_errors(address):
+        return bool(_client_of_job(address, job_id).stop_job(job_id))
 
 
 def _stage(code: Path, packages: tuple[str, ...], folder: Path) -> None:
-    """Copy the code that a job needs, and nothing that lies beside it."""
+    """Copy the code that a job needs, and nothing else of the folder."""
     files = [file for name in packages for file in (code / name).rglob("*") if _is_code(file)]
     if missing := [name for name in packages if not (code / name).is_dir()]:
         raise ClusterError(f"no package {', '.join(missing)} in {code}")
@@ -137,7 +137,7 @@ def _client(address: str) -> Any:
             return super()._do_request(*args, timeout=(CONNECT_S, ANSWER_S), **kwargs)
 
     for part in ("dashboard.modules.dashboard_sdk", "dashboard.modules.job.sdk", "_private.runtime_env.packaging"):
-        logging.getLogger(f"ray.{part}").setLevel(logging.ERROR)  # else each tells of the upload
+        logging.getLogger(f"ray.{part}").setLevel(logging.ERROR)  # else each reports the upload
     address = address if "://" in address else f"http://{address}"
     if not address.startswith(("http://", "https://")):
         raise ClusterError(f"job server address {address!r} is not http://host:port, such as http://127.0.0.1:8265")
@@ -146,8 +146,8 @@ def _client(address: str) -> Any:
 
 
 @contextmanager
-def _clear(address: str) -> Iterator[None]:
-    """Show the user's token, and turn what Ray's client raises into one sentence."""
+def _plain_errors(address: str) -> Iterator[None]:
+    """Send the user's token, and turn the errors of Ray's client into a `ClusterError` of one sentence."""
     use_token()
     from aiohttp import ClientError
     from ray.exceptions import AuthenticationError
@@ -158,7 +158,7 @@ def _clear(address: str) -> Iterator[None]:
     except AuthenticationError:
         raise ClusterError(
             f"the job server at {address} refused the token, or there is none: "
-            f"it wants the one of its head node, looked for in {TOKEN_PLACES}"
+            f"it expects the token of its head node, looked for in {TOKEN_PLACES}"
         ) from None
     except (exceptions.JSONDecodeError, exceptions.HTTPError, KeyError):
         raise ClusterError(f"what answers at {address} is not a Ray job server: its port is 8265 by default") from None
@@ -170,8 +170,8 @@ def _clear(address: str) -> Iterator[None]:
         raise ClusterError(f"the job server at {address} could not do it: {error}") from error
 
 
-def _known(address: str, job_id: str) -> Any:
-    """The client, after making sure that the job is one of the cluster's."""
+def _client_of_job(address: str, job_id: str) -> Any:
+    """The client, after a check that the cluster has the job."""
     client = _client(address)
     jobs = sorted(client.list_jobs(), key=lambda job: job.start_time or 0, reverse=True)
     ids = [job.submission_id for job in jobs if job.submission_id]
@@ -183,7 +183,7 @@ def _known(address: str, job_id: str) -> Any:
 
 def _follow(client: Any, address: str, job_id: str, write: Write) -> int:
     try:
-        with _clear(address):
+        with _plain_errors(address):
             _run(_tail(client, job_id, write))
             return _exit_code(client, job_id)
     except KeyboardInterrupt:
@@ -192,8 +192,8 @@ def _follow(client: Any, address: str, job_id: str, write: Write) -> int:
 
 
 def _run(tail: Coroutine[Any, Any, None]) -> None:
-    """Run to the end; Ctrl-C raises at once. Under `asyncio.run` it would wait for the loop to come round, which a job
-    server that is slow to answer holds up for `ANSWER_S`, and then for streams that are slow to close."""
+    """Run to the end; Ctrl-C raises at once. Under `asyncio.run` it would wait for the request that is under way,
+    with a slow job server for `ANSWER_S`, and then for streams that are slow to close."""
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(tail)
@@ -213,8 +213,8 @@ async def _close(left: set[asyncio.Task[Any]]) -> None:
 
 
 async def _tail(client: Any, job_id: str, write: Write) -> None:
-    """Show the log as it grows. While it is silent the job server is asked how the job is: a dead cluster is noticed,
-    and the end is 5 s sooner than the stream tells it."""
+    """Show the log as it grows. While no text comes, ask the job server for the job's status: so a dead cluster is
+    noticed, and the job's end 5 s before the stream ends."""
     chunks = client.tail_job_logs(job_id)
     shown = 0
     while True:

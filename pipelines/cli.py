@@ -9,6 +9,7 @@ import typer
 
 from cluster.errors import ClusterError
 from labs.core.errors import BadInput
+from pipelines import interrupts
 from pipelines.commands import jobs, lessons, records, running, tuning
 
 app = typer.Typer(
@@ -61,6 +62,8 @@ def main() -> None:
     except (BadInput, ClusterError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    finally:
+        interrupts.leave_abandoned_threads()
 
 
 if __name__ == "__main__":

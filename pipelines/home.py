@@ -13,10 +13,11 @@ from filelock import FileLock, Timeout
 from labs.core import events
 
 Status = Literal["WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED", "BLOCKED"]
-"""Of a run or a node; MLflow's own words, and WAITING and BLOCKED (by a failed need) for what has not started."""
+"""Status of a run or a node, in MLflow's words; WAITING and BLOCKED (by a need that failed) are of what has not
+started."""
 Kind = Literal["pipelines", "sweeps", "runs", "trials"]
 KINDS: tuple[Kind, ...] = ("pipelines", "sweeps", "runs", "trials")
-"""What has a folder with a record; each after what it can be a part of."""
+"""What has a folder with a record; each kind stands after those that it can be a part of."""
 RECORD = "record.json"
 LOCK_WAIT_S = 600
 
@@ -28,6 +29,11 @@ def find_home(given: Path | None) -> Path:
     return home
 
 
+def has_record(folder: Path) -> bool:
+    """Whether a run, a pipeline, a sweep or a trial was begun in the folder."""
+    return (folder / RECORD).exists()
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """What is known about a run or a pipeline beside its results: identity, status, times, error."""
     record: dict[str, Any] = json.loads((folder / RECORD).read_text())
@@ -35,11 +41,10 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def write_record(folder: Path, **fields: Any) -> dict[str, Any]:
-    """Set some fields of the folder's record, the others stay; the new text appears at once."""
-    path = folder / RECORD
-    record = {**(read_record(folder) if path.exists() else {}), **fields}
+    """Set some fields of the folder's record and keep the others; a reader sees the old record or the new one."""
+    record = {**(read_record(folder) if has_record(folder) else {}), **fields}
     folder.mkdir(parents=True, exist_ok=True)
-    events.write_text(path, json.dumps(record, indent=2))
+    events.write_text(folder / RECORD, json.dumps(record, indent=2))
     return record
 
 
@@ -51,7 +56,7 @@ def records(home: Path, kind: Kind) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def result(folder: Path) -> dict[str, Any]:
-    """What a finished run left in `result.json`; empty for one that has not finished."""
+    """What a finished run wrote to `result.json`; empty for one that has not finished."""
     path = folder / "result.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
@@ -98,21 +103,21 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 
 def reconcile(home: Path) -> None:
-    """Mark what a killed process left RUNNING as KILLED."""
+    """Mark what a killed process left RUNNING as KILLED, or as FINISHED where its result is there."""
     for kind in reversed(KINDS):
         for folder, record in records(home, kind):
-            # A trial has no driver of its own but its sweep's.
+            # A trial has no driver of its own: the driver of its sweep counts.
             if record["status"] == "RUNNING" and not is_driven(folder.parents[1] if kind == "trials" else folder):
                 ended = record.get("started", time.time())
                 status: Status = "FINISHED" if kind in ("runs", "trials") and result(folder) else "KILLED"
-                write_record(folder, status=status, ended=max(ended, _last_sign(folder)))
+                write_record(folder, status=status, ended=max(ended, _last_event_time(folder)))
 
 
 def _numbered(base: Path, number: int) -> Path:
     return base if number == 1 else base.with_name(f"{base.name}-{number}")
 
 
-def _last_sign(folder: Path) -> float:
-    """Unix time of the last thing that the folder's run wrote."""
+def _last_event_time(folder: Path) -> float:
+    """Unix time of the last event of the folder's run; 0 where there is none."""
     written = events.read(folder)
     return float(written[-1]["time"]) if written else 0.0

@@ -2,19 +2,25 @@
 
 import os
 import signal
+import sys
+import threading
+import traceback
 from contextlib import suppress
 from types import FrameType
+from typing import NoReturn
 
 import psutil
 
 GRACE_S = 14.0
 """Seconds that a node has to save when it is asked to end."""
+abandoned = threading.Event()
+"""Set where a node's thread did not end in time; the interpreter's own exit would wait for that thread."""
 
 
 class Interrupts:
     """While entered, Ctrl-C and SIGTERM are counted instead of raised; a second one ends the process at once.
 
-    Tasks, such as the nodes of a pipeline, look at `count` and ask what they wait for to save and end.
+    Whoever waits for something, such as for the nodes of a pipeline, looks at `count` and asks it to save and end.
     """
 
     def __init__(self) -> None:
@@ -34,9 +40,22 @@ class Interrupts:
             end_at_once()
 
 
-def end_at_once() -> None:
-    """Leave without waiting, and leave no process of a Ray that this one has started."""
+def end_at_once(code: int = 130) -> NoReturn:
+    """End this process without waiting for anything, and every process of a Ray that it has started."""
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()
-    os._exit(130)
+    os._exit(code)
+
+
+def leave_abandoned_threads() -> None:
+    """The last thing that the program does: end the process, if a thread was abandoned, with its exit code."""
+    if not abandoned.is_set():
+        return
+    ending = sys.exc_info()[1]
+    if ending is not None and not isinstance(ending, SystemExit):
+        traceback.print_exc()
+    code = ending.code if isinstance(ending, SystemExit) else 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    end_at_once(code if isinstance(code, int) else 1)

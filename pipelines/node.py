@@ -1,11 +1,11 @@
-"""A node with its place on disk and its share of the cluster, and the record that its folder starts with."""
+"""A node with its place on disk: its folder, its fingerprint, its job, and the record that its folder begins with."""
 
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -14,17 +14,14 @@ from cluster import capacity
 from labs.core import shards
 from labs.core.errors import BadInput
 from pipelines import datasets
-from pipelines.home import read_record, result, write_record
-from pipelines.spec import SETTINGS, Node
-from pipelines.worker import Job
-
-if TYPE_CHECKING:
-    from pipelines.tuning.sweep import Sweep
+from pipelines.home import has_record, read_record, result, write_record
+from pipelines.job import Job
+from pipelines.spec import BEST_CONFIG_ROLE, Node
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A node with its place on disk and its share of the cluster."""
+class PlannedNode:
+    """A node of which everything is known that must be known before it runs. A sweep has a class of its own."""
 
     node: Node
     fingerprint: str
@@ -32,29 +29,32 @@ class Planned:
     job: Job
     """What its workers do; of a sweep, what the jobs of its trials have in common."""
     needed: capacity.Resources
+    """What it takes of the cluster while it runs."""
     seconds: float
-    """Estimated from earlier runs of the same lab, preset and size, else the lab's own guess."""
-    sweep: "Sweep | None" = None
-    """What a tune node runs."""
+    """Estimate from earlier runs of the same lab, preset and size, else the lab's own."""
 
-    @property
     def finished(self) -> bool:
-        """Whether nothing of it is left to do."""
-        return self.sweep.finished if self.sweep else bool(result(self.folder))
+        """Whether the folder has the result of a finished run."""
+        return bool(result(self.folder))
 
 
 def resources(node: Node, cluster: capacity.Resources) -> tuple[float, capacity.Resources]:
-    """GPUs of each worker, and all that the node takes; `ClusterError` if the cluster can never hold it."""
+    """GPUs of each worker, and all that the node takes.
+
+    Raises:
+        ClusterError: the cluster can never hold it; the message has both numbers.
+        BadInput: the lab can't be trained with so many workers.
+    """
     lab = labs.get(node.lab)
-    wanted = node.resources
-    gpus = wanted.gpus_per_worker
-    workers = max(1, wanted.workers)
+    workers = max(1, node.resources.workers)
     if lab.placement == "rllib" and workers > 1:
         raise BadInput(f"node {node.name}: lab {node.lab} scales by its config (num_env_runners), not by workers")
+    gpus = node.resources.gpus_per_worker
     if gpus is None:
-        # RLlib's networks are so small that a GPU is only worth it where asked for.
+        # RLlib's networks are so small that a GPU is only used where it was asked for.
         gpus = 1.0 if lab.placement == "train" and cluster.gpus >= workers else 0.0
-    cpus = workers * wanted.cpus_per_worker if lab.placement == "train" else sum(lab.bundles(node.config))
+    by_workers = workers * node.resources.cpus_per_worker
+    cpus = by_workers if lab.placement == "train" else sum(lab.bundles(node.config))
     needed = capacity.Resources(cpus=cpus, gpus=gpus * workers)
     plural = "worker" if workers == 1 else "workers"
     capacity.require(f"node {node.name} (lab {node.lab}) with {workers} {plural}", needed, cluster)
@@ -64,18 +64,18 @@ def resources(node: Node, cluster: capacity.Resources) -> tuple[float, capacity.
     return gpus, needed
 
 
-def settled(planned: Planned) -> Planned:
-    """The node with the best config of the sweep that it needs as `settings`; any other as it is.
+def with_best_config(planned: PlannedNode) -> PlannedNode:
+    """The node with the best config of the sweep that it follows; a node that follows none as it is.
 
-    What was begun keeps its config, even if the sweep, extended, has found a better one since.
+    A run that was begun keeps its config, even if the sweep was extended and has found a better one since.
     """
-    if SETTINGS not in planned.job.upstream:
+    if BEST_CONFIG_ROLE not in planned.job.upstream:
         return planned
     node, lab = planned.node, labs.get(planned.node.lab)
-    if (planned.folder / "record.json").exists():
+    if has_record(planned.folder):
         config = lab.config.model_validate(read_record(planned.folder)["config"])
     else:
-        best = yaml.safe_load((planned.job.upstream[SETTINGS] / "best.yaml").read_text())
+        best = yaml.safe_load((planned.job.upstream[BEST_CONFIG_ROLE] / "best.yaml").read_text())
         config = lab.resolve(node.preset, node.size, best)
     fields = {"config": config.model_dump(mode="json"), "bundles": lab.bundles(config)}
     return replace(planned, node=replace(node, config=config), job=planned.job.model_copy(update=fields))
@@ -97,7 +97,7 @@ def facts(node: Node, gpus: float, data: Path) -> dict[str, Any]:
 
 
 def job_of(node: Node, gpus: float, folder: Path, data: Path, upstream: Mapping[str, Path]) -> Job:
-    """What the node's workers are told; `gpus` for each of them."""
+    """The job of the node's workers; `gpus` for each of them."""
     return Job(
         lab=node.lab,
         preset=node.preset,
@@ -115,23 +115,26 @@ def job_of(node: Node, gpus: float, folder: Path, data: Path, upstream: Mapping[
     )
 
 
-def begin(
-    planned: Planned, parent: Path, suffix: str = "", more_tags: Mapping[str, str] | None = None, **more: Any
+def create_record(
+    planned: PlannedNode,
+    parent: Path,
+    *,
+    suffix: str = "",
+    more_tags: Mapping[str, str] | None = None,
+    **more: Any,
 ) -> None:
     """Write the record of a run that has none yet: who it is, for whoever looks at the folder.
 
-    A trial of a sweep adds to the run's name and tags, and has more fields.
+    Args:
+        planned: the run's node.
+        parent: folder of the pipeline or the sweep that the run is part of.
+        suffix: what a trial adds to the run's name.
+        more_tags: what a trial adds to the run's tags.
+        more: what a trial adds to the record's fields.
     """
-    node, job = planned.node, planned.job
-    if (planned.folder / "record.json").exists():
+    node = planned.node
+    if has_record(planned.folder):
         return
-    lab = labs.get(node.lab)
-    data: dict[str, Any] = {"packed": str(job.data), "origin": "environment", "splits": {}, "source": node.lab}
-    data["digest"] = datasets.digest(lab, job.data)
-    if lab.data is not None:
-        found = shards.manifest(job.data)
-        source = str(node.data) if node.data else lab.data.__name__
-        data.update(origin=found["origin"], splits=found["splits"], source=source)
     write_record(
         planned.folder,
         key=uuid.uuid4().hex,
@@ -145,28 +148,10 @@ def begin(
         seconds=0.0,
         error="",
         parent=str(parent),
-        config=job.config,
-        data=data,
-        params={
-            **flatten(job.config),
-            "preset": node.preset,
-            "size": node.size,
-            "seed": node.seed,
-            "workers": max(1, job.workers),
-            "cpus_per_worker": job.cpus_per_worker,
-            "gpus_per_worker": job.gpus_per_worker,
-        },
-        tags={
-            "labs.lab": node.lab,
-            "labs.preset": node.preset,
-            "labs.size": node.size,
-            "labs.seed": str(node.seed),
-            "labs.metric": lab.metric.name,
-            "labs.goal": lab.metric.goal,
-            "labs.fingerprint": planned.fingerprint,
-            "labs.folder": str(planned.folder),
-            **(more_tags or {}),
-        },
+        config=planned.job.config,
+        data=_describe_data(node, planned.job.data),
+        params=_params(planned),
+        tags={**_tags(planned), **(more_tags or {})},
         **more,
     )
 
@@ -177,3 +162,44 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         flat.update(flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
     return flat
+
+
+def _describe_data(node: Node, packed: Path) -> dict[str, Any]:
+    """The run's data: where they are, where they came from, their digest and counts."""
+    lab = labs.get(node.lab)
+    data: dict[str, Any] = {"packed": str(packed), "origin": "environment", "splits": {}, "source": node.lab}
+    data["digest"] = datasets.digest(lab, packed)
+    if lab.data is not None:
+        manifest = shards.manifest(packed)
+        source = str(node.data) if node.data else lab.data.__name__
+        data.update(origin=manifest["origin"], splits=manifest["splits"], source=source)
+    return data
+
+
+def _params(planned: PlannedNode) -> dict[str, Any]:
+    """The run's parameters in MLflow."""
+    job = planned.job
+    return {
+        **flatten(job.config),
+        "preset": job.preset,
+        "size": job.size,
+        "seed": job.seed,
+        "workers": max(1, job.workers),
+        "cpus_per_worker": job.cpus_per_worker,
+        "gpus_per_worker": job.gpus_per_worker,
+    }
+
+
+def _tags(planned: PlannedNode) -> dict[str, str]:
+    """The run's tags in MLflow."""
+    node, metric = planned.node, labs.get(planned.node.lab).metric
+    return {
+        "labs.lab": node.lab,
+        "labs.preset": node.preset,
+        "labs.size": node.size,
+        "labs.seed": str(node.seed),
+        "labs.metric": metric.name,
+        "labs.goal": metric.goal,
+        "labs.fingerprint": planned.fingerprint,
+        "labs.folder": str(planned.folder),
+    }

@@ -1,4 +1,4 @@
-"""What a pipeline would do: data, fingerprints, folders, what is cached, how long the rest takes."""
+"""What a pipeline would do: fingerprints, folders, what has finished already, how long the rest takes."""
 
 import heapq
 from collections.abc import Iterable, Mapping
@@ -8,47 +8,35 @@ import labs
 from cluster import capacity
 from pipelines.fingerprint import fingerprint
 from pipelines.home import attempt, records
-from pipelines.node import Planned, facts, job_of, resources
+from pipelines.node import PlannedNode, facts, job_of, resources
 from pipelines.spec import Node
 from pipelines.tuning.sweep import Sweep
 
 
 def plan(
     home: Path, nodes: Iterable[Node], cluster: capacity.Resources, data: Mapping[str, Path], *, force: bool = False
-) -> dict[str, Planned]:
-    """Fingerprint the nodes, which stand in an order in which each follows what it needs.
+) -> dict[str, PlannedNode]:
+    """Give each node its fingerprint and its folder.
 
     Args:
         home: the home folder.
-        nodes: the graph's nodes.
+        nodes: the graph's nodes, in an order in which each follows what it needs.
         cluster: what the cluster has in all.
         data: node name -> prepared data.
         force: give each node a new folder, unless one that was begun this way is still unfinished.
     """
-    planned: dict[str, Planned] = {}
+    planned: dict[str, PlannedNode] = {}
     history = durations(home)
     for node in nodes:
-        guess = labs.get(node.lab).seconds.get(node.size, 60.0)
-        seconds = history.get((node.lab, node.preset, node.size), guess)
+        estimate = labs.get(node.lab).seconds.get(node.size, 60.0)
+        seconds = history.get((node.lab, node.preset, node.size), estimate)
         upstream = {role: planned[name] for role, name in node.needs.items()}
         if node.tuning:
             sweep = Sweep(home, node, node.tuning, cluster, data[node.name], upstream, force=force)
             planned[node.name] = sweep.planned(seconds)
         else:
-            planned[node.name] = _run(home, node, cluster, data[node.name], upstream, seconds, force=force)
+            planned[node.name] = _planned_run(home, node, cluster, data[node.name], upstream, seconds, force=force)
     return planned
-
-
-def _run(
-    home: Path, node: Node, cluster: capacity.Resources, data: Path, upstream: Mapping[str, Planned], seconds: float,
-    *, force: bool,
-) -> Planned:  # fmt: skip
-    gpus, needed = resources(node, cluster)
-    print_ = fingerprint(facts(node, gpus, data), {role: other.fingerprint for role, other in upstream.items()})
-    name = f"{node.lab}-{node.preset}-{node.size}-s{node.seed}-{print_[:12]}"
-    folder = attempt(home / "runs" / name, force=force)
-    job = job_of(node, gpus, folder, data, {role: other.folder for role, other in upstream.items()})
-    return Planned(node, print_, folder, job, needed, seconds)
 
 
 def durations(home: Path) -> dict[tuple[str, str, str], float]:
@@ -74,22 +62,43 @@ def priorities(seconds: Mapping[str, float], needs: Mapping[str, Iterable[str]])
     return remaining
 
 
-def makespan(planned: Mapping[str, Planned], cluster: capacity.Resources) -> tuple[float, float]:
-    """Estimated seconds of the whole pipeline, scheduled as it will be, and the least that any schedule takes."""
-    todo = {name: (0.0 if p.finished else p.seconds) for name, p in planned.items()}
+def makespan(planned: Mapping[str, PlannedNode], cluster: capacity.Resources) -> tuple[float, float]:
+    """Estimated seconds of the whole pipeline as it will be scheduled, and a bound that no schedule can beat."""
+    seconds = {name: (0.0 if p.finished() else p.seconds) for name, p in planned.items()}
     needs = {name: list(p.node.needs.values()) for name, p in planned.items()}
-    order = priorities(todo, needs)
+    remaining = priorities(seconds, needs)
+    work = sum(seconds[name] * p.needed.cpus for name, p in planned.items())
+    bound = max(max(remaining.values(), default=0.0), work / cluster.cpus)
+    return _simulated_seconds(planned, cluster, seconds, needs, remaining), bound
+
+
+def _planned_run(
+    home: Path, node: Node, cluster: capacity.Resources, data: Path, upstream: Mapping[str, PlannedNode],
+    seconds: float, *, force: bool,
+) -> PlannedNode:  # fmt: skip
+    gpus, needed = resources(node, cluster)
+    digest = fingerprint(facts(node, gpus, data), {role: other.fingerprint for role, other in upstream.items()})
+    name = f"{node.lab}-{node.preset}-{node.size}-s{node.seed}-{digest[:12]}"
+    folder = attempt(home / "runs" / name, force=force)
+    job = job_of(node, gpus, folder, data, {role: other.folder for role, other in upstream.items()})
+    return PlannedNode(node, digest, folder, job, needed, seconds)
+
+
+def _simulated_seconds(
+    planned: Mapping[str, PlannedNode], cluster: capacity.Resources, seconds: Mapping[str, float],
+    needs: Mapping[str, list[str]], remaining: Mapping[str, float],
+) -> float:  # fmt: skip
+    """When the last node ends if each starts as soon as its needs have ended and it fits, the longest path first."""
+    free, now, ended = cluster, 0.0, set[str]()
     running: list[tuple[float, str]] = []
-    free, now, done = cluster, 0.0, set[str]()
-    waiting = sorted(todo, key=lambda name: -order[name])
+    waiting = sorted(seconds, key=lambda name: -remaining[name])
     while waiting or running:
         for name in list(waiting):
-            if done.issuperset(needs[name]) and planned[name].needed.fits(free):
+            if ended.issuperset(needs[name]) and planned[name].needed.fits(free):
                 waiting.remove(name)
                 free = free - planned[name].needed
-                heapq.heappush(running, (now + todo[name], name))
-        now, ended = heapq.heappop(running)
-        free = free + planned[ended].needed
-        done.add(ended)
-    work = sum(todo[name] * p.needed.cpus for name, p in planned.items())
-    return now, max(max(order.values(), default=0.0), work / cluster.cpus)
+                heapq.heappush(running, (now + seconds[name], name))
+        now, first = heapq.heappop(running)
+        free = free + planned[first].needed
+        ended.add(first)
+    return now

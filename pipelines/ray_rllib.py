@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from pipelines.worker import Job, Outcome, work
+from pipelines.job import Job, Outcome
+from pipelines.worker import work
 
 PLACED_WITHIN_S = 120.0
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from pipelines.worker import Job, Outcome, work
+from pipelines.job import Job, Outcome
+from pipelines.worker import work
 
 
 def run_on_workers(job: Job) -> Outcome:

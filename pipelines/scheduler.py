@@ -3,31 +3,21 @@
 The pipeline's folder records each node's status; whoever shows the pipeline, in this process or another, reads it.
 """
 
-import hashlib
-import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
-import labs
 from cluster import capacity
-from labs.core import events
-from labs.core.run import STOP
-from pipelines.home import Status, driver_lock, read_record, write_record
-from pipelines.interrupts import GRACE_S, Interrupts
-from pipelines.node import Planned, begin, settled
+from pipelines.execution import Ending, Execution
+from pipelines.home import Status, read_record, write_record
+from pipelines.interrupts import Interrupts, abandoned
+from pipelines.node import PlannedNode
 from pipelines.plan import priorities
-from pipelines.ray_rllib import run_on_rllib
-from pipelines.ray_train import run_on_workers
-from pipelines.tracking import snapshot
-from pipelines.tuning.conduct import conduct
-from pipelines.tuning.sweep import Sweep
-from pipelines.worker import ABORT, Outcome, clear, first_line, note_error, run_bare
+from pipelines.tuning.sweep import PlannedSweep
 
 TICK_S = 0.1
 ENDED = ("FINISHED", "FAILED", "KILLED", "BLOCKED")
@@ -36,40 +26,44 @@ ENDED = ("FINISHED", "FAILED", "KILLED", "BLOCKED")
 class Graph:
     """One execution of a pipeline.
 
+    Each node runs in a thread of its own. This object belongs to the thread that calls `run`: it alone starts nodes
+    and writes the pipeline's record, and it learns how a node ended, or which error its thread raised, from a future.
+
     Args:
         folder: the pipeline's folder.
         planned: the nodes, in an order in which each follows what it needs.
         cluster: what the cluster has in all.
     """
 
-    def __init__(self, folder: Path, planned: Mapping[str, Planned], cluster: capacity.Resources) -> None:
-        self.folder, self.planned, self.free = folder, dict(planned), cluster
-        self.started: dict[str, float] = {}
-        self.asked: dict[str, float] = {}
-        self.threads: dict[str, threading.Thread] = {}
-        self.lock = threading.Lock()
-        needs = {name: list(p.node.needs.values()) for name, p in self.planned.items()}
-        seconds = {name: (0.0 if p.finished else p.seconds) for name, p in self.planned.items()}
-        order = priorities(seconds, needs)
-        self.waiting = sorted(self.planned, key=lambda name: -order[name])
-        self.nodes = {name: _about(p) for name, p in self.planned.items()}
+    def __init__(self, folder: Path, planned: Mapping[str, PlannedNode], cluster: capacity.Resources) -> None:
+        self.folder, self.planned, self.free = folder, planned, cluster
+        self.needs = {name: list(p.node.needs.values()) for name, p in planned.items()}
+        self.cached = {name for name, p in planned.items() if p.finished()}
+        seconds = {name: (0.0 if name in self.cached else p.seconds) for name, p in planned.items()}
+        self.remaining = priorities(seconds, self.needs)
+        self.sorter = TopologicalSorter(self.needs)
+        self.sorter.prepare()
+        self.ready: list[str] = []
+        """Nodes whose needs have finished and that wait for room on the cluster."""
+        self.running: dict[str, tuple[Execution, Future[Ending]]] = {}
+        self.nodes = {name: describe(p) for name, p in planned.items()}
 
     def run(self, interrupts: Interrupts, tick: Callable[[], None]) -> Status:
         """Run to the end, or until interrupted and saved; returns the pipeline's status.
 
         Args:
-            interrupts: looked at between ticks.
+            interrupts: its count is read between ticks.
             tick: called several times a second, for the display.
         """
         start, before = time.time(), read_record(self.folder)["seconds"]
         write_record(self.folder, status="RUNNING", started=start, nodes=self.nodes)
-        while self.threads or self.waiting:
-            if interrupts.count and not self._stop_all():
-                break
-            self._start_ready()
-            self._enforce_limits()
-            tick()
-            time.sleep(TICK_S)
+        executor = ThreadPoolExecutor(len(self.planned), thread_name_prefix="node")
+        try:
+            self._run_nodes(executor, interrupts, tick)
+        finally:
+            executor.shutdown(wait=False)
+            if self.running:
+                abandoned.set()
         status = self._verdict(interrupted=bool(interrupts.count))
         write_record(
             self.folder,
@@ -82,167 +76,84 @@ class Graph:
         tick()
         return status
 
-    def _start_ready(self) -> None:
-        for name, thread in list(self.threads.items()):
-            if not thread.is_alive():
-                del self.threads[name]
-                self.free = self.free + self.planned[name].needed
-        for name in list(self.waiting):
-            needed = [self.nodes[other]["status"] for other in self.planned[name].node.needs.values()]
-            if any(status in ("FAILED", "KILLED", "BLOCKED") for status in needed):
-                self.waiting.remove(name)
-                self._set(name, status="BLOCKED", error="a node that it needs did not finish")
-            elif all(status == "FINISHED" for status in needed) and self._fits(name):
-                self.waiting.remove(name)
-                self.free = self.free - self.planned[name].needed
-                self.started[name] = time.monotonic()
-                self._set(name, status="RUNNING")
-                self.threads[name] = threading.Thread(target=self._drive, args=(name,), name=name, daemon=True)
-                self.threads[name].start()
-
-    def _fits(self, name: str) -> bool:
-        return self.planned[name].finished or self.planned[name].needed.fits(self.free)
-
-    def _drive(self, name: str) -> None:
-        """A node's thread: take the run's lock, or follow the process that has it, and bring the run to its end."""
-        planned = self.planned[name]
-        lock = driver_lock(planned.folder)
-        while True:
-            with suppress(Timeout):
-                lock.acquire(timeout=1.0)
-                break
-            if name in self.asked:
-                return self._set(name, status="KILLED")
-        try:
-            if planned.finished:
-                return self._set(name, status="FINISHED", reused=True)
-            if planned.sweep:
-                self._search(name, planned.sweep)
+    def _run_nodes(self, executor: ThreadPoolExecutor, interrupts: Interrupts, tick: Callable[[], None]) -> None:
+        """Start nodes and note how they end, until all have, or those that run have saved or are late."""
+        while self.sorter.is_active():
+            self._note_ended()
+            if interrupts.count:
+                if not self._stop_all():
+                    return
             else:
-                self._execute(name, settled(planned))
-        finally:
-            lock.release()
+                self._take_ready()
+                self._start_what_fits(executor)
+            for execution, _ in self.running.values():
+                execution.enforce_time_limit()
+            tick()
+            time.sleep(TICK_S)
 
-    def _execute(self, name: str, planned: Planned) -> None:
-        begin(planned, self.folder)
-        snapshot.write_environment(planned.folder)
-        before, start = read_record(planned.folder)["seconds"], time.time()
-        write_record(planned.folder, status="RUNNING", started=start, error="")
-        outcome: str = "FAILED"
-        file = planned.folder / "error.txt"
-        try:
-            clear(planned.folder)
-            outcome = place(planned)
-        except Exception as raised:  # Ray reports a lost worker, task or cluster with many classes
-            if not file.exists():  # what a worker wrote says more
-                note_error(planned.folder, raised)
-        error = file.read_text().split("\n")[0] if outcome == "FAILED" else ""
-        outcome, error = self._as_asked(name, outcome, error)
-        seconds = before + time.time() - start
-        write_record(planned.folder, status=outcome, ended=time.time(), seconds=seconds, error=error)
-        self._set(name, status=outcome, error=error, seconds=seconds)
+    def _note_ended(self) -> None:
+        """Note how nodes have ended whose threads are done; an error that a thread raised is a failure like any."""
+        for name, (execution, future) in list(self.running.items()):
+            if future.done():
+                error = future.exception()
+                ending = execution.failure(error) if error else future.result()
+                del self.running[name]
+                self.free = self.free + self.planned[name].needed
+                self._end(name, ending)
 
-    def _search(self, name: str, sweep: Sweep) -> None:
-        """A tune node: many trials, in processes of their own, and a record that the sweep keeps itself."""
-        sweep.begin(self.folder)
-        stop = sweep.folder / STOP
-        for left_over in (STOP, "error.txt"):
-            (sweep.folder / left_over).unlink(missing_ok=True)
-        status, error = "FAILED", "no trial has come to its end"
-        try:
-            status = conduct(sweep, stop.exists, tick=lambda: None)
-        except Exception as raised:  # as above
-            note_error(sweep.folder, raised)
-            error = first_line(raised)
-        status, error = self._as_asked(name, status, "" if status == "FINISHED" else error)
-        write_record(sweep.folder, status=status, error=error)
-        self._set(name, status=status, error=error, seconds=read_record(sweep.folder)["seconds"])
+    def _take_ready(self) -> None:
+        """Make ready each node whose needs have ended, or block it where one of them did not finish."""
+        while names := self.sorter.get_ready():
+            for name in names:
+                if all(self.nodes[other]["status"] == "FINISHED" for other in self.needs[name]):
+                    self.ready.append(name)
+                else:
+                    self._end(name, Ending("BLOCKED", "a node that it needs did not finish"))
 
-    def _as_asked(self, name: str, outcome: str, error: str) -> tuple[str, str]:
-        """The same, or why a node that was asked to end has not finished."""
-        if name not in self.asked or outcome == "FINISHED":
-            return outcome, error
-        if self.nodes[name].get("over_time"):
-            limit = self.planned[name].node.time_limit
-            return "FAILED", f"time limit of {limit:g} s reached; raise it and run again to continue"
-        return "KILLED", ""
-
-    def _enforce_limits(self) -> None:
-        for name in self.threads:
-            limit = self.planned[name].node.time_limit
-            if limit and time.monotonic() - self.started[name] > limit and name not in self.asked:
-                self._set(name, over_time=True)
-                self._ask(name)
-            if name in self.asked and time.monotonic() - self.asked[name] > GRACE_S:
-                (self.planned[name].folder / ABORT).touch()
+    def _start_what_fits(self, executor: ThreadPoolExecutor) -> None:
+        for name in sorted(self.ready, key=lambda name: -self.remaining[name]):
+            needed = self.planned[name].needed
+            if name in self.cached or needed.fits(self.free):
+                self.ready.remove(name)
+                self.free = self.free - needed
+                self._set(name, status="RUNNING")
+                execution = Execution(self.planned[name], self.folder)
+                self.running[name] = execution, executor.submit(execution.run)
 
     def _stop_all(self) -> bool:
         """Ask every running node to save and end; False once all have, or their time for it is over."""
-        self.waiting.clear()
-        for name, thread in self.threads.items():
-            if name not in self.asked and thread.is_alive():
-                self._ask(name)
-        alive = [name for name, thread in self.threads.items() if thread.is_alive()]
-        late = [name for name in alive if time.monotonic() - self.asked[name] > GRACE_S]
-        for name in late:
-            write_record(self.planned[name].folder, status="KILLED", ended=time.time())
-        return bool(alive) and len(late) < len(alive)
-
-    def _ask(self, name: str) -> None:
-        self.asked[name] = time.monotonic()
-        self.planned[name].folder.mkdir(parents=True, exist_ok=True)
-        (self.planned[name].folder / STOP).touch()
+        for execution, _ in self.running.values():
+            execution.ask_to_stop()
+        if any(not execution.is_late() for execution, _ in self.running.values()):
+            return True
+        for execution, _ in self.running.values():
+            execution.give_up()
+        return False
 
     def _verdict(self, *, interrupted: bool) -> Status:
+        """The pipeline's status, after nodes that have not ended got theirs."""
         for name, node in self.nodes.items():
             if node["status"] not in ENDED:
-                self._set(name, status="KILLED" if name in self.started else "WAITING")
-        statuses = {node["status"] for node in self.nodes.values()}
-        if statuses == {"FINISHED"}:
+                self._set(name, status="KILLED" if name in self.running else "WAITING")
+        if {node["status"] for node in self.nodes.values()} == {"FINISHED"}:
             return "FINISHED"
         return "KILLED" if interrupted else "FAILED"
 
+    def _end(self, name: str, ending: Ending) -> None:
+        self._set(name, **asdict(ending))
+        self.sorter.done(name)
+
     def _set(self, name: str, **fields: Any) -> None:
-        with self.lock:
-            self.nodes[name] = {**self.nodes[name], **fields}
-            write_record(self.folder, nodes=self.nodes)
+        self.nodes[name] = {**self.nodes[name], **fields}
+        write_record(self.folder, nodes=self.nodes)
 
 
-def place(planned: Planned) -> Outcome:
-    """Run a node's job where it belongs and wait for its end."""
-    if planned.job.workers == 0:
-        return run_bare(planned.job)
-    if labs.get(planned.job.lab).placement == "rllib":
-        return run_on_rllib(planned.job)
-    return run_on_workers(planned.job)
-
-
-def open_folder(home: Path, name: str, planned: Mapping[str, Planned], spec: str) -> Path:
-    """The pipeline's folder: the same for the same nodes with the same fingerprints and attempts, whenever asked."""
-    runs = {node: p.folder.name for node, p in planned.items()}
-    digest = hashlib.sha256(f"{name}{sorted(runs.items())}".encode()).hexdigest()[:12]
-    folder = home / "pipelines" / f"{name}-{digest}"
-    if not (folder / "record.json").exists():
-        write_record(
-            folder,
-            key=uuid.uuid4().hex,
-            name=name,
-            status="WAITING",
-            created=time.time(),
-            seconds=0.0,
-            nodes={node: _about(p) for node, p in planned.items()},
-            params={"pipeline": name, "nodes": len(planned)},
-            tags={"labs.pipeline": name, "labs.folder": str(folder)},
-        )
-        events.write_text(folder / "spec.yaml", spec)
-    return folder
-
-
-def _about(planned: Planned) -> dict[str, Any]:
+def describe(planned: PlannedNode) -> dict[str, Any]:
+    """A node that has not started, as the pipeline's record has it."""
     node = planned.node
     return {
         "folder": str(planned.folder),
-        "unit": "trial" if planned.sweep else "epoch",
+        "unit": "trial" if isinstance(planned, PlannedSweep) else "epoch",
         "lab": node.lab,
         "preset": node.preset,
         "size": node.size,

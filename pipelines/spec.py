@@ -4,114 +4,42 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 import labs
 from labs.core.config import Config
 from labs.core.errors import BadInput, choices, sentences
 from labs.core.lab import Lab
+from pipelines.spec_fields import DEFAULT_RESOURCES, NodeResources, NodeSpec, PipelineSpec, Scheduler, Search, TuneSpec
 from pipelines.tuning.space import Space, own_space
+from pipelines.yaml_lines import Lines, nearest_line, read_with_lines
 
 SPECS = Path(__file__).with_name("specs")
 COURSE = SPECS / "course.yaml"
-
-
-class Resources(BaseModel):
-    """What one node takes of the cluster."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-    workers: int = Field(default=1, ge=0)
-    """Ray Train workers; 0 trains in the driver's process, without Ray."""
-    cpus_per_worker: int = Field(default=1, ge=1)
-    """CPUs, and so threads, of each worker."""
-    gpus_per_worker: float | None = Field(default=None, ge=0)
-    """GPUs of each worker; by default one where the cluster has GPUs, else none."""
-
-
-DEFAULT_RESOURCES = Resources()
-SETTINGS = "settings"
-"""Role of the sweep whose best config a node trains with."""
-Search = Literal["tpe", "random", "grid"]
-Scheduler = Literal["asha", "none"]
-
-
-class TuneSpec(BaseModel):
-    """What a node's `tune` may have: its lab is tuned first, then trained with the best config."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-    trials: int = Field(20, ge=1)
-    """Trials in all."""
-    time: float | None = Field(None, gt=0)
-    """Seconds after which the sweep is over; none by default."""
-    search: Search = "tpe"
-    """How configs are chosen."""
-    scheduler: Scheduler = "asha"
-    """Whether bad trials end early."""
-    concurrent: int | None = Field(None, ge=1)
-    """Trials at a time; as many as the cluster holds by default."""
-    space: dict[str, Any] | None = None
-    """Field -> entry of the search space; the lab's own by default."""
-    seed: int = 0
-    """Seed of the search and of every trial."""
+BEST_CONFIG_ROLE = "settings"
+"""Role of the sweep whose best config a node is trained with."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a sweep searches, how, and how far it goes; only the first three make two sweeps the same one."""
+    """What a sweep searches, how, and how far it goes; two sweeps are the same if the first three fields are."""
 
     space: Space
-    search: Search = "tpe"
-    scheduler: Scheduler = "asha"
-    trials: int = 20
-    """Trials in all."""
-    seconds: float | None = None
+    search: Search
+    scheduler: Scheduler
+    trials: int
+    """Number of trials in all."""
+    seconds: float | None
     """Seconds of one command, after which running trials save and end."""
-    concurrent: int | None = None
-    """Trials at a time; as many as the cluster holds by default."""
-
-
-class NodeSpec(BaseModel):
-    """One node as written in the file."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-    lab: str
-    """Name of the lab."""
-    preset: str | None = None
-    """Rung of the ladder; the lab's first one by default."""
-    size: str = "small"
-    """How much compute: tiny, small or course."""
-    overrides: dict[str, Any] = Field(default_factory=dict)
-    """Config fields that differ from preset and size."""
-    tune: TuneSpec | None = None
-    """A sweep, node `<node>-tune`, whose best config the node is then trained with."""
-    seeds: list[int] | None = Field(None, min_length=1)
-    """One run for each seed, named `<node>-s<seed>`; by default one run with seed 0."""
-    needs: dict[str, str] = Field(default_factory=dict)
-    """Role -> node that must finish before and whose run folder is handed over as that role."""
-    resources: Resources = DEFAULT_RESOURCES
-    """Workers, CPUs and GPUs."""
-    retries: int = Field(3, ge=0)
-    """How often lost workers are started again."""
-    time_limit: float | None = Field(None, gt=0)
-    """Seconds after which the node is saved and counts as failed; none by default."""
-    data: Path | None = None
-    """Folder in the course's format, relative to the spec; embedded data by default."""
-
-
-class PipelineSpec(BaseModel):
-    """A whole file."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    nodes: dict[str, NodeSpec] = Field(min_length=1)
+    concurrent: int | None
+    """Trials that run at a time; None for as many as the cluster holds."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """One run of the graph, everything resolved but the data's digest."""
+    """One run of the graph; everything is resolved except the data's digest."""
 
     name: str
     lab: str
@@ -121,12 +49,12 @@ class Node:
     seed: int = 0
     needs: dict[str, str] = field(default_factory=dict)
     """Role -> name of the node that is needed."""
-    resources: Resources = DEFAULT_RESOURCES
+    resources: NodeResources = DEFAULT_RESOURCES
     retries: int = 3
     time_limit: float | None = None
     data: Path | None = None
     tuning: Tuning | None = None
-    """Of a node that is a sweep."""
+    """Only of a node that is a sweep."""
 
 
 def read_spec(path: Path) -> tuple[str, list[Node]]:
@@ -135,23 +63,33 @@ def read_spec(path: Path) -> tuple[str, list[Node]]:
     Raises:
         BadInput: file, line, node and field of the first faults, with the valid choices.
     """
-    if not path.exists():
-        raise BadInput(f"pipeline spec {path} does not exist")
+    content, lines = read_with_lines(path)
     try:
-        tree = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path.name}: not YAML: {' '.join(str(error).split())}") from None
-    lines: dict[tuple[str, ...], int] = {}
-    faults = list(_walk(tree, (), lines)) if tree is not None else []
-    if faults:
-        raise BadInput(f"{path.name} {faults[0]}")
-    try:
-        spec = PipelineSpec.model_validate(raw)
+        spec = PipelineSpec.model_validate(content)
     except ValidationError as error:
         raise BadInput("; ".join(_located(path, error, lines))) from None
     nodes = [node for name, written in spec.nodes.items() for node in _expand(path, name, written, spec, lines)]
     return spec.name, in_order(nodes, f"{path.name}: ")
+
+
+def tuning_of(tune: TuneSpec, lab: Lab, preset: str, size: str, fixed: dict[str, Any], where: str = "") -> Tuning:
+    """The sweep that a `tune` describes.
+
+    Args:
+        tune: what the file or the command line says.
+        lab: the lab.
+        preset: the preset that gives all other fields.
+        size: the size.
+        fixed: fields that are set and so taken out of the space.
+        where: what messages about the space start with.
+
+    Raises:
+        BadInput: the space does not fit the lab, or is not made of choices although a grid is searched.
+    """
+    space = Space(lab, tune.space or own_space(lab, size), preset, size, fixed, where)
+    if tune.search == "grid":
+        space.grid()
+    return Tuning(space, tune.search, tune.scheduler, tune.trials, tune.time, tune.concurrent)
 
 
 def in_order(nodes: list[Node], where: str = "") -> list[Node]:
@@ -169,7 +107,7 @@ def in_order(nodes: list[Node], where: str = "") -> list[Node]:
 
 
 def default_needs(node: Node) -> list[Node]:
-    """The node with the nodes of `course.yaml` that its lab needs and it does not name."""
+    """The node, after the nodes of `course.yaml` that its lab needs."""
     lab = labs.get(node.lab)
     if not lab.needs:
         return [node]
@@ -179,87 +117,63 @@ def default_needs(node: Node) -> list[Node]:
     return [*(found for other in needed.values() for found in default_needs(other)), node]
 
 
-def _expand(
-    path: Path, name: str, spec: NodeSpec, whole: PipelineSpec, lines: dict[tuple[str, ...], int]
-) -> Iterator[Node]:
-    where = f"{path.name} line {lines[('nodes', name)]}: node {name!r}: "
+def _expand(path: Path, name: str, spec: NodeSpec, whole: PipelineSpec, lines: Lines) -> Iterator[Node]:
+    """The nodes that one entry of the file stands for: a sweep, if any, and one node for each seed."""
+    node, tuning = _resolve(path, name, spec, lines)
+    if spec.tune and tuning:
+        needs = _of_seed(whole, spec.needs, spec.tune.seed)
+        yield replace(node, name=f"{name}-tune", seed=spec.tune.seed, needs=needs, tuning=tuning)
+        node = replace(node, needs={**spec.needs, BEST_CONFIG_ROLE: f"{name}-tune"})
+    if spec.seeds is None:
+        yield node
+    for seed in spec.seeds or ():
+        yield replace(node, name=f"{name}-s{seed}", seed=seed, needs=_of_seed(whole, node.needs, seed))
+
+
+def _resolve(path: Path, name: str, spec: NodeSpec, lines: Lines) -> tuple[Node, Tuning | None]:
+    """The entry's node without a seed, and its sweep; errors of the lab get the line of the field in question."""
     try:
         lab = labs.get(spec.lab)
         preset = spec.preset or next(iter(lab.presets))
         config = lab.resolve(preset, spec.size, spec.overrides)
-        tuning = _tuning(lab, preset, spec)
+        where = "field 'tune.space'"
+        tuning = tuning_of(spec.tune, lab, preset, spec.size, spec.overrides, where) if spec.tune else None
     except BadInput as error:
-        place = _named(spec, str(error))
-        line = lines.get(("nodes", name, *place), lines[("nodes", name)])
+        line = lines.get(("nodes", name, *_field_of(spec, str(error))), lines["nodes", name])
         raise BadInput(f"{path.name} line {line}: node {name!r}: {error}") from None
     missing = [role for role in lab.needs if role not in spec.needs]
     if missing:
-        raise BadInput(f"{where}field 'needs': lab {lab.name} needs a node as {missing[0]!r}")
+        where = f"{path.name} line {lines['nodes', name]}: node {name!r}"
+        raise BadInput(f"{where}: field 'needs': lab {lab.name} needs a node as {missing[0]!r}")
     data = None if spec.data is None else (path.parent / spec.data).resolve()
-    common = Node(name, spec.lab, preset, spec.size, config, needs=spec.needs, resources=spec.resources,
-                  retries=spec.retries, time_limit=spec.time_limit, data=data)  # fmt: skip
-    if tuning and spec.tune:
-        needs = {role: _of_seed(whole, needed, spec.tune.seed) for role, needed in spec.needs.items()}
-        yield replace(common, name=f"{name}-tune", seed=spec.tune.seed, needs=needs, tuning=tuning)
-        common = replace(common, needs={**spec.needs, SETTINGS: f"{name}-tune"})
-    if spec.seeds is None:
-        yield common
-        return
-    for seed in spec.seeds:
-        needs = {role: _of_seed(whole, needed, seed) for role, needed in common.needs.items()}
-        yield replace(common, name=f"{name}-s{seed}", seed=seed, needs=needs)
+    node = Node(name, spec.lab, preset, spec.size, config, needs=spec.needs, resources=spec.resources,
+                retries=spec.retries, time_limit=spec.time_limit, data=data)  # fmt: skip
+    return node, tuning
 
 
-def _of_seed(spec: PipelineSpec, needed: str, seed: int) -> str:
-    """The node with the same seed, where the one that is needed has seeds and none of them is named."""
-    return f"{needed}-s{seed}" if needed in spec.nodes and spec.nodes[needed].seeds else needed
+def _of_seed(whole: PipelineSpec, needs: dict[str, str], seed: int) -> dict[str, str]:
+    """The needs, with the node of the same seed where the node that is needed has seeds and none of them is named."""
+    seeded = {name for name, spec in whole.nodes.items() if spec.seeds}
+    return {role: f"{needed}-s{seed}" if needed in seeded else needed for role, needed in needs.items()}
 
 
-def _tuning(lab: Lab, preset: str, spec: NodeSpec) -> Tuning | None:
-    tune = spec.tune
-    if tune is None:
-        return None
-    space = Space(lab, tune.space or own_space(lab, spec.size), preset, spec.size, spec.overrides, "field 'tune.space'")
-    if tune.search == "grid":
-        space.grid()
-    return Tuning(space, tune.search, tune.scheduler, tune.trials, tune.time, tune.concurrent)
-
-
-def _named(spec: NodeSpec, sentence: str) -> tuple[str, ...]:
+def _field_of(spec: NodeSpec, sentence: str) -> tuple[str, ...]:
     """Which of a node's fields a lab's sentence is about: it quotes the field's name or the value."""
-    for field_name in spec.overrides:
-        if f"field {field_name!r}" in sentence:
-            return ("overrides", field_name)
-    for field_name in (spec.tune and spec.tune.space) or {}:
-        if f"field {field_name!r}" in sentence:
-            return ("tune", "space", field_name)
+    for name in spec.overrides:
+        if f"field {name!r}" in sentence:
+            return ("overrides", name)
+    for name in (spec.tune and spec.tune.space) or {}:
+        if f"field {name!r}" in sentence:
+            return ("tune", "space", name)
     return next(((key,) for key in ("preset", "size", "lab") if f"{key} {getattr(spec, key)!r}" in sentence), ())
 
 
-def _walk(node: yaml.Node, path: tuple[str, ...], lines: dict[tuple[str, ...], int]) -> Iterator[str]:
-    """Note the line of every key; yield a sentence for a key that stands twice, which YAML itself lets pass."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*path, str(key.value))
-            line = key.start_mark.line + 1
-            if here in lines:
-                yield f"line {line}: {'.'.join(here)} stands twice, first on line {lines[here]}"
-            lines[here] = line
-            yield from _walk(value, here, lines)
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            lines[(*path, str(number))] = value.start_mark.line + 1
-            yield from _walk(value, (*path, str(number)), lines)
-
-
-def _located(path: Path, error: ValidationError, lines: dict[tuple[str, ...], int]) -> Iterator[str]:
-    """The errors' sentences, each with the line of the field or of the nearest thing around it."""
+def _located(path: Path, error: ValidationError, lines: Lines) -> Iterator[str]:
+    """The errors' sentences, each with the line of its field."""
     for fault, sentence in zip(error.errors(), sentences(error), strict=True):
         place = tuple(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            inner: dict[str, type[BaseModel]] = {"resources": Resources, "tune": TuneSpec}
+            inner: dict[str, type[BaseModel]] = {"resources": NodeResources, "tune": TuneSpec}
             model = inner.get(place[-2] if len(place) > 1 else "", NodeSpec if len(place) > 2 else PipelineSpec)
             sentence = f"unknown field {'.'.join(place)!r}: {choices(model.model_fields, place[-1])}"
-        while place and place not in lines:
-            place = place[:-1]
-        yield f"{path.name} line {lines.get(place, 1)}: {sentence}"
+        yield f"{path.name} line {nearest_line(lines, place)}: {sentence}"

@@ -58,15 +58,12 @@ def train(
 ) -> None:
     """Train one lab and the labs that it needs. The same command again continues."""
     import labs
-    from labs.core.errors import BadInput
     from pipelines.show.display import say
-    from pipelines.spec import Node, Resources, default_needs
+    from pipelines.spec import Node, default_needs
+    from pipelines.spec_fields import NodeResources, from_options
 
     preset = labs.heading(lab).choose(preset, size)
-    if workers < 0:
-        raise BadInput(f"field '--workers' is {workers}: at least 0 is right")
-    if gpus_per_worker is not None and gpus_per_worker < 0:
-        raise BadInput(f"field '--gpus-per-worker' is {gpus_per_worker}: at least 0 is right")
+    resources = from_options(NodeResources, workers=workers, gpus_per_worker=gpus_per_worker)
     fields = overrides(config, set_ or [])
     say(f"{lab} {preset} {size} seed {seed}: starting")
     resolved = labs.get(lab).resolve(preset, size, fields)
@@ -77,7 +74,7 @@ def train(
         size,
         resolved,
         seed,
-        resources=Resources(workers=workers, gpus_per_worker=gpus_per_worker),
+        resources=resources,
         data=data and data.resolve(),
     )
     summary, code = _run(home, store, f"train-{lab}", default_needs(node), force=force)
@@ -135,16 +132,20 @@ def pipeline_plan(
 def _run(
     home: Path | None, store: str | None, name: str, nodes: list[Any], *, spec: str = "", force: bool
 ) -> tuple[dict[str, Any], int]:
-    from pipelines import pipeline as execute
     from pipelines.home import find_home
+    from pipelines.pipeline import run_pipeline
+    from pipelines.show.reporter import ScreenReporter
+    from pipelines.show.summary import interrupted_document, pipeline_document, show_pipeline
     from pipelines.tracking.writer import Store
 
     where = find_home(home)
     found = Store(where, store)
     with redirect_stdout(sys.stderr):  # Ray prints what it has to say about lost workers to standard output
-        summary, code = execute.run_pipeline(where, name, nodes, found, spec=spec, force=force)
-        if summary["nodes"]:
-            execute.show(summary, home)
+        folder, code = run_pipeline(where, name, nodes, found, ScreenReporter(), spec=spec, force=force)
+        if folder is None:
+            return interrupted_document(name), code
+        summary = pipeline_document(folder, found)
+        show_pipeline(summary, home)
     return summary, code
 
 

@@ -55,50 +55,37 @@ def tune(
     import labs
     from labs.core.errors import BadInput
     from pipelines.show.display import say
-    from pipelines.spec import Node, Resources, Tuning
-    from pipelines.tuning.space import Space, own_space, read_space
+    from pipelines.spec import Node, tuning_of
+    from pipelines.spec_fields import TrialResources, TuneSpec, from_options
+    from pipelines.tuning.space import own_space, read_space
 
     preset = labs.heading(lab).choose(preset, size)
-    for name, value in (("trials", trials), ("workers", workers)):
-        if value < 1:
-            raise BadInput(f"field '--{name}' is {value}: at least 1 is right")
-    if time is not None and time <= 0:
-        raise BadInput(f"field '--time' is {time:g}: more than 0 is right")
-    if gpus_per_worker is not None and gpus_per_worker < 0:
-        raise BadInput(f"field '--gpus-per-worker' is {gpus_per_worker}: at least 0 is right")
-    if concurrent != "auto" and not (concurrent.isdigit() and int(concurrent)):
-        raise BadInput(f"field '--concurrent' is {concurrent!r}: auto or a number from 1 on is right")
+    resources = from_options(TrialResources, workers=workers, gpus_per_worker=gpus_per_worker)
+    spec = from_options(TuneSpec, trials=trials, time=time, search=search, scheduler=scheduler, concurrent=concurrent,
+                        seed=seed)  # fmt: skip
     say(f"tuning {lab} {preset} {size} seed {seed}: starting")
     found = labs.get(lab)
     written = read_space(space) if space else own_space(found, size)
-    fixed = overrides(None, [*(set_ or []), *(fix or [])])
     for name in overrides(None, set_ or []):
         if name in written:
             raise BadInput(f"field {name!r} is searched: --fix {name}=... takes it out of the search space")
-    searched = Space(found, written, preset, size, fixed, where=f"search space {space}" if space else "")
-    if search == "grid":
-        searched.grid()
-    node = Node(
-        lab,
-        lab,
-        preset,
-        size,
-        searched.base,
-        seed,
-        resources=Resources(workers=workers, gpus_per_worker=gpus_per_worker),
-        data=data and data.resolve(),
-    )
-    tuning = Tuning(searched, search, scheduler, trials, time, None if concurrent == "auto" else int(concurrent))
+    fixed = overrides(None, [*(set_ or []), *(fix or [])])
+    spec = spec.model_copy(update={"space": written})
+    tuning = tuning_of(spec, found, preset, size, fixed, where=f"search space {space}" if space else "")
+    node = Node(lab, lab, preset, size, tuning.space.base, seed, resources=resources, data=data and data.resolve())
 
     from pipelines.home import find_home
+    from pipelines.show.reporter import ScreenReporter
+    from pipelines.show.sweep import show_sweep, sweep_document
     from pipelines.tracking.writer import Store
     from pipelines.tuning.command import run_sweep
-    from pipelines.show.sweep import show
 
     where = find_home(home)
+    found_store = Store(where, store)
     with redirect_stdout(sys.stderr):  # as for other commands: standard output is the document's
-        summary, code = run_sweep(where, node, tuning, Store(where, store))
-        show(summary, home)
+        sweep, code = run_sweep(where, node, tuning, found_store, ScreenReporter())
+        summary = sweep_document(sweep, found_store)
+        show_sweep(summary, home)
     if as_json:
         print_json(summary)
     raise typer.Exit(code)

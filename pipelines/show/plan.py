@@ -32,7 +32,7 @@ def plan_document(home: Path, nodes: list[Node], cluster: capacity.Resources) ->
     planned = plan(home, nodes, cluster, data)
     for name, p in planned.items():
         needed = {"cpus": p.needed.cpus, "gpus": p.needed.gpus}
-        cached = p.finished
+        cached = p.finished()
         rows.append({"name": name, "cached": cached, "seconds": 0.0 if cached else p.seconds, "resources": needed})
     length, bound = makespan(planned, cluster)
     return {"nodes": rows, "makespan_s": length, "bound_s": bound, "fits": True, "faults": []}

@@ -1,4 +1,4 @@
-"""What of a run's folder, its code and its environment goes into the store."""
+"""What goes into the store of a run: events, files, data set, model, the version of the code, the environment."""
 
 import getpass
 import json
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from labs.core import events
 from pipelines.fingerprint import ROOT
-from pipelines.home import result
+from pipelines.home import read_record, result
+from pipelines.torch_lock import TORCH_LOCK
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
+    from mlflow.models import ModelSignature
 
 SERVED = ("torch", "torchvision", "numpy", "pydantic", "pyarrow", "safetensors", "filelock", "scikit-learn", "ray",
           "transformers", "tokenizers")  # fmt: skip
@@ -24,7 +26,7 @@ SERVED = ("torch", "torchvision", "numpy", "pydantic", "pyarrow", "safetensors",
 
 
 def final_events(folder: Path) -> list[dict[str, Any]]:
-    """The events that no resumed run can take back: up to the newest checkpoint, or all once the run has ended."""
+    """The events that a continued run will not write again: all of a run that has ended, else up to a checkpoint."""
     written = events.read(folder)
     if result(folder) or (folder / "trials").exists():  # a sweep's events are of trials that have ended
         return written
@@ -33,7 +35,7 @@ def final_events(folder: Path) -> list[dict[str, Any]]:
 
 
 def dataset(record: dict[str, Any]) -> "DatasetInput":
-    """The run's data as MLflow records it: where from, digest, counts."""
+    """The run's data as MLflow records them: where they came from, digest, counts."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -86,32 +88,45 @@ def artifact_folder(folder: Path, file: Path) -> str | None:
     return None if parent == "." else parent
 
 
-def log_model(folder: Path, run_id: str) -> None:
-    """Log the trained model to its run: code and safetensors, with signature, loadable without pickle."""
-    import mlflow
+def model_signature(folder: Path) -> "ModelSignature | None":
+    """Inputs and outputs of a run's trained model; None while a bare run trains in this process.
+
+    Loading a model draws random numbers for weights that are then replaced: a bare run would miss those numbers.
+    """
     from mlflow.models import infer_signature
 
     import labs
 
-    record = json.loads((folder / "record.json").read_text())
-    lab = labs.get(record["lab"])
-    model = lab.load(folder)
-    inputs = getattr(model, "example", lab.example)(Path(record["data"]["packed"]))
-    outputs = lab.predict(model, inputs)
+    if not TORCH_LOCK.acquire(blocking=False):
+        return None
+    try:
+        record = read_record(folder)
+        lab = labs.get(record["lab"])
+        model = lab.load(folder)
+        inputs = getattr(model, "example", lab.example)(Path(record["data"]["packed"]))
+        return infer_signature(inputs, lab.predict(model, inputs))
+    finally:
+        TORCH_LOCK.release()
+
+
+def log_model(folder: Path, run_id: str, signature: "ModelSignature") -> None:
+    """Log the trained model to its run: code and safetensors, with signature, loadable without pickle."""
+    import mlflow
+
     served = folder / "served"
     served.mkdir(exist_ok=True)
     for name in ("config.json", "shape.json", "weights.safetensors", "record.json"):
         if (folder / name).exists():
             (served / name).write_bytes((folder / name).read_bytes())
     with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-        # An input example would be run through the model once more, just for the warning's sake.
+        # An input example would be run through the model once more, only to avoid that warning.
         warnings.filterwarnings("ignore", ".*An input example was not provided")
         mlflow.pyfunc.log_model(
             name="model",
             python_model=str(Path(__file__).with_name("model.py")),
             artifacts={"run": str(served)},
             code_paths=[str(ROOT / "labs")],
-            signature=infer_signature(inputs, outputs),
+            signature=signature,
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in SERVED],
         )
 

@@ -1,4 +1,4 @@
-"""The one MLflow writer: it mirrors run folders into the store, and completes what any death left unfinished.
+"""The one MLflow writer: it mirrors run folders into the store, and completes what a process that died left unfinished.
 
 A run's folder is the truth. Each folder's `mirror.json` says, for each store, which MLflow run mirrors it and how far.
 Only what a checkpoint or the end of the run has made final is mirrored, so nothing that a resumed run does again was
@@ -7,34 +7,32 @@ written before. Written twice, an event is the same (timestamp, step, value), wh
 
 import hashlib
 import json
-import logging
-import os
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from labs.core import events
+from pipelines.error_file import first_line
 from pipelines.home import KINDS, locked, read_record, records, result
+from pipelines.system_load import SYSTEM
 from pipelines.tracking import snapshot
-from pipelines.worker import SYSTEM, first_line
+from pipelines.tracking.connection import open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT = "ml-labs"
 MIRROR = "mirror.json"
 CHUNK = 1000
 """Metrics in one call; MLflow takes no more."""
 PARAM_LENGTH = 6000
 KEY = "labs.key"
-"""Tag with the folder's own unique key: how a run is found again if its id could not be noted down."""
+"""Tag with the folder's own unique key: how a run is found again if the process died before it noted the id."""
 
 
 class StoreUnreachable(Exception):
-    """The store did not take what was written; the message names its URI."""
+    """The store could not be written; the message names its URI."""
 
 
 class Store:
@@ -54,31 +52,9 @@ class Store:
         self.experiment = ""
 
     def client(self) -> "MlflowClient":
-        """The client, with schema and experiment there; one process at a time makes them."""
+        """The client, with schema and experiment there."""
         if self._client is None:
-            # An unreachable server must not hold up training: MLflow's own defaults retry for minutes.
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-            os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-            os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-            os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-            import mlflow
-            from mlflow.exceptions import MlflowException
-
-            for noisy in ("mlflow", "alembic"):
-                logging.getLogger(noisy).setLevel(logging.CRITICAL)
-            mlflow.set_tracking_uri(self.uri)
-            local = self.uri.startswith("sqlite:")
-            # Two processes that make the schema of a fresh store at once break it.
-            with locked(self.home / "mlflow.lock", "creating the MLflow store"):
-                if local:
-                    _make_schema(Path(self.uri.removeprefix("sqlite:///")))
-                client = mlflow.MlflowClient(self.uri)
-                found = client.get_experiment_by_name(EXPERIMENT)
-                if found is None:
-                    with suppress(MlflowException):  # another machine made it in this moment
-                        client.create_experiment(EXPERIMENT, (self.home / "artifacts").as_uri() if local else None)
-                    found = client.get_experiment_by_name(EXPERIMENT)
-            self.experiment, self._client = found.experiment_id, client
+            self._client, self.experiment = open_store(self.home, self.uri)
         return self._client
 
     def sync(self, folder: Path) -> str:
@@ -100,7 +76,7 @@ class Store:
             raise StoreUnreachable(f"MLflow store {self.shown_uri} can't be written: {why}") from None
 
     def sync_all(self) -> int:
-        """Mirror everything below the home folder, what is a part after its whole; returns how many were incomplete."""
+        """Mirror everything below the home folder, a part after its whole; returns how many folders were incomplete."""
         pending = [
             folder
             for kind in KINDS
@@ -125,7 +101,7 @@ class Mirror:
         with locked(self.folder / "mirror.lock", "mirroring"):
             run_id = self.done.get("run_id") or self._open()
             if self.done["ended"] and self.done["ended"] != self.record["status"]:
-                self.client.update_run(run_id, status="RUNNING")  # it goes on after a stop
+                self.client.update_run(run_id, status="RUNNING")  # it was continued
                 self._note(ended="")
             self._metrics(run_id, "metrics", snapshot.final_events(self.folder))
             self._metrics(run_id, "system", events.read(self.folder / SYSTEM))
@@ -169,17 +145,23 @@ class Mirror:
             self._note(**{kind: len(written)})
 
     def _close(self, run_id: str) -> None:
-        """What is only there at the end: tags that changed, files, the model, the status."""
+        """What is only there at the end: tags that changed, files, the model, the status.
+
+        A model can't be logged while a bare run trains in this process; then a later call closes the run.
+        """
+        # Of a sweep's many trials only the best one's model goes into the store.
+        served = bool(result(self.folder)) and self.record.get("serve", True)
+        if served and not self.client.get_run(run_id).outputs.model_outputs:
+            signature = snapshot.model_signature(self.folder)
+            if signature is None:
+                return
+            snapshot.log_model(self.folder, run_id, signature)
+        if served and (alias := self.record.get("alias")):
+            snapshot.register(self.client, self.record["lab"], alias, run_id)
         for name, value in self.record.get("end_tags", {}).items():
             self.client.set_tag(run_id, name, str(value)[:PARAM_LENGTH])
         for artifact in snapshot.artifacts(self.folder):
             self.client.log_artifact(run_id, str(artifact), snapshot.artifact_folder(self.folder, artifact))
-        # Of a sweep's many trials only the best is worth a model in the store.
-        if result(self.folder) and self.record.get("serve", True):
-            if not self.client.get_run(run_id).outputs.model_outputs:
-                snapshot.log_model(self.folder, run_id)
-            if alias := self.record.get("alias"):
-                snapshot.register(self.client, self.record["lab"], alias, run_id)
         ended = int(self.record.get("ended", time.time()) * 1000)
         self.client.set_terminated(run_id, self.record["status"], ended)
         self._note(ended=self.record["status"])
@@ -224,18 +206,6 @@ def without_password(uri: str) -> str:
     if not parts.password:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
-
-
-def _make_schema(file: Path) -> None:
-    """Make a fresh SQLite store whole or not at all: MLflow can't go on with a schema that a kill left half made."""
-    import mlflow
-
-    if file.exists():
-        return
-    part = file.with_name(f"{file.name}.part")
-    part.unlink(missing_ok=True)
-    mlflow.MlflowClient(f"sqlite:///{part}").search_experiments()
-    os.replace(part, file)
 
 
 def _params(values: dict[str, Any]) -> list[Any]:

@@ -1,7 +1,6 @@
 """`labs tune`: one sweep as a command of its own; `conduct.py` is what a pipeline's tune nodes share with it."""
 
 from pathlib import Path
-from typing import Any
 
 from filelock import Timeout
 
@@ -9,34 +8,36 @@ import labs
 from cluster import connect
 from cluster.errors import ClusterError
 from pipelines import datasets
-from pipelines.home import driver_lock, reconcile, write_record
+from pipelines.home import driver_lock, read_record, reconcile, write_record
 from pipelines.interrupts import Interrupts
 from pipelines.node import resources
-from pipelines.pipeline import EXIT, Mirroring, cluster_resources, run_pipeline, show
+from pipelines.pipeline import EXIT, cluster_resources, complete_mirror, run_pipeline
 from pipelines.plan import plan
-from pipelines.show.display import say
+from pipelines.reporter import Reporter
 from pipelines.spec import Node, Tuning, default_needs
-from pipelines.tracking.writer import Store, StoreUnreachable
+from pipelines.tracking.mirroring import Mirroring
+from pipelines.tracking.writer import Store
 from pipelines.tuning.conduct import conduct
-from pipelines.show.sweep import SweepProgress, document
 from pipelines.tuning.sweep import Sweep
 
 
-def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store) -> tuple[dict[str, Any], int]:
+def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store, reporter: Reporter) -> tuple[Sweep, int]:
     """Run what the lab needs and then the sweep; started again, the same call continues or extends it, or says that
     nothing is left to do.
 
     Returns:
-        The document that `--json` prints, and the exit code.
+        The sweep and the exit code.
+
+    Raises:
+        ClusterError: another process runs the same sweep.
     """
     reconcile(home)
-    lab = labs.get(node.lab)
     cluster = cluster_resources()
-    resources(node, cluster)
+    resources(node, cluster)  # raises where a trial can never fit
     if node.data:
-        datasets.check(lab, node.data)
+        datasets.check(labs.get(node.lab), node.data)
     *needed, node = default_needs(node)
-    first, code = run_pipeline(home, f"tune-{lab.name}", needed, store) if needed else ({}, 0)
+    before, code = run_pipeline(home, f"tune-{node.lab}", needed, store, reporter) if needed else (None, 0)
     with Interrupts() as interrupts:
         data = {each.name: datasets.prepared(home, labs.get(each.lab), each.size, each.data)
                 for each in [*needed, node]}  # fmt: skip
@@ -44,27 +45,30 @@ def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store) -> tuple[dic
         upstream = {role: planned[name] for role, name in node.needs.items()}
         sweep = Sweep(home, node, tuning, cluster, data[node.name], upstream)
         if code:
-            show(first, None)
-            sweep.begin()
-            write_record(sweep.folder, status=first["status"])
-            return document(sweep, store), code
+            _note_missing_needs(sweep, before, store, reporter)
+            return sweep, code
         try:
             with driver_lock(sweep.folder).acquire(timeout=0):
-                status = _conduct(sweep, store, interrupts)
+                status = _conduct(sweep, store, interrupts, reporter)
         except Timeout:
             raise ClusterError(f"another process runs the sweep in {sweep.folder}; wait for it, or stop it") from None
-    try:
-        store.sync_all()
-    except StoreUnreachable as error:
-        say(f"warning: {error}. Nothing is lost: `labs sync` writes it when the store is back.")
-    return document(sweep, store), EXIT[status]
+    complete_mirror(store, reporter)
+    return sweep, EXIT[status]
 
 
-def _conduct(sweep: Sweep, store: Store, interrupts: Interrupts) -> str:
-    sweep.begin()
-    if sweep.finished and sweep.complete:
-        say(f"sweep {sweep.folder.name} already has its {sweep.tuning.trials} trials; more --trials extend it")
+def _note_missing_needs(sweep: Sweep, before: Path | None, store: Store, reporter: Reporter) -> None:
+    """Record that the sweep did not start, and report how the pipeline ended that trains what it needs."""
+    if before:
+        reporter.pipeline_ended(before, store)
+    sweep.create_record()
+    write_record(sweep.folder, status=read_record(before)["status"] if before else "KILLED")
+
+
+def _conduct(sweep: Sweep, store: Store, interrupts: Interrupts, reporter: Reporter) -> str:
+    sweep.create_record()
+    if sweep.finished() and sweep.complete():
+        reporter.say(f"sweep {sweep.folder.name} already has its {sweep.tuning.trials} trials; more --trials extend it")
         return "FINISHED"
     connect.connect()
-    with Mirroring(sweep.folder, store), SweepProgress(sweep) as progress:
+    with Mirroring(sweep.folder, store, reporter.say), reporter.sweep_progress(sweep) as progress:
         return conduct(sweep, lambda: interrupts.count > 0, progress.tick)

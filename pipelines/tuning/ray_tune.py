@@ -1,6 +1,6 @@
-"""A sweep's trials on Ray Tune: reused processes, early stopping, one retry, and nothing left behind.
+"""A sweep's trials on Ray Tune: reused processes, early stopping, one retry, and no process or file left over.
 
-Tune gets its trials from the sweep's own study and keeps no state that anything depends on. Ray must be connected
+Tune gets its trials from the sweep's own study, and nothing depends on the state that Tune keeps. Ray must be connected
 before this module is imported.
 """
 
@@ -18,114 +18,116 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from labs.core.run import STOP
+from pipelines.error_file import read_error
 from pipelines.interrupts import GRACE_S
+from pipelines.job import Job
+from pipelines.requests import ask_to_abort, ask_to_stop
+from pipelines.tuning.rungs import GRACE_PERCENT, MAX_PERCENT, REDUCTION, finite, reached_rungs
 from pipelines.tuning.sweep import Sweep
-from pipelines.tuning.trainable import GRACE_PERCENT, MAX_PERCENT, REDUCTION, finite, reached, trial
-from pipelines.tuning.trial import State, Trial
-from pipelines.worker import ABORT, Job
+from pipelines.tuning.trainable import run_trial
+from pipelines.tuning.trial import State, SweepTrial
 
 if TYPE_CHECKING:
-    from optuna import Study
+    import optuna
 
-SETTINGS = {
+TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # trials save and end before Tune does
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trials' folders have it all
-    "RAY_AIR_NEW_OUTPUT": "0",  # the other kind of output is silent where it is told to be
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's older output can be switched off, the newer one can not
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "3600",
 }
-FOR_DRIVER = {"memory": 2.0**20}
-"""What a trial takes whose workers do the work: no CPU, else trials could take what their own workers wait for. A
-trial must take something, and so little memory is never short."""
+DRIVER_BUNDLE = {"memory": 2.0**20}
+"""What Tune reserves for a trial whose own workers train: no CPU, which its workers would then wait for. Tune must
+reserve something, and so little memory is always free."""
 
 
-class Trials(Searcher):  # type: ignore[misc]
-    """Hands trials to Tune: first those that are to be continued, then new ones from the study.
+class StudySearcher(Searcher):  # type: ignore[misc]
+    """Gives trials to Tune: first those that are to be continued, then new ones from the study.
 
     Args:
         sweep: the sweep.
         study: its study.
     """
 
-    def __init__(self, sweep: Sweep, study: "Study") -> None:
+    def __init__(self, sweep: Sweep, study: "optuna.Study") -> None:
         super().__init__()
         self.sweep, self.study = sweep, study
         begun = list(sweep.trials())
-        self.to_continue = [found for found in begun if found.state == "KILLED"]
+        self.to_continue = [trial for trial in begun if trial.state() == "KILLED"]
         self.begun = len(begun)
-        self.running: dict[str, Trial] = {}
+        self.running: dict[str, SweepTrial] = {}
         self.pruned: set[str] = set()
         self.closed = False
         self.error: Exception | None = None
-        self.left = sweep.tuning.space.grid()[self.begun :] if sweep.tuning.search == "grid" else None
+        self.grid_left = sweep.tuning.space.grid()[self.begun :] if sweep.tuning.search == "grid" else None
 
     def suggest(self, trial_id: str) -> Any:
-        """Tune's question for one more trial."""
-        if self.closed:
+        """Called by Tune when it has room for one more trial; returns the trial's config."""
+        trial = self._next()
+        if trial is None:
             return Searcher.FINISHED
-        if self.to_continue:
-            found = self.to_continue.pop(0)
-        elif self.begun >= self.sweep.tuning.trials or self.left == []:
-            return Searcher.FINISHED
-        else:
-            try:
-                found = self._next()
-            except Exception as error:  # Tune would hide it behind its own; raised again at the end
-                self.error, self.closed = error, True
-                return Searcher.FINISHED
-        found.start()
-        self.running[trial_id] = found
+        trial.start()
+        self.running[trial_id] = trial
         metric = self.sweep.lab.metric
-        job = {**found.record["job"], "folder": str(found.folder), "data": str(self.sweep.data)}
+        job = {**trial.record()["job"], "folder": str(trial.folder), "data": str(self.sweep.data)}
         scheduled = self.sweep.tuning.scheduler != "none"
         return {"job": job, "metric": metric.name, "goal": metric.goal, "scheduled": scheduled}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Tune's notice that a trial has ended, in whatever way."""
-        found = self.running.pop(trial_id)
-        state, why = outcome(found, trial_id in self.pruned, error)
-        found.end(state, why)
-        found.tell(self.study)
+        """Called by Tune when a trial has ended, in whatever way."""
+        trial = self.running.pop(trial_id)
+        trial.end(*how_it_ended(trial, pruned=trial_id in self.pruned, error=error))
+        trial.record_in(self.study)
         self.sweep.log_progress()
 
     def prune(self, trial_id: str) -> None:
-        """Ask a running trial to end: it stops at once, and its process is free for the next one."""
+        """Ask a running trial to end: it stops after its epoch, and its process is free for the next one."""
         self.pruned.add(trial_id)
-        (self.running[trial_id].folder / STOP).touch()
+        ask_to_stop(self.running[trial_id].folder)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is the state."""
+        """Called by Tune; there is nothing to save, because the study is the state."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its searcher for a restore that nobody does
 
-    def _next(self) -> Trial:
-        if self.left is not None:
-            self.study.enqueue_trial(self.left.pop(0))
-        self.begun += 1
-        return self.sweep.sample(self.study)
+    def _next(self) -> SweepTrial | None:
+        """A trial to continue or a new one; None if no further trial is to start."""
+        if self.closed:
+            return None
+        if self.to_continue:
+            return self.to_continue.pop(0)
+        if self.begun >= self.sweep.tuning.trials or self.grid_left == []:
+            return None
+        try:
+            if self.grid_left is not None:
+                self.study.enqueue_trial(self.grid_left.pop(0))
+            self.begun += 1
+            return self.sweep.sample(self.study)
+        except Exception as error:  # Tune would hide it behind its own; `run_trials` raises it at the end
+            self.error, self.closed = error, True
+            return None
 
 
-def outcome(found: Trial, pruned: bool, error: bool) -> tuple[State, str]:
+def how_it_ended(trial: SweepTrial, *, pruned: bool, error: bool) -> tuple[State, str]:
     """How a trial ended and, where it failed, why: read from what it left in its folder."""
-    if (found.folder / "result.json").exists():
+    if (trial.folder / "result.json").exists():
         return "FINISHED", ""
     if error:
-        text = found.folder / "error.txt"
-        return "FAILED", text.read_text().split("\n")[0] if text.exists() else "its process was lost, twice"
+        return "FAILED", read_error(trial.folder, "its process was lost, twice")
     return ("PRUNED" if pruned else "KILLED"), ""
 
 
-class Halving(ASHAScheduler):  # type: ignore[misc]
-    """Successive halving (Li et al., ASHA, arXiv:1810.05934) whose losers end by themselves.
+class SuccessiveHalving(ASHAScheduler):  # type: ignore[misc]
+    """Successive halving (Li et al., ASHA, arXiv:1810.05934) that asks bad trials to end by themselves.
 
-    Tune would stop a trial by killing what it can reach: workers of a Train job would outlive it, half-way through a
-    save. A trial that is asked through its folder, as by Ctrl-C, ends at that very report with nothing left running.
+    Tune would stop a trial by killing what it can reach: workers of a Ray Train job would outlive it, half-way through
+    a save. A trial that is asked through its folder, as by Ctrl-C, ends after that epoch with nothing left running.
     """
 
-    def __init__(self, trials: Trials) -> None:
-        metric = trials.sweep.lab.metric
+    def __init__(self, searcher: StudySearcher) -> None:
+        metric = searcher.sweep.lab.metric
         super().__init__(
             time_attr="percent",
             metric="value",
@@ -135,76 +137,76 @@ class Halving(ASHAScheduler):  # type: ignore[misc]
             max_t=MAX_PERCENT,
             stop_last_trials=False,
         )
-        self.trials = trials
-        for found in trials.sweep.trials():  # what earlier commands' trials had reached
-            if found.state in ("FINISHED", "PRUNED"):
-                stand_in = SimpleNamespace(trial_id=f"earlier-{found.number}")
+        self.searcher = searcher
+        for trial in searcher.sweep.trials():  # the rungs that trials of earlier commands had reached
+            if trial.state() in ("FINISHED", "PRUNED"):
+                stand_in = SimpleNamespace(trial_id=f"earlier-{trial.number}")
                 self.on_trial_add(None, stand_in)
-                for percent, value in reached(found.folder, metric.name):
+                for percent, value in reached_rungs(trial.folder, metric.name):
                     result = {"percent": percent, "value": finite(value, metric.goal)}
                     super().on_trial_result(None, stand_in, result)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Tune's question whether the trial goes on."""
+        """Called by Tune with each report: whether the trial goes on, which it does until it has ended by itself."""
         decision: str = super().on_trial_result(tune_controller, trial, result)
         if decision == TrialScheduler.STOP:
-            self.trials.prune(trial.trial_id)
+            self.searcher.prune(trial.trial_id)
         return str(TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class Watcher(tune.Callback):  # type: ignore[misc]
-    """Between Tune's steps: the display, and the end of the sweep where it is asked for or its time is over."""
+class BetweenSteps(tune.Callback):  # type: ignore[misc]
+    """Between Tune's steps: updates the display, and ends the sweep where that was asked for or its time is over."""
 
-    def __init__(self, trials: Trials, over: Callable[[], bool], tick: Callable[[], None]) -> None:
-        self.trials, self.over, self.tick = trials, over, tick
-        self.asked = 0.0
+    def __init__(self, searcher: StudySearcher, over: Callable[[], bool], tick: Callable[[], None]) -> None:
+        self.searcher, self.over, self.tick = searcher, over, tick
+        self.asked_at: float | None = None
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
         """Called by Tune several times a second."""
         self.tick()
-        if not self.asked and self.over():
-            self.asked, self.trials.closed = time.time(), True
-        if self.asked:
-            late = time.time() - self.asked > GRACE_S
-            for found in self.trials.running.values():
-                (found.folder / (ABORT if late else STOP)).touch()
+        if self.asked_at is None and self.over():
+            self.asked_at, self.searcher.closed = time.time(), True
+        if self.asked_at is not None:
+            ask = ask_to_abort if time.time() - self.asked_at > GRACE_S else ask_to_stop
+            for trial in self.searcher.running.values():
+                ask(trial.folder)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-def run_trials(sweep: Sweep, study: "Study", over: Callable[[], bool], tick: Callable[[], None]) -> None:
-    """Run trials until the sweep has as many as wanted, or running ones shall save and end.
+def run_trials(sweep: Sweep, study: "optuna.Study", over: Callable[[], bool], tick: Callable[[], None]) -> None:
+    """Run trials until the sweep has all that it asks for, or until it is to end and running trials have saved.
 
     Args:
         sweep: the sweep, whose lock this process has.
         study: its study.
-        over: looked at several times a second: whether the sweep shall end.
+        over: called several times a second: whether the sweep is to end.
         tick: called several times a second, for the display.
     """
-    for name, value in SETTINGS.items():
+    for name, value in TUNE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    source = Trials(sweep, study)
+    searcher = StudySearcher(sweep, study)
     name = f"tune-{sweep.folder.name}"
     tuner = tune.Tuner(
-        tune.with_resources(trial, lambda config: takes(Job.model_validate(config["job"]))),
+        tune.with_resources(run_trial, lambda config: placement(Job.model_validate(config["job"]))),
         tune_config=tune.TuneConfig(
-            search_alg=source,
-            scheduler=Halving(source) if sweep.tuning.scheduler == "asha" else None,
+            search_alg=searcher,
+            scheduler=SuccessiveHalving(searcher) if sweep.tuning.scheduler == "asha" else None,
             num_samples=-1,
             max_concurrent_trials=sweep.concurrent,
             reuse_actors=True,
-            trial_dirname_creator=lambda found: found.trial_id,
+            trial_dirname_creator=lambda tune_trial: tune_trial.trial_id,
         ),
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(sweep.folder / "tune"),
             failure_config=tune.FailureConfig(max_failures=1),
-            callbacks=[Watcher(source, over, tick)],
+            callbacks=[BetweenSteps(searcher, over, tick)],
             verbose=0,
         ),
     )
@@ -212,14 +214,14 @@ def run_trials(sweep: Sweep, study: "Study", over: Callable[[], bool], tick: Cal
         tuner.fit()
     finally:
         remove_leftovers(sweep.folder / "tune", name)
-    if source.error:
-        raise source.error
+    if searcher.error:
+        raise searcher.error
 
 
-def takes(job: Job) -> tune.PlacementGroupFactory:
+def placement(job: Job) -> tune.PlacementGroupFactory:
     """What Tune reserves for a trial: the worker itself with RLlib's actors, or the driver of several workers."""
     if job.workers > 1:
-        return tune.PlacementGroupFactory([FOR_DRIVER])
+        return tune.PlacementGroupFactory([DRIVER_BUNDLE])
     bundles = [{"CPU": cpus} for cpus in job.bundles]
     bundles[0] = {"CPU": max(job.cpus_per_worker, bundles[0]["CPU"]), "GPU": job.gpus_per_worker}
     return tune.PlacementGroupFactory(bundles)

@@ -7,6 +7,7 @@ the driver, so the same command continues the sweep, and more trials extend it.
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,16 +17,16 @@ from cluster.errors import ClusterError
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.fingerprint import fingerprint
-from pipelines.home import attempt, read_record, result, write_record
-from pipelines.node import Planned, facts, flatten, job_of, resources
+from pipelines.home import RECORD, attempt, has_record, read_record, result, write_record
+from pipelines.node import PlannedNode, create_record, facts, flatten, job_of, resources
 from pipelines.spec import Node, Tuning
-from pipelines.tuning.trial import Trial
+from pipelines.tuning.trial import ENDED, SweepTrial
 
 if TYPE_CHECKING:
-    from optuna import Study
+    import optuna
 
 REFUSED_AT_MOST = 100
-"""Samples in a row whose fields do not fit together, before the space itself is said to be wrong."""
+"""Samples in a row that the lab refuses; after so many the space itself counts as wrong."""
 
 
 class Sweep:
@@ -43,54 +44,52 @@ class Sweep:
 
     def __init__(
         self, home: Path, node: Node, tuning: Tuning, cluster: capacity.Resources, data: Path,
-        upstream: Mapping[str, Planned], *, force: bool = False,
+        upstream: Mapping[str, PlannedNode], *, force: bool = False,
     ) -> None:  # fmt: skip
         self.node, self.tuning, self.lab = node, tuning, labs.get(node.lab)
         self.cluster, self.data = cluster, data
         self.upstream = {role: other.folder for role, other in upstream.items()}
         self.gpus, self.needed = resources(node, cluster)
-        what = {key: getattr(self.tuning, key) for key in ("search", "scheduler")}
-        searched = {**facts(node, self.gpus, data), **what, "space": self.tuning.space.document()}
-        self.fingerprint = fingerprint(searched, {role: other.fingerprint for role, other in upstream.items()})
+        searched = {"search": tuning.search, "scheduler": tuning.scheduler, "space": tuning.space.document()}
+        what = {**facts(node, self.gpus, data), **searched}
+        self.fingerprint = fingerprint(what, {role: other.fingerprint for role, other in upstream.items()})
         name = f"{node.lab}-{node.preset}-{node.size}-{self.fingerprint[:12]}"
         self.folder = attempt(home / "sweeps" / name, force=force)
 
     @property
     def concurrent(self) -> int:
-        """Trials at a time: as many as the cluster can hold, by CPUs and by GPUs, or fewer where that was asked."""
+        """Trials at a time: as many as the cluster can hold, by CPUs and by GPUs, or fewer if fewer were asked for."""
         by_gpus = self.cluster.gpus / self.needed.gpus if self.needed.gpus else float("inf")
         fit = max(1, int(min(self.cluster.cpus / self.needed.cpus, by_gpus) + 1e-9))
         return min(fit, self.tuning.concurrent or fit, self.tuning.trials)
 
-    @property
     def complete(self) -> bool:
-        """Whether all trials that are wanted have been run to their ends."""
-        states = [found.state for found in self.trials()]
+        """Whether all trials that are asked for were run to their ends."""
+        states = [trial.state() for trial in self.trials()]
         return len(states) >= self.tuning.trials and "KILLED" not in states
 
-    @property
     def finished(self) -> bool:
-        """Whether the sweep has its trials or its time, and its best trial is known."""
+        """Whether the sweep has its trials or has used its time, and its best trial was scored."""
         if not result(self.folder):
             return False
         record = read_record(self.folder)
-        asked = record["asked"] == [self.tuning.trials, self.tuning.seconds]
-        return record["status"] == "FINISHED" and (asked or self.complete)
+        same = record["asked"] == [self.tuning.trials, self.tuning.seconds]
+        return record["status"] == "FINISHED" and (same or self.complete())
 
-    def planned(self, seconds: float) -> Planned:
+    def planned(self, seconds: float) -> "PlannedSweep":
         """The sweep as a pipeline's node; `seconds` is a trial's estimate."""
         many = self.concurrent
         needed = capacity.Resources(cpus=self.needed.cpus * many, gpus=self.needed.gpus * many)
         whole = min(seconds * self.tuning.trials / many, self.tuning.seconds or float("inf"))
-        print_ = f"{self.fingerprint} {self.tuning.trials} {self.tuning.seconds}"
+        digest = f"{self.fingerprint} {self.tuning.trials} {self.tuning.seconds}"
         job = job_of(self.node, self.gpus, self.folder, self.data, self.upstream)
-        return Planned(self.node, print_, self.folder, job, needed, whole, self)
+        return PlannedSweep(self.node, digest, self.folder, job, needed, whole, self)
 
-    def begin(self, parent: Path | None = None) -> None:
+    def create_record(self, parent: Path | None = None) -> None:
         """Write the record of a sweep that has none yet; `parent` is the folder of a pipeline that it is part of."""
-        if (self.folder / "record.json").exists():
+        if has_record(self.folder):
             return
-        node, tuning = self.node, self.tuning
+        node = self.node
         write_record(
             self.folder,
             key=uuid.uuid4().hex,
@@ -102,14 +101,7 @@ class Sweep:
             error="",
             serve=False,
             parent=str(parent) if parent else "",
-            params={
-                **flatten({"space": tuning.space.document(), "fixed": tuning.space.fixed}),
-                **{key: getattr(node, key) for key in ("lab", "preset", "size", "seed")},
-                "search": tuning.search,
-                "scheduler": tuning.scheduler,
-                "workers": node.resources.workers,
-                "gpus_per_worker": self.gpus,
-            },
+            params=self._params(),
             tags={
                 "labs.sweep": node.lab,
                 "labs.metric": self.lab.metric.name,
@@ -119,7 +111,7 @@ class Sweep:
             },
         )
 
-    def study(self) -> "Study":
+    def study(self) -> "optuna.Study":
         """The Optuna study of the folder, made or opened; for the process that has the sweep's lock."""
         import optuna
         from optuna.storages.journal import JournalFileBackend, JournalStorage
@@ -127,7 +119,7 @@ class Sweep:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "study.journal"
-        _mend(file)
+        _repair(file)
         return optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(file))),
             study_name="sweep",
@@ -135,46 +127,82 @@ class Sweep:
             load_if_exists=True,
         )
 
-    def trials(self) -> Iterator[Trial]:
-        """The trials that were begun, in their order."""
-        found = [path.parent for path in (self.folder / "trials").glob("*/record.json")]
-        yield from (Trial(self, int(folder.name)) for folder in sorted(found, key=lambda folder: int(folder.name)))
+    def trial(self, number: int) -> SweepTrial:
+        """The trial of a number."""
+        return SweepTrial(self.folder / "trials" / str(number), self.lab)
 
-    def best(self) -> Trial | None:
-        """The trial with the best value of those that went to their end."""
-        best, value = None, None
-        for found in self.trials():
-            if found.state == "FINISHED" and found.value is not None and self.lab.metric.better(found.value, value):
-                best, value = found, found.value
+    def trials(self) -> Iterator[SweepTrial]:
+        """The trials that were begun, in their order."""
+        begun = (int(record.parent.name) for record in (self.folder / "trials").glob(f"*/{RECORD}"))
+        yield from (self.trial(number) for number in sorted(begun))
+
+    def best(self) -> SweepTrial | None:
+        """The trial with the best value of those that were run to their end."""
+        best, best_value = None, None
+        for trial in self.trials():
+            value = trial.value() if trial.state() == "FINISHED" else None
+            if value is not None and self.lab.metric.better(value, best_value):
+                best, best_value = trial, value
         return best
 
     def log_progress(self) -> None:
         """Append an event with the best value so far; its step is the number of trials that have ended."""
-        best, ended = self.best(), sum(found.state in ("FINISHED", "PRUNED", "FAILED") for found in self.trials())
-        metrics = {} if best is None else {f"val/{self.lab.metric.name}": best.value}
+        best, ended = self.best(), sum(trial.state() in ENDED for trial in self.trials())
+        metrics = {} if best is None else {f"val/{self.lab.metric.name}": best.value()}
         events.append(self.folder, {"time": time.time(), "step": ended, "of": self.tuning.trials, "metrics": metrics})
 
-    def sample(self, study: "Study") -> Trial:
-        """Ask the study for one more trial and begin its folder.
+    def sample(self, study: "optuna.Study") -> SweepTrial:
+        """Ask the study for one more trial and write its record.
 
         Raises:
-            BadInput: no sampled config is one that the lab takes.
+            BadInput: the lab refused every config that was sampled.
         """
         import optuna
 
         refusal = ""
         for _ in range(REFUSED_AT_MOST):
             study.sampler = self._sampler(len(study.get_trials(deepcopy=False)))
-            asked = study.ask()
-            fields = self.tuning.space.sample(asked)
+            optuna_trial = study.ask()
+            fields = self.tuning.space.sample(optuna_trial)
             try:
-                return Trial(self, asked.number).begin(fields)
+                return self._begin_trial(optuna_trial.number, fields)
             except (BadInput, ClusterError) as error:
                 refusal = str(error)
-                study.tell(asked, state=optuna.trial.TrialState.FAIL)
+                study.tell(optuna_trial, state=optuna.trial.TrialState.FAIL)
                 if self.tuning.search == "grid":
                     break
         raise BadInput(f"{self.tuning.space.where}: its fields do not fit together: {refusal}")
+
+    def _begin_trial(self, number: int, fields: dict[str, Any]) -> SweepTrial:
+        """Write a trial's record; `BadInput` if the lab does not take such a config on these workers."""
+        trial, overrides = self.trial(number), {**self.tuning.space.fixed, **fields}
+        config = self.lab.resolve(self.node.preset, self.node.size, overrides)
+        node = replace(self.node, config=config, retries=0)
+        gpus, needed = resources(node, self.cluster)
+        job = job_of(node, gpus, trial.folder, self.data, self.upstream).model_copy(update={"test": False})
+        create_record(
+            PlannedNode(node, self.fingerprint, trial.folder, job, needed, 0.0),
+            self.folder,
+            suffix=f"-t{number}",
+            more_tags={"labs.trial": str(number)},
+            serve=False,
+            pruned=False,
+            overrides=overrides,
+            job=job.model_dump(mode="json"),
+        )
+        return trial
+
+    def _params(self) -> dict[str, Any]:
+        """The sweep's parameters in MLflow."""
+        node, tuning = self.node, self.tuning
+        return {
+            **flatten({"space": tuning.space.document(), "fixed": tuning.space.fixed}),
+            **{key: getattr(node, key) for key in ("lab", "preset", "size", "seed")},
+            "search": tuning.search,
+            "scheduler": tuning.scheduler,
+            "workers": node.resources.workers,
+            "gpus_per_worker": self.gpus,
+        }
 
     def _sampler(self, number: int) -> Any:
         """The sampler of one trial: seeded by the trial's number, so that a continued search does not repeat itself."""
@@ -184,7 +212,18 @@ class Sweep:
         return TPESampler(seed=seed) if self.tuning.search == "tpe" else RandomSampler(seed=seed)
 
 
-def _mend(journal: Path) -> None:
+@dataclass(frozen=True)
+class PlannedSweep(PlannedNode):
+    """A node that is a sweep."""
+
+    sweep: Sweep
+
+    def finished(self) -> bool:
+        """Whether nothing of the sweep is left to do."""
+        return self.sweep.finished()
+
+
+def _repair(journal: Path) -> None:
     """Undo what a killed process may have left: a lock without a holder, and half a line at the journal's end."""
     for lock in journal.parent.glob(f"{journal.name}.lock*"):
         lock.unlink()

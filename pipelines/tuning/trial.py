@@ -1,110 +1,71 @@
-"""One trial of a sweep on disk: a run folder like any other, whose end is told to the sweep's study."""
+"""One trial of a sweep on disk: a run folder like any other, whose end is recorded in the sweep's study as well."""
 
 import json
 import math
 import shutil
 import time
-from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from labs.core import events
+from labs.core.lab import Lab
 from pipelines.home import read_record, result, write_record
-from pipelines.node import Planned, begin, job_of, resources
-from pipelines.tuning.trainable import finite, reached
-from pipelines.worker import clear
+from pipelines.requests import clear
+from pipelines.tuning.rungs import finite, reached_rungs
 
 if TYPE_CHECKING:
-    from optuna import Study
-
-    from pipelines.tuning.sweep import Sweep
+    import optuna
 
 State = Literal["RUNNING", "FINISHED", "PRUNED", "FAILED", "KILLED"]
+ENDED = ("FINISHED", "PRUNED", "FAILED")
+"""States of a trial that is not continued."""
 
 
-class Trial:
-    """One trial's folder."""
+class SweepTrial:
+    """One trial's folder.
 
-    def __init__(self, sweep: "Sweep", number: int) -> None:
-        self.sweep, self.number = sweep, number
-        self.folder = sweep.folder / "trials" / str(number)
+    Args:
+        folder: the folder, named by the trial's number in the sweep's study.
+        lab: the lab that is tuned.
+    """
 
-    def begin(self, fields: dict[str, Any]) -> "Trial":
-        """Write the trial's record; `BadInput` if the lab does not take such a config on these workers."""
-        sweep, lab = self.sweep, self.sweep.lab
-        overrides = {**sweep.tuning.space.fixed, **fields}
-        config = lab.resolve(sweep.node.preset, sweep.node.size, overrides)
-        node = replace(sweep.node, config=config, retries=0)
-        gpus, needed = resources(node, sweep.cluster)
-        job = job_of(node, gpus, self.folder, sweep.data, sweep.upstream).model_copy(update={"test": False})
-        begin(
-            Planned(node, sweep.fingerprint, self.folder, job, needed, 0.0),
-            sweep.folder,
-            suffix=f"-t{self.number}",
-            more_tags={"labs.trial": str(self.number)},
-            serve=False,
-            pruned=False,
-            overrides=overrides,
-            job=job.model_dump(mode="json"),
-        )
-        return self
+    def __init__(self, folder: Path, lab: Lab) -> None:
+        self.folder, self.lab, self.number = folder, lab, int(folder.name)
 
-    @property
     def record(self) -> dict[str, Any]:
+        """The folder's record."""
         return read_record(self.folder)
 
-    @property
     def state(self) -> State:
-        """What became of the trial, or that it is to be continued."""
-        record = self.record
+        """How the trial ended; KILLED if it is to be continued."""
+        record = self.record()
         status: State = "KILLED" if record["status"] == "WAITING" else record["status"]
         return "PRUNED" if status == "FINISHED" and record["pruned"] else status
 
-    @property
     def value(self) -> float | None:
-        """The validation metric of the weights that the trial ended with; None if there is none, or not a number."""
-        return self.values[self.sweep.lab.metric.name]
+        """The validation metric of the weights that the trial ended with; None if it is missing or not a number."""
+        return self.values()[self.lab.metric.name]
 
-    @property
     def values(self) -> dict[str, float | None]:
         """The same for each of the lab's goals, by name."""
         metrics = result(self.folder).get("metrics", {})
-        found = {goal.name: metrics.get(f"val/{goal.name}") for goal in self.sweep.lab.goals}
+        found = {goal.name: metrics.get(f"val/{goal.name}") for goal in self.lab.goals}
         if "best/value" in metrics:  # the weights are those of the best epoch, not of the last one
-            found[self.sweep.lab.metric.name] = metrics["best/value"]
+            found[self.lab.metric.name] = metrics["best/value"]
         return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
 
     def start(self) -> None:
-        """Mark the trial RUNNING, asked for nothing."""
+        """Mark the trial RUNNING, without an error or a request of an earlier command."""
         clear(self.folder)
         write_record(self.folder, status="RUNNING", started=time.time(), error="")
 
-    def tell(self, study: "Study") -> None:
-        """Tell the study what became of a trial that has ended."""
-        from optuna.trial import Trial as Asked
-        from optuna.trial import TrialState
-
-        goals, told = self.sweep.lab.goals, study.get_trials(deepcopy=False)[self.number]
-        if told.state.is_finished():
-            return
-        if self.state == "FINISHED":
-            worst = {"min": math.inf, "max": -math.inf}
-            values = [worst[goal.goal] if (value := self.values[goal.name]) is None else value for goal in goals]
-            study.tell(self.number, values)
-        elif self.state == "PRUNED":
-            asked = Asked(study, told._trial_id)
-            for percent, value in reached(self.folder, goals[0].name) if len(goals) == 1 else ():
-                asked.report(finite(value, goals[0].goal), percent)  # Optuna takes none where there are two goals
-            study.tell(self.number, state=TrialState.PRUNED)
-        elif self.state == "FAILED":
-            study.tell(self.number, state=TrialState.FAIL)
-
     def end(self, state: State, error: str = "") -> None:
-        """Record how the trial ended. One that can't go on needs its checkpoints no more."""
-        record = self.record
+        """Record how the trial ended. A trial that is not continued needs its checkpoints no more."""
+        record = self.record()
         seconds = record["seconds"] + time.time() - record["started"]
         if state == "PRUNED":
-            written = events.read(self.folder)
-            ended = {"metrics": written[-1]["metrics"], "steps": written[-1]["step"], "stopped": "pruned"}
+            last = events.read(self.folder)[-1]
+            ended = {"metrics": last["metrics"], "steps": last["step"], "stopped": "pruned"}
             events.write_text(self.folder / "result.json", json.dumps(ended, indent=2))
         if state in ("FINISHED", "PRUNED"):
             shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
@@ -117,3 +78,26 @@ class Trial:
             error=error,
             end_tags={"labs.trial.state": state},
         )
+
+    def record_in(self, study: "optuna.Study") -> None:
+        """Record in the study how the trial ended, unless the study has it already or the trial is to be continued."""
+        import optuna
+
+        in_study, state = study.get_trials(deepcopy=False)[self.number], self.state()
+        if in_study.state.is_finished():
+            return
+        if state == "FINISHED":
+            study.tell(self.number, self._study_values())
+        elif state == "PRUNED":
+            if len(self.lab.goals) == 1:  # Optuna takes no intermediate values where there are two goals
+                metric, optuna_trial = self.lab.metric, optuna.trial.Trial(study, in_study._trial_id)
+                for percent, value in reached_rungs(self.folder, metric.name):
+                    optuna_trial.report(finite(value, metric.goal), percent)
+            study.tell(self.number, state=optuna.trial.TrialState.PRUNED)
+        elif state == "FAILED":
+            study.tell(self.number, state=optuna.trial.TrialState.FAIL)
+
+    def _study_values(self) -> list[float]:
+        """The value of each goal; infinity on the bad side for one that is not a number."""
+        worst, values = {"min": math.inf, "max": -math.inf}, self.values()
+        return [worst[goal.goal] if (value := values[goal.name]) is None else value for goal in self.lab.goals]

@@ -278,7 +278,7 @@ def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head
 
     local = json.loads(labs(*train, "--workers", "0"))
     first = document(labs("submit", "--address", head.address, "--", *train))
-    with (code / "pipelines" / "display.py").open("a") as file:
+    with (code / "pipelines" / "show" / "display.py").open("a") as file:
         file.write("\nEDITED = True\n")
     second_log = labs("submit", "--address", head.address, "--", *train)
     timeless = [

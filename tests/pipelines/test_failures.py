@@ -86,19 +86,18 @@ def test_an_environment_that_can_not_be_written_and_the_same_command_continues(
 
 
 def test_workers_that_fail_without_saying_why(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import scheduler
+    from pipelines import execution
 
-    place = scheduler.place
-    fails: Callable[[Any], str] = lambda planned: "FAILED" if planned.node.preset == BAD else place(planned)
-    monkeypatch.setattr(scheduler, "place", fails)
-    assert_only_bad_failed(run(), "error.txt")
+    place = execution.place
+    monkeypatch.setattr(execution, "place", lambda job: "FAILED" if job.preset == BAD else place(job))
+    assert_only_bad_failed(run(), "left no error.txt")
 
 
 def test_a_sweep_whose_best_config_is_not_there(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import pipeline, scheduler
+    from pipelines import execution, pipeline
 
     monkeypatch.setattr(pipeline, "_connect", lambda nodes, cluster: cluster)
-    monkeypatch.setattr(scheduler, "conduct", lambda *arguments, **more: "FINISHED")
+    monkeypatch.setattr(execution, "conduct", lambda *arguments, **more: "FINISHED")
     said = run(", tune: {trials: 1}")
     nodes = nodes_of(said)
     assert nodes.pop("bad-tune")["status"] == "FINISHED"
@@ -109,14 +108,14 @@ def test_a_sweep_whose_best_config_is_not_there(run: Callable[..., Said], monkey
 
 
 NEVER_ENDS = """
-import os, signal, sys, threading, time
-from pipelines import cli, interrupts, scheduler
+import sys, threading
+from pipelines import cli, execution
 
-def place(planned):
+def place(job):
     print("started", file=sys.__stdout__, flush=True)
     threading.Event().wait()
 
-scheduler.place, scheduler.GRACE_S = place, 0.5
+execution.place, execution.GRACE_S = place, 0.5
 sys.argv = ["labs", "train", "regression", "--size", "tiny", "--workers", "0"]
 cli.main()
 """

@@ -1,0 +1,34 @@
+"""`error.txt` in a run's folder: the error that ended the run, with its traceback.
+
+Whoever sees the error first writes the file, a worker or the driver; the driver reads its first line.
+"""
+
+import re
+import traceback
+from pathlib import Path
+
+from labs.core import events
+
+ERROR_FILE = "error.txt"
+
+
+def write_error(folder: Path, error: BaseException) -> None:
+    """Write the error's class and message, an empty line and the traceback."""
+    trace = "".join(traceback.format_exception(error))
+    events.write_text(folder / ERROR_FILE, f"{first_line(error)}\n\n{trace}")
+
+
+def has_error(folder: Path) -> bool:
+    """Whether somebody has written an error."""
+    return (folder / ERROR_FILE).exists()
+
+
+def read_error(folder: Path, otherwise: str) -> str:
+    """Class and message of the error; `otherwise` where nobody wrote one."""
+    return (folder / ERROR_FILE).read_text().split("\n")[0] if has_error(folder) else otherwise
+
+
+def first_line(error: BaseException) -> str:
+    """An error's class and the first line of its message, without the colours that Ray adds."""
+    message = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().split("\n")[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -1,0 +1,35 @@
+"""What a worker is given: one training job, as plain data."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+Outcome = Literal["FINISHED", "KILLED", "FAILED"]
+"""How a job ended. KILLED: it was asked to end, and the same command continues it."""
+
+
+class Job(BaseModel):
+    """Everything that a worker needs to know; plain data, so that it can be sent to any machine."""
+
+    lab: str
+    preset: str
+    size: str
+    config: dict[str, Any]
+    seed: int
+    workers: int
+    """Ray Train workers; 0 trains in the driver's own process."""
+    cpus_per_worker: float
+    gpus_per_worker: float
+    folder: Path
+    """The run's folder, on storage that driver and workers share."""
+    data: Path
+    """The prepared data."""
+    upstream: dict[str, Path]
+    """Role -> folder of the run that this one needs as that role."""
+    retries: int
+    """How often the workers are started again after one was lost."""
+    bundles: list[float]
+    """With RLlib: CPUs of the process that hosts the loop, then of each actor that it starts."""
+    test: bool = True
+    """Whether the run is scored on the test set at its end; a sweep does that for its best trial only."""

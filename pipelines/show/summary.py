@@ -1,0 +1,43 @@
+"""The end of a pipeline: the document of `--json`, and what is said on the screen."""
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.error_file import ERROR_FILE, has_error
+from pipelines.home import read_record
+from pipelines.show.display import say, screen, summarise, summary_table
+from pipelines.tracking.writer import Store, run_id
+
+
+def pipeline_document(folder: Path, store: Store) -> dict[str, Any]:
+    """What `labs pipeline run --json` prints: a pipeline's folder, with the ids of its runs in the store."""
+    folders = [str(folder), *(node["folder"] for node in read_record(folder)["nodes"].values())]
+    return summarise(folder, {path: run_id(Path(path), store) for path in folders})
+
+
+def interrupted_document(name: str) -> dict[str, Any]:
+    """The same for a pipeline that was interrupted while its data were prepared: it has no folder yet."""
+    return {"pipeline": name, "run_id": None, "status": "KILLED", "seconds": 0.0, "nodes": []}
+
+
+def show_pipeline(document: dict[str, Any], home: Path | None) -> None:
+    """Print the table of nodes, the errors, and what to type next.
+
+    Args:
+        document: of `pipeline_document`.
+        home: what the user gave as `--home`, to be repeated in what to type next.
+    """
+    screen.print(summary_table(document))
+    for node in document["nodes"]:
+        if node["error"]:
+            hint = f" (traceback: {node['folder']}/{ERROR_FILE})" if has_error(Path(node["folder"])) else ""
+            say(f"{node['name']}: {node['error']}{hint}", style="red")
+    where = f" --home {home}" if home else ""
+    finished = [node for node in document["nodes"] if node["status"] == "FINISHED" and node["run_id"]]
+    if finished:
+        last = finished[-1]  # of `labs train`, the lab itself: what it needs stands before it
+        say(f"next: labs ui{where}")
+        say(f"      labs compare{where}")
+        say(f"      labs deliver {last['lab']} --run {last['run_id'][:8]} --out delivered{where}")
+    if document["status"] != "FINISHED":
+        say("next: the same command again continues where this one ended")

@@ -1,0 +1,111 @@
+"""What may stand in a pipeline spec, as models that check it; the options of `labs train` and `labs tune` too."""
+
+import re
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from labs.core.errors import BadInput, sentences
+
+M = TypeVar("M", bound=BaseModel)
+Search = Literal["tpe", "random", "grid"]
+Scheduler = Literal["asha", "none"]
+
+
+class NodeResources(BaseModel):
+    """What a node asks of the cluster."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    workers: int = Field(default=1, ge=0)
+    """Ray Train workers; 0 trains in the driver's process, without Ray."""
+    cpus_per_worker: int = Field(default=1, ge=1)
+    """CPUs, and so threads, of each worker."""
+    gpus_per_worker: float | None = Field(default=None, ge=0)
+    """GPUs of each worker; by default one where the cluster has GPUs, else none."""
+
+
+class TrialResources(NodeResources):
+    """What each trial of `labs tune` asks of the cluster."""
+
+    workers: int = Field(default=1, ge=1)
+    """Workers of a trial; from 2 on they are Ray Train workers."""
+
+
+DEFAULT_RESOURCES = NodeResources()
+
+
+class TuneSpec(BaseModel):
+    """The `tune` of a node, whose lab is tuned first and then trained with the best config; or a `labs tune`."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    trials: int = Field(20, ge=1)
+    """Number of trials in all."""
+    time: float | None = Field(None, gt=0)
+    """Seconds after which the sweep ends; no limit by default."""
+    search: Search = "tpe"
+    """How configs are chosen."""
+    scheduler: Scheduler = "asha"
+    """Whether bad trials end early."""
+    concurrent: int | None = Field(None, ge=1)
+    """Trials that run at a time; `auto`, the default, for as many as the cluster holds."""
+    space: dict[str, Any] | None = None
+    """Field -> entry of the search space; the lab's own space by default."""
+    seed: int = 0
+    """Seed of the search and of every trial."""
+
+    @field_validator("concurrent", mode="before")
+    @classmethod
+    def _auto(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "auto" and not value.isdigit():
+            raise ValueError(f"{value!r} is neither auto nor a number from 1 on")
+        return None if value == "auto" else value
+
+
+class NodeSpec(BaseModel):
+    """One node as written in the file."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    lab: str
+    """Name of the lab."""
+    preset: str | None = None
+    """Preset of the lab; its first one by default."""
+    size: str = "small"
+    """How much compute: tiny, small or course."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Config fields that differ from preset and size."""
+    tune: TuneSpec | None = None
+    """A sweep, node `<node>-tune`, whose best config the node is then trained with."""
+    seeds: list[int] | None = Field(None, min_length=1)
+    """One run for each seed, named `<node>-s<seed>`; by default one run with seed 0."""
+    needs: dict[str, str] = Field(default_factory=dict)
+    """Role -> node that must finish before and whose run folder this node gets as that role."""
+    resources: NodeResources = DEFAULT_RESOURCES
+    """Workers, CPUs and GPUs."""
+    retries: int = Field(3, ge=0)
+    """How often lost workers are started again."""
+    time_limit: float | None = Field(None, gt=0)
+    """Seconds after which the node is saved and counts as failed; no limit by default."""
+    data: Path | None = None
+    """Folder in the course's format, relative to the spec; embedded data by default."""
+
+
+class PipelineSpec(BaseModel):
+    """A whole file."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    nodes: dict[str, NodeSpec] = Field(min_length=1)
+
+
+def from_options(model: type[M], **options: Any) -> M:
+    """A model that is made of a command's options.
+
+    Raises:
+        BadInput: the model refuses an option; the message names it as it is typed, such as '--gpus-per-worker'.
+    """
+    try:
+        return model.model_validate(options)
+    except ValidationError as error:
+        said = [re.sub(r"^field '(\w+)'", lambda m: f"field '--{m[1].replace('_', '-')}'", s) for s in sentences(error)]
+        raise BadInput("; ".join(said)) from None

@@ -1,0 +1,66 @@
+"""Samples the load of the machine while a run trains on it, into the run's folder."""
+
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+from labs.core import events
+
+SYSTEM = "system"
+"""Folder below a run's folder that holds the samples, as events."""
+SAMPLE_EVERY_S = 5.0
+
+
+class LoadSampler:
+    """While entered, a thread samples the load of this machine every 5 s.
+
+    The names are those of MLflow's own system metrics, so that its interface shows them as such. A worker samples, not
+    the driver: the load that counts is that of the machine that does the work.
+    """
+
+    def __init__(self, run_folder: Path) -> None:
+        self.folder = run_folder / SYSTEM
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._sample_until_ended, name="load-sampler", daemon=True)
+
+    def __enter__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self.steps = len(events.read(self.folder))
+        psutil.cpu_percent()  # the first call starts the measurement
+        self.thread.start()
+
+    def __exit__(self, *raised: object) -> None:
+        self.ended.set()
+        self.thread.join()
+        self._sample()  # so that even a run of a second has one
+
+    def _sample_until_ended(self) -> None:
+        while not self.ended.wait(SAMPLE_EVERY_S):
+            self._sample()
+
+    def _sample(self) -> None:
+        memory = psutil.virtual_memory()
+        metrics = {
+            "system/cpu_utilization_percentage": psutil.cpu_percent(),
+            "system/system_memory_usage_megabytes": memory.used / 1e6,
+            "system/system_memory_usage_percentage": memory.percent,
+            "system/process_memory_megabytes": psutil.Process().memory_info().rss / 1e6,
+            **_gpu_load(),
+        }
+        self.steps += 1
+        events.append(self.folder, {"time": time.time(), "step": self.steps, "metrics": metrics})
+
+
+def _gpu_load() -> dict[str, float]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    load: dict[str, float] = {}
+    for gpu in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(gpu)
+        load[f"system/gpu_{gpu}_memory_usage_megabytes"] = (total - free) / 1e6
+        load[f"system/gpu_{gpu}_utilization_percentage"] = float(torch.cuda.utilization(gpu))
+    return load
