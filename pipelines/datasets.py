@@ -1,4 +1,4 @@
-"""A lab's data, ready for its workers: made or taken from a folder, checked, packed once, found again by digest."""
+"""A lab's data, ready for its workers: generated or read from a folder, checked, packed once and then found again."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ from pipelines.fingerprint import code_digest
 from pipelines.home import locked
 
 SEED = 0
-"""Data seed of what is generated when no folder is given."""
+"""Seed of the data that are generated when no folder is given."""
 
 
 def prepared(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
-    """The folder with the lab's packed data; made on the first call, found on later ones.
+    """The folder with the lab's packed data; the first call makes it, later ones find it.
 
     Args:
         home: the home folder; data are kept below `data/<lab>`.
@@ -44,7 +44,7 @@ def digest(lab: Lab, folder: Path) -> str:
 
 
 def location(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
-    """Where prepared data are, or would be: a folder named after what they are made from."""
+    """Where prepared data are, or would be: a folder whose name has a digest of what they are made from."""
     if lab.data is None:
         return home / "data" / lab.name
     if source is None:
@@ -55,7 +55,7 @@ def location(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
 
 
 def packed_bytes(place: Path) -> int:
-    """What has been packed so far of the data that are being prepared there."""
+    """Bytes packed so far of the data that are being prepared for that place."""
     try:
         return sum(file.stat().st_size for file in _part(place).glob("*.arrow"))
     except FileNotFoundError:  # moved to `place` meanwhile: all is packed
@@ -63,7 +63,7 @@ def packed_bytes(place: Path) -> int:
 
 
 def check(lab: Lab, source: Path) -> None:
-    """Raise `BadInput` with every fault of a folder that should hold the lab's data."""
+    """Raise `BadInput` with the first five faults of a folder that should hold the lab's data."""
     if lab.data is None:
         raise BadInput(f"lab {lab.name} has no data set: its data come from its environment")
     if not source.is_dir():
@@ -93,12 +93,12 @@ def _build(lab: Lab, size: str, source: Path | None, out: Path) -> None:
 
 
 def _part(out: Path) -> Path:
-    """Where data are put together that then move to `out` as a whole."""
+    """The folder beside `out` in which the data are prepared before they are moved to `out` as a whole."""
     return out.with_name(f".{out.name}")
 
 
 def _listing(source: Path) -> str:
-    """Names, sizes and times of a folder's files: changes when the folder changes, without reading it all."""
+    """Names, sizes and times of a folder's files: they change when the folder changes, and no file need be read."""
     if not source.is_dir():
         raise BadInput(f"data folder {source} does not exist")
     stats = [(str(path), path.stat()) for path in sorted(source.rglob("*")) if path.is_file()]

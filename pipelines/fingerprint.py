@@ -1,4 +1,4 @@
-"""Fingerprints: two runs with the same one would end with the same numbers, so the second need not run."""
+"""Fingerprints: two runs with the same fingerprint end with the same numbers, so the second one need not run."""
 
 import ast
 import hashlib
@@ -18,7 +18,7 @@ def fingerprint(facts: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
 
     Args:
         facts: `lab`, `config`, `preset`, `size`, `seed`, `workers`, `threads`, `device`, `data` (the data's digest).
-        upstream: role -> fingerprint of the run that is needed as that role.
+        upstream: role -> fingerprint of the run that this one needs as that role.
     """
     parts = {
         **facts,
@@ -38,7 +38,7 @@ def code_digest(module: str) -> str:
 
 
 def _imported(module: str, found: dict[str, ast.Module]) -> dict[str, ast.Module]:
-    """`found` with the module and what it imports of `labs`, but for the registry: it names every lab."""
+    """`found` with the module and what it imports of `labs`, except `labs` itself, which names every lab."""
     path = _source(module)
     if path is None or module in found or module == "labs":
         return found

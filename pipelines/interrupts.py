@@ -49,11 +49,14 @@ def end_at_once(code: int = 130) -> NoReturn:
 
 
 def leave_abandoned_threads() -> None:
-    """The last thing that the program does: end the process, if a thread was abandoned, with its exit code."""
+    """The last call of the program: if a thread was abandoned, end the process without waiting for it.
+
+    The exit code is that of the `SystemExit` that is under way; any other exception is printed, and the code is 1.
+    """
     if not abandoned.is_set():
         return
     ending = sys.exc_info()[1]
-    if ending is not None and not isinstance(ending, SystemExit):
+    if not isinstance(ending, SystemExit):
         traceback.print_exc()
     code = ending.code if isinstance(ending, SystemExit) else 1
     sys.stdout.flush()

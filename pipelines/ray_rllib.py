@@ -1,4 +1,4 @@
-"""A lab that brings its own RLlib actors: one Ray task hosts its loop, the actors run beside it."""
+"""A lab that starts its own RLlib actors: one Ray task hosts its loop, and the actors run beside it."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ PLACED_WITHIN_S = 120.0
 def run_on_rllib(job: Job) -> Outcome:
     """Run the job in a Ray task of its own and wait for its end; Ray must be connected.
 
-    One placement group holds the CPUs of the task and of its actors, so that no two such jobs can each take a part of
-    what they need and wait for the other's for ever.
+    One placement group reserves the CPUs of the task and of its actors, so that no two such jobs can each take a part
+    of what they need and wait for ever for the part that the other one has.
 
     Raises:
         ray.exceptions.WorkerCrashedError: the task's process was lost more often than `job.retries`.

@@ -10,9 +10,9 @@ from pipelines.worker import work
 def run_on_workers(job: Job) -> Outcome:
     """Run the job on Ray Train workers and wait for its end; Ray must be connected.
 
-    The run's folder has to be on storage that all nodes share. It is Ray Train's experiment folder too, because only
-    a checkpoint inside that can be reported without a copy. `Run` continues from the folder's own checkpoints; Ray
-    Train's resume state, which is tied to Ray's version and knows removed checkpoints, starts empty each time.
+    The run's folder must be on storage that all nodes share. It is Ray Train's experiment folder too, because only a
+    checkpoint inside that folder can be reported without a copy. `Run` continues from the folder's own checkpoints.
+    Ray Train's own state, which is tied to Ray's version and may name checkpoints that were removed, is not used.
 
     Raises:
         ray.train.TrainingFailedError: more workers were lost than `job.retries`.
@@ -48,7 +48,7 @@ def loop(payload: dict[str, Any]) -> Outcome:
 
 
 def report(step: int, metrics: dict[str, float], checkpoint: Path) -> None:
-    """Tell Ray Train about a checkpoint that the run has already written where it belongs: nothing is copied."""
+    """Report a checkpoint to Ray Train; the run has written it where it belongs, so nothing is copied."""
     import ray.train
     from ray.train import Checkpoint, CheckpointUploadMode
 

@@ -136,8 +136,8 @@ def _resolve(path: Path, name: str, spec: NodeSpec, lines: Lines) -> tuple[Node,
         lab = labs.get(spec.lab)
         preset = spec.preset or next(iter(lab.presets))
         config = lab.resolve(preset, spec.size, spec.overrides)
-        where = "field 'tune.space'"
-        tuning = tuning_of(spec.tune, lab, preset, spec.size, spec.overrides, where) if spec.tune else None
+        space = "field 'tune.space'"
+        tuning = tuning_of(spec.tune, lab, preset, spec.size, spec.overrides, space) if spec.tune else None
     except BadInput as error:
         line = lines.get(("nodes", name, *_field_of(spec, str(error))), lines["nodes", name])
         raise BadInput(f"{path.name} line {line}: node {name!r}: {error}") from None

@@ -1,4 +1,4 @@
-"""The command `labs`, with checkpoints at another interval than ten seconds; all else is the real thing.
+"""The command `labs`, with checkpoints at another interval than ten seconds and no other change.
 
 python -m tests.saving SECONDS train regression ...
 """
@@ -11,7 +11,7 @@ from pipelines import cli, ray_train
 
 
 def every(seconds: float) -> Callable[[dict[str, Any]], Any]:
-    """What a Ray Train worker executes: the program's own loop, after one constant was changed in that process."""
+    """What a Ray Train worker executes: the program's own loop, after it has changed one constant in that process."""
 
     def loop(payload: dict[str, Any]) -> Any:
         import labs.core.run

@@ -13,7 +13,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class LabModel(PythonModel):  # type: ignore[misc]
-    """Loads the run's folder with the lab's own `load` and answers with the lab's own `predict`."""
+    """Loads the run's folder with the lab's `load` and predicts with the lab's `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
         import labs

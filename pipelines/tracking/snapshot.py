@@ -76,7 +76,7 @@ def write_environment(folder: Path) -> None:
 
 
 def artifacts(folder: Path) -> list[Path]:
-    """The files of a run or a pipeline that are worth keeping in the store."""
+    """The files of a run or a pipeline that go into the store."""
     single = ["config.json", "record.json", "result.json", "environment.txt", "spec.yaml", "best.yaml", "error.txt"]
     below = [path for name in ("figures", "deliver", "files") for path in sorted((folder / name).rglob("*"))]
     return [path for path in [*(folder / name for name in single), *below] if path.is_file()]

@@ -1,4 +1,4 @@
-"""`labs tune`: one sweep as a command of its own; `conduct.py` is what a pipeline's tune nodes share with it."""
+"""`labs tune`: one sweep as a command of its own; a pipeline's tune nodes go through `conduct.py` as well."""
 
 from pathlib import Path
 

@@ -20,22 +20,22 @@ from labs.core.errors import BadInput, choices, sentences
 from labs.core.lab import Lab
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    import optuna
 
 
 class Entry(BaseModel):
-    """What all types have in common."""
+    """One field of the space; each type is a class of its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     when: dict[str, Any] = Field(default_factory=dict)
     kind: ClassVar[str]
 
-    def suggest(self, trial: "Trial", name: str) -> Any:
-        """The trial's value of the field."""
+    def suggest(self, trial: "optuna.Trial", name: str) -> Any:
+        """Sample the field's value for a trial."""
         raise NotImplementedError
 
     def ends(self) -> list[Any]:
-        """Values that the config must take if it is to take all of them."""
+        """The values to check: a config that accepts these accepts every value of the entry."""
         raise NotImplementedError
 
 
@@ -43,11 +43,11 @@ class Choice(Entry):
     kind = "choice"
     values: list[Any] = Field(min_length=1)
 
-    def suggest(self, trial: "Trial", name: str) -> Any:
+    def suggest(self, trial: "optuna.Trial", name: str) -> Any:
         return self.values[self.labels().index(trial.suggest_categorical(name, self.labels()))]
 
     def labels(self) -> list[Any]:
-        """The values as a study can store them: it takes no lists."""
+        """The values as a study can store them: a list becomes its JSON text."""
         plain = all(value is None or isinstance(value, bool | int | float | str) for value in self.values)
         return self.values if plain else [json.dumps(value) for value in self.values]
 
@@ -72,7 +72,7 @@ class Range(Entry):
 class Uniform(Range):
     kind = "uniform"
 
-    def suggest(self, trial: "Trial", name: str) -> float:
+    def suggest(self, trial: "optuna.Trial", name: str) -> float:
         return trial.suggest_float(name, self.low, self.high)
 
 
@@ -80,7 +80,7 @@ class LogUniform(Range):
     kind = "loguniform"
     low: float = Field(gt=0, allow_inf_nan=False)
 
-    def suggest(self, trial: "Trial", name: str) -> float:
+    def suggest(self, trial: "optuna.Trial", name: str) -> float:
         return trial.suggest_float(name, self.low, self.high, log=True)
 
 
@@ -88,7 +88,7 @@ class QUniform(Range):
     kind = "quniform"
     q: float = Field(gt=0)
 
-    def suggest(self, trial: "Trial", name: str) -> float:
+    def suggest(self, trial: "optuna.Trial", name: str) -> float:
         # Optuna counts its steps from `low`, where multiples of `q` are meant.
         low, high = math.ceil(self.low / self.q), math.floor(self.high / self.q)
         return round(trial.suggest_int(name, low, high) * self.q, 12)
@@ -105,7 +105,7 @@ class RandInt(Range):
     low: int  # type: ignore[assignment]
     high: int  # type: ignore[assignment]
 
-    def suggest(self, trial: "Trial", name: str) -> int:
+    def suggest(self, trial: "optuna.Trial", name: str) -> int:
         return trial.suggest_int(name, int(self.low), int(self.high) - 1)
 
     def ends(self) -> list[Any]:
@@ -143,7 +143,7 @@ class Space:
         if not self.entries:
             raise BadInput(f"{self.where}: no field is left to search")
 
-    def sample(self, trial: "Trial") -> dict[str, Any]:
+    def sample(self, trial: "optuna.Trial") -> dict[str, Any]:
         """Field -> value of one trial; fields whose condition does not hold are left out."""
         found: dict[str, Any] = {}
         for name, entry in self.entries.items():
@@ -217,7 +217,7 @@ class Space:
             raise BadInput(f"{self.where}: conditions in a circle: {' -> '.join(error.args[1])}") from None
 
     def _check_values(self, name: str, entry: Entry) -> None:
-        """Refuse a value that the config's own field refuses; what several fields must agree on is seen per trial."""
+        """Refuse a value that the config's field refuses; combinations are checked for each trial."""
         for value in entry.ends():
             try:
                 self.lab.config.model_validate({**self.base.model_dump(), name: value})
@@ -227,7 +227,7 @@ class Space:
 
 
 def own_space(lab: Lab, size: str) -> dict[str, Any]:
-    """The lab's own space, without the fields that the size sets: they say how much compute a run takes."""
+    """The lab's own space without the fields that the size sets, because those choose how much compute a run takes."""
     return {name: entry for name, entry in lab.space().items() if name not in lab.sizes[size]}
 
 

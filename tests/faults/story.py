@@ -1,4 +1,4 @@
-"""What the fault stories share: a run of a few seconds that is saved each second, and what must be true in the end."""
+"""Common to the fault tests: a run of a few seconds that is saved each second, and what must be true in the end."""
 
 import json
 import subprocess

@@ -39,7 +39,7 @@ def processes(name: str) -> list[psutil.Process]:
 
 
 def kill_at(moments: list[Callable[[], object]], name: str, count: int = 1) -> threading.Thread:
-    """Start to wait for each moment in turn, and kill one of `count` workers then; join the thread to be sure."""
+    """Start to wait for each moment in turn, and kill one of `count` workers then; returns the thread, to be joined."""
 
     def kill() -> None:
         for moment in moments:

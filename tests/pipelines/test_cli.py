@@ -49,6 +49,9 @@ BAD = {
     "no assignment": (("train", "regression", "--set", "lr"), "must be field=value"),
     "no config file": (("train", "regression", "--config", "gone.yaml"), "gone.yaml does not exist"),
     "negative workers": (("train", "regression", "--workers", "-1"), "'--workers' is -1"),
+    "trials of none": (("tune", "regression", "--trials", "0"), "'--trials' is 0"),
+    "trials without workers": (("tune", "regression", "--workers", "0"), "'--workers' is 0"),
+    "trials at no time": (("tune", "regression", "--concurrent", "many"), "neither auto nor a number from 1 on"),
     "too many workers": (("train", "regression", "--workers", "9999"), "9999 CPUs, the cluster has"),
     "uneven batch": (
         ("train", "regression", "--workers", "2", "--set", "batch_size=7"),
@@ -121,7 +124,7 @@ def test_help_and_refusals_load_no_heavy_library(arguments: list[str], code: int
     assert (done.returncode, "HEAVY []" in done.stderr) == (code, True)
 
 
-def test_train_tells_what_to_type_next(labs_cli: Cli) -> None:
+def test_train_says_what_to_type_next(labs_cli: Cli) -> None:
     said = labs_cli("train", "regression", "--size", "tiny", "--workers", "0")
     assert said.code == 0
     for command in ("labs ui", "labs compare", "labs deliver regression --run"):

@@ -147,7 +147,7 @@ def test_the_longest_remaining_path_goes_first() -> None:
     assert order["head"] == 11.0
 
 
-def test_plan_tells_what_is_cached_and_how_long_the_rest_takes(labs_cli: Cli, write: Callable[..., Path]) -> None:
+def test_plan_says_what_is_cached_and_how_long_the_rest_takes(labs_cli: Cli, write: Callable[..., Path]) -> None:
     spec = write(a="", b="preset: strong", c="preset: strong, needs: {x: b}")
     before = labs_cli("pipeline", "plan", spec, "--json").json
     assert not any(node["cached"] for node in before["nodes"])

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from labs.core.errors import BadInput
 from pipelines.spec import COURSE, read_spec
+from pipelines.spec_fields import TrialResources, TuneSpec, from_options
 
 GOOD = """\
 name: two
@@ -70,6 +72,43 @@ def test_a_fault_is_named_with_its_place_and_what_is_right(tmp_path: Path, fault
     assert str(raised.value).startswith("pipeline.yaml")
     assert place in str(raised.value)
     assert right in str(raised.value)
+
+
+TUNE_FAULTS = {
+    "trials": ("0", "is 0: input should be greater than or equal to 1"),
+    "time": ("-1", "is -1: input should be greater than 0"),
+    "concurrent": ("many", "'many' is neither auto nor a number from 1 on"),
+    "search": ("best", "is 'best': input should be 'tpe', 'random' or 'grid'"),
+}
+
+
+@pytest.mark.parametrize("name", TUNE_FAULTS)
+def test_the_file_and_the_command_line_refuse_the_same_values_of_tune(tmp_path: Path, name: str) -> None:
+    value, sentence = TUNE_FAULTS[name]
+    text = f"name: t\nnodes:\n  a: {{lab: regression, tune: {{{name}: {value}}}}}\n"
+    with pytest.raises(BadInput) as in_file:
+        read_spec(spec(tmp_path, text))
+    assert str(in_file.value).startswith("pipeline.yaml line 3: field 'nodes.a.tune." + name)
+    assert sentence in str(in_file.value)
+    with pytest.raises(BadInput) as on_command_line:
+        from_options(TuneSpec, **{name: yaml.safe_load(value)})
+    assert str(on_command_line.value).startswith(f"field '--{name}'")
+    assert sentence in str(on_command_line.value)
+
+
+@pytest.mark.parametrize("written", ["auto", None])
+def test_as_many_trials_at_a_time_as_fit_is_auto_or_nothing(written: str | None) -> None:
+    assert from_options(TuneSpec, concurrent=written).concurrent is None
+    assert from_options(TuneSpec, concurrent="3").concurrent == 3
+
+
+def test_an_option_is_named_as_it_is_typed() -> None:
+    with pytest.raises(
+        BadInput, match=r"^field '--gpus-per-worker' is -1\.0: input should be greater than or equal to 0$"
+    ):
+        from_options(TrialResources, workers=1, gpus_per_worker=-1.0)
+    with pytest.raises(BadInput, match=r"^field '--workers' is 0: input should be greater than or equal to 1$"):
+        from_options(TrialResources, workers=0)
 
 
 def test_a_circle_of_needs_is_named(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def runs_of(folder: str) -> list[Any]:
 
 
 def nothing_is_left(folder: str) -> bool:
-    """Whether no process's share of the cluster, no placement group and no file of Ray Tune's outlives a sweep."""
+    """Whether no CPU of the cluster is held, and no placement group and no file of Ray Tune is left after a sweep."""
     import ray
     from ray.util.placement_group import placement_group_table
 
