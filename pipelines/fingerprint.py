@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -32,28 +33,36 @@ def fingerprint(facts: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
 def code_digest(module: str) -> str:
     """Digest of a module's source and of every `labs` module that it imports, without comments and docstrings."""
     digest = hashlib.sha256()
-    for name, tree in sorted(_imported(module, {}).items()):
-        digest.update(f"{name}\n{ast.dump(_without_docstrings(tree))}\n".encode())
+    for name, code in sorted(_imported(module, {}).items()):
+        digest.update(f"{name}\n{code}\n".encode())
     return digest.hexdigest()
 
 
-def _imported(module: str, found: dict[str, ast.Module]) -> dict[str, ast.Module]:
-    """`found` with the module and what it imports of `labs`, except `labs` itself, which names every lab."""
+def _imported(module: str, found: dict[str, str]) -> dict[str, str]:
+    """`found` with the code of the module and of what it imports of `labs`; not of `labs` itself, which names all labs."""
     path = _source(module)
     if path is None or module in found or module == "labs":
         return found
-    tree = found[module] = ast.parse(path.read_text())
+    found[module], names = _parsed(path, path.stat().st_mtime_ns)
+    for name in names:
+        _imported(name, found)
+    return found
+
+
+@cache
+def _parsed(path: Path, changed: int) -> tuple[str, tuple[str, ...]]:
+    """A file's code without comments and docstrings, and the `labs` names that it imports; parsed again when changed.
+
+    A pipeline asks for the same files once a node.
+    """
+    tree = ast.parse(path.read_text())
+    names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            if name.split(".")[0] == "labs":
-                _imported(name, found)
-    return found
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return ast.dump(_without_docstrings(tree)), tuple(name for name in names if name.split(".")[0] == "labs")
 
 
 def _source(module: str) -> Path | None:
