@@ -39,7 +39,7 @@ def code_digest(module: str) -> str:
 
 
 def _imported(module: str, found: dict[str, str]) -> dict[str, str]:
-    """`found` with the code of the module and of what it imports of `labs`; not of `labs` itself, which names all labs."""
+    """`found` with the code of the module and of what it imports below `labs`."""
     path = _source(module)
     if path is None or module in found or module == "labs":
         return found

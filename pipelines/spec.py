@@ -1,6 +1,7 @@
 """Pipeline specs: a YAML file of nodes, checked as a whole before anything starts; errors name line and field."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -68,6 +69,9 @@ def read_spec(path: Path) -> tuple[str, list[Node]]:
         spec = PipelineSpec.model_validate(content)
     except ValidationError as error:
         raise BadInput("; ".join(_located(path, error, lines))) from None
+    for name, written in spec.nodes.items():  # before any lab is imported
+        with _with_line(path, name, written, lines):
+            labs.heading(written.lab).choose(written.preset, written.size)
     nodes = [node for name, written in spec.nodes.items() for node in _expand(path, name, written, spec, lines)]
     return spec.name, in_order(nodes, f"{path.name}: ")
 
@@ -132,15 +136,12 @@ def _expand(path: Path, name: str, spec: NodeSpec, whole: PipelineSpec, lines: L
 
 def _resolve(path: Path, name: str, spec: NodeSpec, lines: Lines) -> tuple[Node, Tuning | None]:
     """The entry's node without a seed, and its sweep; errors of the lab get the line of the field in question."""
-    try:
+    with _with_line(path, name, spec, lines):
         lab = labs.get(spec.lab)
-        preset = spec.preset or next(iter(lab.presets))
+        preset = lab.heading.choose(spec.preset, spec.size)
         config = lab.resolve(preset, spec.size, spec.overrides)
         space = "field 'tune.space'"
         tuning = tuning_of(spec.tune, lab, preset, spec.size, spec.overrides, space) if spec.tune else None
-    except BadInput as error:
-        line = lines.get(("nodes", name, *_field_of(spec, str(error))), lines["nodes", name])
-        raise BadInput(f"{path.name} line {line}: node {name!r}: {error}") from None
     missing = [role for role in lab.needs if role not in spec.needs]
     if missing:
         where = f"{path.name} line {lines['nodes', name]}: node {name!r}"
@@ -149,6 +150,16 @@ def _resolve(path: Path, name: str, spec: NodeSpec, lines: Lines) -> tuple[Node,
     node = Node(name, spec.lab, preset, spec.size, config, needs=spec.needs, resources=spec.resources,
                 retries=spec.retries, time_limit=spec.time_limit, data=data)  # fmt: skip
     return node, tuning
+
+
+@contextmanager
+def _with_line(path: Path, name: str, spec: NodeSpec, lines: Lines) -> Iterator[None]:
+    """Add the file, the line of the field in question and the node to a lab's error."""
+    try:
+        yield
+    except BadInput as error:
+        line = lines.get(("nodes", name, *_field_of(spec, str(error))), lines["nodes", name])
+        raise BadInput(f"{path.name} line {line}: node {name!r}: {error}") from None
 
 
 def _of_seed(whole: PipelineSpec, needs: dict[str, str], seed: int) -> dict[str, str]:
