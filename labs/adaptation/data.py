@@ -20,7 +20,11 @@ from labs.core import shards
 
 CLASSES = ("horse", "bed", "clock", "apple", "cat", "plane", "television", "dog", "dolphin", "spider")
 ROOT, TRAIN, TEST, ANSWERS = "real_or_drawing", "train_data", "test_data/0", "answers/drawings.csv"
-COUNTS = {"tiny": (200, 200), "small": (1200, 2400), "course": (5000, 100_000)}
+COUNTS = {
+    "tiny": {"photographs": 200, "drawings": 200},
+    "small": {"photographs": 1200, "drawings": 2400},
+    "course": {"photographs": 5000, "drawings": 100_000},
+}
 """Size -> number of photographs and of drawings."""
 RECORD = 1024
 """Images of a record batch, the most that packing holds in memory."""
@@ -34,7 +38,7 @@ def make(folder: Path, seed: int, size: str) -> None:
     from sklearn.datasets import load_sample_images
 
     backgrounds = [Image.fromarray(image) for image in load_sample_images().images]
-    photographs, drawings = COUNTS[size]
+    photographs, drawings = COUNTS[size].values()
     for number in range(photographs):
         label = number * len(CLASSES) // photographs
         rng = random.Random(f"{seed} photograph {number}")

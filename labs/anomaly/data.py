@@ -17,7 +17,11 @@ from labs.shared.vision.avatars import CHANGES, FAR, NEAR, NORMAL, SIDE, avatar
 
 TRAIN, TEST = "data/trainingset.npy", "data/testingset.npy"
 ANSWERS = "answers/testingset.csv"
-COUNTS = {"tiny": (60, 40), "small": (2000, 1000), "course": (100_000, 19_636)}
+COUNTS = {
+    "tiny": {"train": 60, "test": 40},
+    "small": {"train": 2000, "test": 1000},
+    "course": {"train": 100_000, "test": 19_636},
+}
 """Size -> training and test pictures; half of the test pictures are anomalies."""
 KINDS = ("near",) * 5 + ("far",) * 3 + CHANGES * 3
 """Kinds of the anomalies in the test set, in turn; their order is shuffled afterwards."""
@@ -32,7 +36,7 @@ def make(folder: Path, seed: int, size: str) -> None:
 
     Each face has a random stream of its own, named after seed, split and number.
     """
-    train, test = COUNTS[size]
+    train, test = COUNTS[size].values()
     kinds = ["normal" if number % 2 else KINDS[number // 2 % len(KINDS)] for number in range(test)]
     random.Random(f"{seed} order").shuffle(kinds)
     for name in (TRAIN, ANSWERS):

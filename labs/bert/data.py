@@ -8,7 +8,7 @@ characters, and `answer_end` is inclusive. The test set's answers are null, or t
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,10 +30,22 @@ FIELDS = {
 }
 NO_ANSWER = (None, "null")
 """Values of an answer and of its offsets in the test set; the course's file has both."""
+
+
+class Counts(NamedTuple):
+    """Size of a generated split."""
+
+    paragraphs: int
+    questions: int
+
+    def __str__(self) -> str:
+        return f"{self.questions} questions about {self.paragraphs} paragraphs"
+
+
 COUNTS = {
-    "tiny": {"train": (40, 96), "dev": (12, 24), "test": (16, 32)},
-    "small": {"train": (2500, 6000), "dev": (200, 500), "test": (300, 900)},
-    "course": {"train": (10524, 31690), "dev": (1490, 4131), "test": (1586, 4957)},
+    "tiny": {"train": Counts(40, 96), "dev": Counts(12, 24), "test": Counts(16, 32)},
+    "small": {"train": Counts(2500, 6000), "dev": Counts(200, 500), "test": Counts(300, 900)},
+    "course": {"train": Counts(10524, 31690), "dev": Counts(1490, 4131), "test": Counts(1586, 4957)},
 }
 """Size -> paragraphs and questions of each split; those of `course` are the course's own."""
 PEOPLE, FACTS = (2, 3, 3), 3

@@ -23,7 +23,11 @@ SPLITS = ("train", "test")
 FEATURES = 39
 """MFCC of a frame: 13 coefficients with their first and second differences."""
 NUM_CLASSES = 41
-COUNTS = {"tiny": (30, 10), "small": (300, 100), "course": (4286, 1078)}
+COUNTS = {
+    "tiny": {"train": 30, "test": 10},
+    "small": {"train": 300, "test": 100},
+    "course": {"train": 4286, "test": 1078},
+}
 """Size -> number of training and of test utterances."""
 SPEAKERS = {"tiny": 5, "small": 40, "course": 250}
 """Size -> number of synthetic speakers."""
@@ -41,7 +45,7 @@ def make(folder: Path, seed: int, size: str) -> None:
     speaker_rng = random.Random(f"{seed} speakers")
     speakers = [generate.random_speaker(speaker_rng) for _ in range(SPEAKERS[size])]
     (folder / ANSWERS).parent.mkdir(parents=True, exist_ok=True)
-    for split, count in zip(SPLITS, COUNTS[size], strict=True):
+    for split, count in zip(SPLITS, COUNTS[size].values(), strict=True):
         (root / "feat" / split).mkdir(parents=True, exist_ok=True)
         ids = []
         with (root / LABELS if split == "train" else folder / ANSWERS).open("w") as file:

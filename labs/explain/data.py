@@ -24,7 +24,7 @@ from labs.shared.vision import drawing, food
 
 CLASSES = food.CLASSES
 EXPLAINED, VALIDATION, MASKS, ANSWERS = "food", "validation", "validation-masks", "answers/masks"
-COUNTS = {"tiny": 11, "small": 121, "course": 121}
+COUNTS = {"tiny": {"images": 11}, "small": {"images": 121}, "course": {"images": 121}}
 """Size -> number of images to explain, equally many of each class, and of as many for validation."""
 RECORD = 256
 """Images of a record batch, the most that packing holds in memory."""
@@ -42,7 +42,7 @@ def make(folder: Path, seed: int, size: str) -> None:
     for part, masks in ((EXPLAINED, ANSWERS), (VALIDATION, MASKS)):
         (folder / part).mkdir()
         (folder / masks).mkdir(parents=True)
-        for number in range(COUNTS[size]):
+        for number in range(COUNTS[size]["images"]):
             rng, label = random.Random(f"{seed} explain {part} {number}"), number % len(CLASSES)
             image, mask = drawing.scene(rng, label, photos)
             image.save(folder / part / f"{label}_{number}.jpg", quality=rng.randint(60, 95))

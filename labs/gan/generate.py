@@ -17,7 +17,11 @@ __all__ = ["check", "make", "prepare"]
 
 STYLE_OF_OTHERS = "lorelei"
 """The style of `labs.shared.vision.avatars` that the pictures in `other/` are drawn in."""
-COUNTS = {"tiny": (120, 60, 60), "small": (1600, 600, 400), "course": (71_314, 2000, 10_000)}
+COUNTS = {
+    "tiny": {"faces": 120, "reference": 60, "other style": 60},
+    "small": {"faces": 1600, "reference": 600, "other style": 400},
+    "course": {"faces": 71_314, "reference": 2000, "other style": 10_000},
+}
 """Size -> faces to learn from, reference faces of the judge, pictures in the other style."""
 JUDGE_EPOCHS = {"tiny": 2, "small": 8, "course": 8}
 MAX_JUDGE_FACES = 5000
@@ -29,7 +33,7 @@ def make(folder: Path, seed: int, size: str) -> None:
 
     Each face has a random stream of its own, named after seed, part and number.
     """
-    count, reference_count, other_count = COUNTS[size]
+    count, reference_count, other_count = COUNTS[size].values()
     for name in (FACES, OTHER_STYLE, Path(JUDGE).parent):
         (folder / name).mkdir()
     images, targets = _make_faces(folder, seed, count)

@@ -19,7 +19,11 @@ SPLITS = {"train": "train", "test": "t10k"}
 """Name of a split here -> prefix of its two files."""
 SIDE, CLASSES = 28, 10
 IMAGE_MAGIC, LABEL_MAGIC = 0x803, 0x801
-ROWS = {"tiny": (400, 200), "small": (4000, 1000), "course": (4000, 1000)}
+COUNTS = {
+    "tiny": {"train": 400, "test": 200},
+    "small": {"train": 4000, "test": 1000},
+    "course": {"train": 4000, "test": 1000},
+}
 """Size -> training and test images; the embedded set has 500 of each digit, MNIST itself 60,000 and 10,000 images."""
 CHUNK = 4096
 """Images that are read, packed or rotated at once, which bounds the memory in use."""
@@ -33,7 +37,7 @@ def make(folder: Path, seed: int, size: str) -> None:
     images, labels = pixels.reshape(-1, SIDE, SIDE).astype(np.uint8), labels.astype(np.uint8)
     rng = np.random.default_rng([seed, 14])
     by_digit = np.stack([rng.permutation(np.flatnonzero(labels == digit)) for digit in range(CLASSES)])
-    train, test = (rows // CLASSES for rows in ROWS[size])
+    train, test = (rows // CLASSES for rows in COUNTS[size].values())
     chosen = {"train": by_digit[:, :train], "test": by_digit[:, train : train + test]}
     (folder / RAW).mkdir(parents=True, exist_ok=True)
     for split, rows in chosen.items():

@@ -27,7 +27,11 @@ BACKGROUND = "Omniglot/images_background"
 PARTS = ("support", "query")
 """Folders of the test tasks' images, below `TEST`."""
 TEST, ANSWERS = "Omniglot-test", "answers/omniglot.test.csv"
-COUNTS = {"tiny": (4, 8, 6, 12), "small": (20, 8, 20, 300), "course": (30, 32, 20, 640)}
+COUNTS = {
+    "tiny": {"alphabets": 4, "characters of each": 8, "drawings of each": 6, "test tasks": 12},
+    "small": {"alphabets": 20, "characters of each": 8, "drawings of each": 20, "test tasks": 300},
+    "course": {"alphabets": 30, "characters of each": 32, "drawings of each": 20, "test tasks": 640},
+}
 """Size -> alphabets to train on, characters of each, drawings of each, test tasks."""
 RECORD = 64
 """Characters, or tasks, of a record batch, which bounds the memory that packing uses."""
@@ -39,7 +43,7 @@ def make(folder: Path, seed: int, size: str) -> None:
     Alphabets, writers and test tasks each have a random generator, seeded with a string that the data depend on. The
     characters of test tasks come from further alphabets, half as many as those for training.
     """
-    alphabets, count, drawings, tasks = COUNTS[size]
+    alphabets, count, drawings, tasks = COUNTS[size].values()
     for number in range(1, alphabets + 1):
         rng = random.Random(f"{seed} alphabet {number}")
         for index, character in enumerate(generate.alphabet(rng, count), 1):

@@ -35,7 +35,11 @@ BEHAVIOUR = [
 MENTAL = ["anxious", "depressed", "worried_finances"]
 BLOCK = [*ILLNESS, *BEHAVIOUR, *MENTAL, TARGET]
 DAYS = 5
-ROWS = {"tiny": (6, 300, 120), "small": (37, 2699, 1078), "course": (37, 2699, 1078)}
+COUNTS = {
+    "tiny": {"states": 6, "train": 300, "test": 120},
+    "small": {"states": 37, "train": 2699, "test": 1078},
+    "course": {"states": 37, "train": 2699, "test": 1078},
+}
 """Size -> number of states, rows of the training table, rows of the test table. `small` has the course's own counts."""
 SURVEY_NOISE = 0.4
 """Standard deviation of the noise, in percentage points, that is added to a state's true positive rate. Its square,
@@ -51,7 +55,7 @@ def make(folder: Path, seed: int, size: str) -> None:
     consecutive, and no training window contains any of them.
     """
     rng = np.random.default_rng([seed, 1])
-    states, train_rows, test_rows = ROWS[size]
+    states, train_rows, test_rows = COUNTS[size].values()
     per_state = [-(-rows // states) for rows in (train_rows, test_rows)]
     train, test = [], []
     for one_hot in np.eye(states):

@@ -4,7 +4,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,9 +72,7 @@ def data_rows(lab: "Lab", home: Path) -> list[dict[str, Any]]:
 
 def _declared(lab: "Lab", size: str) -> dict[str, int] | None:
     counts = getattr(lab.data, "COUNTS", {}).get(size)
-    if not isinstance(counts, Mapping) or not all(isinstance(count, int) for count in counts.values()):
-        return None
-    return dict(counts)
+    return dict(counts._asdict() if hasattr(counts, "_asdict") else counts) if counts else None
 
 
 def words(lab: "Lab", width: int) -> str:

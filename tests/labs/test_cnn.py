@@ -51,7 +51,7 @@ def test_masks_cover_part_of_each_test_image(source: Path) -> None:
 
 def test_counts_keep_the_proportions_of_the_course(source: Path) -> None:
     """There are as many images as stated, of every class, and each class has a function that draws its dish."""
-    assert [len(list((source / name).iterdir())) for name in food.SPLITS.values()] == list(food.COUNTS["tiny"])
+    assert [len(list((source / name).iterdir())) for name in food.SPLITS.values()] == list(food.COUNTS["tiny"].values())
     assert {path.name.split("_")[0] for path in (source / "training").iterdir()} == {str(c) for c in range(11)}
     assert len(drawing.DISHES) == len(food.CLASSES)
 

@@ -64,7 +64,7 @@ def test_no_image_is_in_two_splits(source: Path, tmp_path: Path) -> None:
     """No image is one of homework 3's of the same seed, and none is both to validate on and to explain."""
     theirs = {content for name, content in contents(made(food, tmp_path / "food11")).items() if name.endswith(".jpg")}
     ours = [content for name, content in contents(source).items() if name.endswith(".jpg")]
-    assert len(ours) == len(set(ours)) == 2 * data.COUNTS["tiny"]
+    assert len(ours) == len(set(ours)) == 2 * data.COUNTS["tiny"]["images"]
     assert not theirs & set(ours)
 
 

@@ -52,7 +52,11 @@ class Layout:
 
 CNN = Layout("test", 1)
 ANSWERS, MASKS = "answers/food11.test.csv", "answers/masks"
-COUNTS = {"tiny": (110, 44, 44), "small": (1500, 500, 500), "course": (9866, 3430, 3347)}
+COUNTS = {
+    "tiny": {"train": 110, "validation": 44, "test": 44},
+    "small": {"train": 1500, "validation": 500, "test": 500},
+    "course": {"train": 9866, "validation": 3430, "test": 3347},
+}
 """Size -> number of training, validation and test images."""
 CLASS_COUNTS = {
     "train": (994, 429, 1500, 986, 848, 1325, 440, 280, 855, 1500, 709),
@@ -72,7 +76,7 @@ def make(folder: Path, seed: int, size: str, layout: Layout = CNN) -> None:
     """
     answers: list[tuple[str, int]] = []
     (folder / MASKS).mkdir(parents=True, exist_ok=True)
-    for (split, name), count in zip(layout.splits.items(), COUNTS[size], strict=True):
+    for (split, name), count in zip(layout.splits.items(), COUNTS[size].values(), strict=True):
         (folder / name).mkdir(exist_ok=True)
         seen = [0] * len(CLASSES)
         for number, (label, image, mask, quality) in enumerate(_scenes(seed, split, count)):
