@@ -125,12 +125,12 @@ def train(config: GanConfig, run: Run) -> None:
             fake = augmented(generator(random.normal(n, NOISE_DIM)), config, random)
             loss = generator_loss(config.loss, critic(fake))
             optimizer_step(generator_optimizer, generator, loss, run)
-            generator_meter.add(loss, n * config.critic_steps)
+            generator_meter.add(loss, n)
             update_ema_generator(ema_generator, generator, config.ema_decay, progress["steps"] // config.critic_steps)
 
-        # Log the sums over all workers, divided by the pictures of the critic's steps; validate
+        # Log the means over all workers, and validate
         run.log({"train/critic_loss": run.mean(critic_meter.sum, critic_meter.count),
-                 "train/loss": run.mean(generator_meter.sum, critic_meter.count)})  # fmt: skip
+                 "train/loss": run.mean(generator_meter.sum, generator_meter.count)})  # fmt: skip
         if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
             _validate_epoch(config, ema_generator, progress, epoch, run)
 

@@ -40,4 +40,14 @@ def show_pipeline(document: dict[str, Any], home: Path | None) -> None:
         say(f"      labs compare{where}")
         say(f"      labs deliver {last['lab']} --run {last['run_id'][:8]} --out delivered{where}")
     if document["status"] != "FINISHED":
-        say("next: the same command again continues where this one ended")
+        say(f"next: {_advice(document['nodes'])}")
+
+
+def _advice(nodes: list[dict[str, Any]]) -> str:
+    """What to do after nodes have not finished: repeating the command helps only where nothing is wrong."""
+    failed = [node for node in nodes if node["status"] == "FAILED"]
+    if any(node["error"].startswith("BadInput:") for node in failed):
+        return "correct what the message says, then the same command again; finished nodes are reused"
+    if any(has_error(Path(node["folder"])) for node in failed):
+        return "the traceback shows the cause; once it is mended, the same command again continues"
+    return "the same command again continues where this one ended"
