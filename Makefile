@@ -1,6 +1,6 @@
 # Two commands on a machine with only Python and make: `make run` and `make test`. Each sets up .venv when it is
 # missing or older than what it was made from.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 .PHONY: run test lint bench hub screenshot clean
@@ -33,6 +33,7 @@ clean:  ## remove the environment and caches; runs and data in .labs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build dist
 
 $(VENV)/ready: pyproject.toml .ci/constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v < (3, 14) or sys.exit("error: Python %d.%d found: 3.11, 3.12 or 3.13 is needed (make PYTHON=/path/to/python)" % v)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e ".[data,dev]"
 	touch $@

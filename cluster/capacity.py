@@ -15,10 +15,17 @@ from cluster.errors import ClusterError
 
 @dataclass(frozen=True)
 class Resources:
-    """Processors of a job, a machine or a cluster; fractions of one can be asked for, as in Ray."""
+    """Processors of a job, a machine or a cluster; fractions of one can be asked for, as in Ray.
+
+    Numbers are kept to ten-thousandths, Ray's own unit, so that 1 - 0.3 - 0.1 + 0.3 + 0.1 is 1 again.
+    """
 
     cpus: float
     gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("cpus", "gpus"):
+            object.__setattr__(self, name, round(getattr(self, name), 4))
 
     def fits(self, within: "Resources") -> bool:
         """Whether `within` has enough of both."""

@@ -1,16 +1,19 @@
 """The home folder: where data, runs and pipelines live, and how processes agree on who writes what."""
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
 from labs.core import events
+from labs.core.errors import BadInput
 
 Status = Literal["WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED", "BLOCKED"]
 """Status of a run or a node, in MLflow's words; WAITING and BLOCKED (by a need that failed) are of what has not
@@ -35,8 +38,18 @@ def has_record(folder: Path) -> bool:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What is known about a run or a pipeline beside its results: identity, status, times, error."""
-    record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    """What is known about a run or a pipeline beside its results: identity, status, times, error.
+
+    Raises:
+        BadInput: the file was damaged.
+    """
+    file = folder / RECORD
+    try:
+        record: dict[str, Any] = json.loads(file.read_text())
+    except ValueError:
+        raise BadInput(
+            f"{file} can't be read, as after a power cut: remove the folder {folder} to begin anew"
+        ) from None
     return record
 
 
@@ -49,9 +62,17 @@ def write_record(folder: Path, **fields: Any) -> dict[str, Any]:
 
 
 def records(home: Path, kind: Kind) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folder and record of each run, pipeline, sweep or trial below the home, oldest first."""
+    """Folder and record of each run, pipeline, sweep or trial below the home, oldest first.
+
+    One that can't be read is named and passed over.
+    """
     place = "sweeps/*/trials" if kind == "trials" else kind
-    found = [(path.parent, json.loads(path.read_text())) for path in home.glob(f"{place}/*/{RECORD}")]
+    found = []
+    for path in home.glob(f"{place}/*/{RECORD}"):
+        try:
+            found.append((path.parent, read_record(path.parent)))
+        except BadInput as error:
+            _warn_once(str(error))
     yield from sorted(found, key=lambda pair: pair[1]["created"])
 
 
@@ -111,6 +132,11 @@ def reconcile(home: Path) -> None:
                 ended = record.get("started", time.time())
                 status: Status = "FINISHED" if kind in ("runs", "trials") and result(folder) else "KILLED"
                 write_record(folder, status=status, ended=max(ended, _last_event_time(folder)))
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logging.getLogger("labs").warning("warning: %s", message)
 
 
 def _numbered(base: Path, number: int) -> Path:

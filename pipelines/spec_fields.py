@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -90,12 +90,16 @@ class NodeSpec(BaseModel):
     """Folder in the course's format, relative to the spec; embedded data by default."""
 
 
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+"""A name that can be a folder's and a part of an MLflow tag."""
+
+
 class PipelineSpec(BaseModel):
     """A whole file."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
-    nodes: dict[str, NodeSpec] = Field(min_length=1)
+    name: Name
+    nodes: dict[Name, NodeSpec] = Field(min_length=1)
 
 
 def from_options(model: type[M], **options: Any) -> M:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -50,17 +51,23 @@ class LoadSampler:
             **_gpu_load(),
         }
         self.steps += 1
-        events.append(self.folder, {"time": time.time(), "step": self.steps, "metrics": metrics})
+        with suppress(OSError):  # a full disk ends the run at its next checkpoint, with that message
+            events.append(self.folder, {"time": time.time(), "step": self.steps, "metrics": metrics})
 
 
 def _gpu_load() -> dict[str, float]:
+    """Memory and utilisation of the GPU that this process computes on; nothing where it computes on none.
+
+    The driver does not tell everything everywhere: MIG, vGPU and WSL have no utilisation. What it refuses is left out.
+    """
     import torch
 
-    if not torch.cuda.is_available():
+    if not torch.cuda.is_initialized():  # asking about a GPU that the job does not use would open a context on it
         return {}
-    load: dict[str, float] = {}
-    for gpu in range(torch.cuda.device_count()):
+    gpu, load = torch.cuda.current_device(), {}
+    with suppress(Exception):  # torch, NVML and CUDA each have errors of their own
         free, total = torch.cuda.mem_get_info(gpu)
         load[f"system/gpu_{gpu}_memory_usage_megabytes"] = (total - free) / 1e6
+    with suppress(Exception):
         load[f"system/gpu_{gpu}_utilization_percentage"] = float(torch.cuda.utilization(gpu))
     return load

@@ -1,4 +1,4 @@
-"""Reads a YAML file together with the line of every key, so that a message about a field can name its line."""
+"""Reads YAML: text as plain data, and a file together with the line of every key, for messages about a field."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from labs.core.errors import BadInput
+from labs.core.text_file import read_text
 
 Lines = dict[tuple[str, ...], int]
 """Keys from the top down to a field, such as ("nodes", "cnn", "preset") -> line of the last one."""
@@ -18,18 +19,30 @@ def read_with_lines(path: Path) -> tuple[Any, Lines]:
     Raises:
         BadInput: the file is missing, is not YAML, or has a key twice, which YAML itself accepts.
     """
-    if not path.exists():
-        raise BadInput(f"pipeline spec {path} does not exist")
-    try:
-        tree = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path.name}: not YAML: {' '.join(str(error).split())}") from None
+    text = read_text(path, "pipeline spec")
+    content = parse(text, path.name)
+    tree = yaml.compose(text, Loader=yaml.SafeLoader)
     lines: Lines = {}
     faults = list(_walk(tree, (), lines)) if tree is not None else []
     if faults:
         raise BadInput(f"{path.name} {faults[0]}")
     return content, lines
+
+
+def parse(text: str, where: str) -> Any:
+    """The plain data of YAML text; `BadInput`, which begins with `where`, if it is not YAML or holds a tag."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date such as 2022-13-01
+        raise BadInput(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def read_fields(path: Path, what: str) -> dict[str, Any]:
+    """The fields of a YAML file that must hold `field: value` lines; `what` it is, for messages."""
+    content = parse(read_text(path, what), f"{what} {path}") or {}
+    if not isinstance(content, dict):
+        raise BadInput(f"{what} {path} must hold 'field: value' lines")
+    return content
 
 
 def nearest_line(lines: Lines, place: tuple[str, ...]) -> int:

@@ -1,12 +1,13 @@
 """`labs train`, `pipeline run` and `pipeline plan`."""
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from labs.core.text_file import read_text
 from pipelines.commands.options import (
     TRAIN,
     Data,
@@ -96,7 +97,7 @@ def pipeline_run(
     """Run a pipeline. The same command again continues."""
     file = find_spec(spec)
     name, nodes = _nodes(file, only, "starting")
-    summary, code = _run(home, store, name, nodes, spec=file.read_text(), force=force)
+    summary, code = _run(home, store, name, nodes, spec=read_text(file, "pipeline spec"), force=force)
     if as_json:
         print_json(summary)
     raise typer.Exit(code)
@@ -171,34 +172,25 @@ def _nodes(spec: Path, only: str | None, doing: str) -> tuple[str, list[Any]]:
 
 def overrides(config: Path | None, assignments: list[str]) -> dict[str, Any]:
     """Config fields of a YAML file, then of `--set field=value`; values are read as YAML."""
-    import yaml
-
     from labs.core.errors import BadInput
+    from pipelines.yaml_lines import read_fields
 
-    fields: dict[str, Any] = {}
-    if config is not None:
-        if not config.is_file():
-            raise BadInput(f"config file {config} does not exist")
-        loaded = yaml.safe_load(config.read_text()) or {}
-        if not isinstance(loaded, dict):
-            raise BadInput(f"config file {config} must hold 'field: value' lines")
-        fields.update(loaded)
+    fields = {} if config is None else read_fields(config, "config file")
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
         if not sign:
             raise BadInput(f"--set {assignment!r} must be field=value")
-        fields[name] = _value(value)
+        fields[name] = _value(value, f"--set {assignment!r}")
     return fields
 
 
-def _value(text: str) -> Any:
+def _value(text: str, where: str) -> Any:
     """A value as YAML reads it, and 1e-3 as a number too, which YAML 1.1 takes for a word."""
-    import yaml
+    from pipelines.yaml_lines import parse
 
-    try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
-    except ValueError:
-        return yaml.safe_load(text)
+    with suppress(ValueError):
+        return float(text) if "e" in text.lower() else parse(text, where)
+    return parse(text, where)
 
 
 def _train_document(node: Any, summary: dict[str, Any], own: dict[str, Any] | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -15,7 +16,8 @@ from rich.markup import escape
 
 import labs
 from labs.core import events
-from pipelines.home import read_record, result
+from labs.core.errors import BadInput
+from pipelines.home import has_record, read_record, result
 from pipelines.show.fitted import FittedTable
 
 
@@ -167,7 +169,10 @@ def summarise(folder: Path, run_ids: dict[str, str | None]) -> dict[str, Any]:
         metric = labs.heading(node["lab"]).metric
         run = Path(node["folder"])
         found = result(run).get("metrics", {})
-        seconds = read_record(run)["seconds"] if (run / "record.json").exists() else 0.0
+        seconds = node["seconds"]
+        if has_record(run):
+            with suppress(BadInput):  # a damaged record: the pipeline's own still says something
+                seconds = read_record(run)["seconds"]
         nodes.append(
             {
                 **{key: node[key] for key in ("lab", "preset", "size", "seed", "status", "reused", "error")},

@@ -13,11 +13,11 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from labs.core.errors import BadInput, choices, sentences
 from labs.core.lab import Lab
+from pipelines.yaml_lines import read_fields
 
 if TYPE_CHECKING:
     import optuna
@@ -233,12 +233,7 @@ def own_space(lab: Lab, size: str) -> dict[str, Any]:
 
 def read_space(file: Path) -> dict[str, Any]:
     """Field -> entry of a YAML file."""
-    if not file.is_file():
-        raise BadInput(f"search space {file} does not exist")
-    try:
-        written = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise BadInput(f"search space {file} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(written, dict) or not written:
+    written = read_fields(file, "search space")
+    if not written:
         raise BadInput(f"search space {file} must hold 'field: {{type: ..., ...}}' lines")
     return written

@@ -65,3 +65,13 @@ def test_this_machine_is_looked_at_without_ray_or_torch() -> None:
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said == "True set()\n"
+
+
+def test_parts_of_a_gpu_that_come_back_make_a_whole_one() -> None:
+    """1 - 0.3 - 0.1 + 0.3 + 0.1 is less than 1 in floating point, and a node of a whole GPU would wait for ever."""
+    free, parts = capacity.Resources(4, 1), [capacity.Resources(1, 0.3), capacity.Resources(1, 0.1)]
+    for part in parts:
+        free = free - part
+    for part in parts:
+        free = free + part
+    assert capacity.Resources(4, 1).fits(free)

@@ -1,0 +1,80 @@
+"""What can't be read is named, and everything else goes on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from labs.core.errors import BadInput
+from tests.conftest import Said
+
+TRAIN = ("train", "regression", "--size", "tiny", "--workers", "0", "--set", "epochs=1")
+
+
+def test_an_empty_record_of_another_run_hinders_no_command(labs_cli: Callable[..., Said], home: Path) -> None:
+    """A power cut left one record empty: it is named, and other runs are trained and shown."""
+    assert labs_cli(*TRAIN).code == 0
+    (record,) = home.glob("runs/*/record.json")
+    record.write_text("")
+    other = labs_cli(*TRAIN, "--seed", "1")
+    assert other.code == 0
+    assert [labs_cli("status", *name).code for name in ((), ("train-regression",))] == [0, 0]
+    compared = labs_cli("compare", "--json")
+    assert compared.code == 0
+    assert [row["seeds"] for row in compared.json] == [[1]]
+
+
+def test_an_empty_record_of_the_run_itself_says_what_to_remove(labs_cli: Callable[..., Said], home: Path) -> None:
+    assert labs_cli(*TRAIN).code == 0
+    (record,) = home.glob("runs/*/record.json")
+    record.write_text("")
+    (home / "runs" / record.parent.name / "result.json").unlink()
+    again = labs_cli(*TRAIN)
+    assert again.code == 2
+    assert "can't be read" in again.err
+    assert "Traceback" not in again.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"lr: [1\n", "is not YAML"),
+        (b'lr: !!python/object/apply:os.system ["true"]\n', "is not YAML"),
+        (b"lr: \xe9\n", "is not text in UTF-8"),
+        (b"- 1\n", "must hold 'field: value' lines"),
+    ],
+)
+def test_a_broken_config_file_is_one_sentence(
+    labs_cli: Callable[..., Said], tmp_path: Path, content: bytes, message: str
+) -> None:
+    """Torn YAML, a tag that would run code, other encodings: exit code 2, no traceback, and no code is run."""
+    file = tmp_path / "c.yaml"
+    file.write_bytes(content)
+    said = labs_cli(*TRAIN, "--config", str(file))
+    assert (said.code, "Traceback" in said.err) == (2, False)
+    assert message in said.err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_other_systems_text_is_read(labs_cli: Callable[..., Said], tmp_path: Path, encoding: str) -> None:
+    """A byte-order mark, or UTF-16 as some editors write it, is no fault."""
+    file = tmp_path / "c.yaml"
+    file.write_bytes("epochs: 1\r\n".encode(encoding))
+    assert labs_cli(*TRAIN[:-2], "--config", str(file)).code == 0
+
+
+@pytest.mark.parametrize("arguments", [("--set", "hidden=[1,"), ("--config", ".")])
+def test_broken_values_and_folders_are_one_sentence(labs_cli: Callable[..., Said], arguments: tuple[str, str]) -> None:
+    said = labs_cli(*TRAIN, *arguments)
+    assert (said.code, "Traceback" in said.err) == (2, False)
+
+
+@pytest.mark.parametrize("name", ["reg lr=0.01", "../x", "a'b"])
+def test_a_nodes_name_is_one_that_folders_and_tags_can_have(tmp_path: Path, name: str) -> None:
+    """The line is named, before anything starts."""
+    from pipelines.spec import read_spec
+
+    file = tmp_path / "a.yaml"
+    file.write_text(f'name: x\nnodes:\n  "{name}": {{lab: regression}}\n')
+    with pytest.raises(BadInput, match=r"a.yaml line [123]"):
+        read_spec(file)
