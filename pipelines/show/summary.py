@@ -49,5 +49,5 @@ def _advice(nodes: list[dict[str, Any]]) -> str:
     if any(node["error"].startswith("BadInput:") for node in failed):
         return "correct what the message says, then the same command again; finished nodes are reused"
     if any(has_error(Path(node["folder"])) for node in failed):
-        return "the traceback shows the cause; once it is mended, the same command again continues"
+        return "the traceback shows the cause; once it is corrected, the same command again continues"
     return "the same command again continues where this one ended"
