@@ -10,6 +10,7 @@ from typing import Any
 from labs.core import shards
 from labs.core.errors import BadInput
 from labs.core.lab import Lab
+from labs.core.listing import visible
 from pipelines.fingerprint import code_digest
 from pipelines.home import locked
 
@@ -62,16 +63,33 @@ def packed_bytes(place: Path) -> int:
         return sum(file.stat().st_size for file in place.glob("*.arrow"))
 
 
-def check(lab: Lab, source: Path) -> None:
-    """Raise `BadInput` with the first five faults of a folder that should hold the lab's data."""
+def check(lab: Lab, source: Path) -> Path:
+    """The folder in the course's format: `source`, or the one folder in it, as archives have a top folder.
+
+    Raises:
+        BadInput: it does not hold the lab's data; the message has the first five faults.
+    """
     if lab.data is None:
         raise BadInput(f"lab {lab.name} has no data set: its data come from its environment")
     if not source.is_dir():
         raise BadInput(f"data folder {source} of lab {lab.name} does not exist")
-    faults = lab.data.check(source)
+    faults = _faults(lab, source)
+    content = visible(source)
+    if faults and len(content) == 1 and content[0].is_dir() and not _faults(lab, content[0]):
+        return content[0]
     if faults:
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise BadInput(f"data folder {source} of lab {lab.name}: " + "; ".join(faults[:5]) + more)
+    return source
+
+
+def _faults(lab: Lab, source: Path) -> list[str]:
+    data: Any = lab.data
+    try:
+        return list(data.check(source))
+    except UnicodeDecodeError as error:
+        start = error.object[max(0, error.start - 20) : error.start + 20]
+        return [f"a text file is not in UTF-8: it has the bytes {start!r}"]
 
 
 def _build(lab: Lab, size: str, source: Path | None, out: Path) -> None:
@@ -84,10 +102,10 @@ def _build(lab: Lab, size: str, source: Path | None, out: Path) -> None:
         source = part / "source"
         source.mkdir()
         data.make(source, SEED, size)
-    check(lab, source)
-    data.prepare(source, part, origin)
-    if (source / "answers").is_dir():
-        shutil.copytree(source / "answers", part / "answers")
+    root = check(lab, source)
+    data.prepare(root, part, origin)
+    if (root / "answers").is_dir():
+        shutil.copytree(root / "answers", part / "answers")
     shutil.rmtree(part / "source", ignore_errors=True)
     os.replace(part, out)
 

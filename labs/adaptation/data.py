@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from labs.adaptation import rendering
 from labs.core import shards
+from labs.core.listing import visible
 
 CLASSES = ("horse", "bed", "clock", "apple", "cat", "plane", "television", "dog", "dolphin", "spider")
 ROOT, TRAIN, TEST, ANSWERS = "real_or_drawing", "train_data", "test_data/0", "answers/drawings.csv"
@@ -97,7 +98,7 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
 
 def answers(folder: Path) -> list[str]:
     """The drawings' true labels, in the order of the submission."""
-    with (folder / ANSWERS).open(newline="") as file:
+    with (folder / ANSWERS).open(newline="", encoding="utf-8-sig") as file:
         return [row["label"] for row in csv.DictReader(file)]
 
 
@@ -108,8 +109,7 @@ def _root(folder: Path) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     """Content of a folder in numerical order, without hidden files."""
-    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(visible, key=lambda path: (len(path.name), path.name))
+    return sorted(visible(folder), key=lambda path: (len(path.name), path.name))
 
 
 def _photographs(root: Path) -> Iterator[Path]:

@@ -60,7 +60,7 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
 
 def answers(folder: Path) -> list[str]:
     """The kind of each test picture, `normal` or an anomaly's, in the order of the submission."""
-    with (folder / ANSWERS).open(newline="") as file:
+    with (folder / ANSWERS).open(newline="", encoding="utf-8-sig") as file:
         return [row["kind"] for row in csv.DictReader(file)]
 
 

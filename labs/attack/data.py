@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
+from labs.core.listing import visible
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE, PER_CLASS = 32, 20
@@ -140,7 +141,7 @@ def channels_first(picture: Image.Image) -> np.ndarray:
 
 def _picture_files(folder: Path) -> list[Path]:
     """Files of a class, `cat2.png` before `cat10.png`; hidden files are left out."""
-    files = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    files = visible(folder)
     return sorted(files, key=lambda path: (len(path.name), path.name))
 
 
@@ -149,7 +150,7 @@ def _labelled_files(part: Path) -> list[tuple[Path, int]]:
 
 
 def _check_names(folder: Path, part: str) -> list[str]:
-    found = {path.name for path in (folder / part).iterdir() if not path.name.startswith(".")}
+    found = {path.name for path in visible(folder / part)}
     faults = [f"{part}/{name}/ is missing: expected a folder for each of {', '.join(CLASSES)}"
               for name in CLASSES if name not in found]  # fmt: skip
     faults += [f"{part}/{name}: expected only the folders {', '.join(CLASSES)}" for name in sorted(found - {*CLASSES})]

@@ -63,7 +63,7 @@ def read_answers(data_dir: Path) -> list[str] | None:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+    return path.read_text(encoding="utf-8-sig").splitlines()
 
 
 def _text(generator: PassageGenerator) -> str:

@@ -128,7 +128,7 @@ def _row(question: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
     return content
 
 

@@ -47,7 +47,7 @@ def trivial_answer(question: str, paragraph: str) -> str:
 def check_answers(file: Path, header: tuple[str, str]) -> list[str]:
     """The first fault of a submission as a sentence with its line; empty if there is none. The ids are those of the
     test set, so all that is checked is that each is an integer and occurs once."""
-    with file.open(newline="", encoding="utf-8") as handle:
+    with file.open(newline="", encoding="utf-8-sig") as handle:
         rows = list(csv.reader(handle))
     if not rows or tuple(rows[0]) != header:
         return [f"{file.name} line 1: the header must be '{','.join(header)}'"]

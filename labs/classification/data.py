@@ -111,7 +111,7 @@ def _root(folder: Path) -> Path:
 
 
 def _ids(root: Path, split: str) -> list[str]:
-    return (root / f"{split}_split.txt").read_text().splitlines()
+    return (root / f"{split}_split.txt").read_text(encoding="utf-8-sig").splitlines()
 
 
 def _features(path: Path) -> torch.Tensor:
@@ -144,7 +144,7 @@ def _labels(root: Path, offset: int) -> list[str]:
 def _check_ids(path: Path) -> list[str]:
     faults: list[str] = []
     seen: dict[str, int] = {}
-    for number, name in enumerate(path.read_text().splitlines(), 1):
+    for number, name in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not re.fullmatch(r"\w+-\w+-\w+", name):
             faults.append(f"{path.name} line {number}: expected an id as speaker-chapter-index, found {name!r}")
         elif name in seen:

@@ -14,7 +14,7 @@ def write(file: Path, header: tuple[str, str], rows: Iterable[tuple[object, obje
 
 def predictions(file: Path) -> list[str]:
     """The last column of a table without its header: predictions, or the true labels of an answers file."""
-    with file.open(newline="", encoding="utf-8") as handle:
+    with file.open(newline="", encoding="utf-8-sig") as handle:
         return [row[-1] for row in csv.reader(handle)][1:]
 
 
@@ -37,7 +37,7 @@ def check(
         key: row number, from 0, -> the id that the row must begin with.
         fault: prediction -> what is wrong with it (`is not a finite number`), or None.
     """
-    with file.open(newline="", encoding="utf-8") as handle:
+    with file.open(newline="", encoding="utf-8-sig") as handle:
         rows = list(csv.reader(handle))
     if not rows or tuple(rows[0]) != header:
         return [f"{file.name} line 1: the header must be '{','.join(header)}'"]

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from labs.core import shards
+from labs.core.listing import visible
 from labs.explain import texts
 from labs.shared.vision import drawing, food
 
@@ -98,18 +99,17 @@ def read_mask(path: Path, side: int) -> np.ndarray:
 
 def _files(folder: Path) -> list[Path]:
     """Image files in the order of their index, without hidden files."""
-    files = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return sorted(files, key=lambda path: [int(part) for part in reversed(path.stem.split("_"))])
+    return sorted(visible(folder), key=lambda path: [int(part) for part in reversed(path.stem.split("_"))])
 
 
 def _check_names(folder: Path) -> list[str]:
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    names = [path.name for path in visible(folder)]
     if not names:
         return [f"{folder.name}/ is empty: expected JPEG images"]
     return [
         f"{folder.name}/{name}: the name must be <class>_<index>.jpg, for example 3_5.jpg"
         for name in names
-        if not re.fullmatch(r"\d+_\d+\.jpg", name)
+        if not re.fullmatch(r"\d+_\d+\.jpg", name.lower())
     ]
 
 

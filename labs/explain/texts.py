@@ -93,7 +93,7 @@ def read(folder: Path) -> Texts:
         ValidationError: it has another format.
         UnicodeDecodeError: it is not UTF-8.
     """
-    return Texts.model_validate_json((folder / FILE).read_text(encoding="utf-8"))
+    return Texts.model_validate_json((folder / FILE).read_text(encoding="utf-8-sig"))
 
 
 def _meaning(fact: Fact) -> str | None:

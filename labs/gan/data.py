@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
+from labs.core.listing import visible
 
 SIDE = 64
 """Pixels of a side, as packed and as submitted."""
@@ -119,7 +120,7 @@ def _picture_folders(folder: Path) -> list[Path]:
 
 
 def _folder_faults(part: Path) -> list[str]:
-    names = {path.name for path in part.iterdir() if not path.name.startswith(".")}
+    names = {path.name.lower() for path in visible(part)}
     if len(names) < MIN_PICTURES:
         return [f"{part.name}/: expected at least {MIN_PICTURES} pictures, found {len(names)}"]
     expected = {f"{number}.jpg" for number in range(len(names))}
@@ -133,8 +134,7 @@ def _folder_faults(part: Path) -> list[str]:
 
 def _by_number(part: Path) -> list[Path]:
     """The pictures of a folder by their number; hidden files are left out."""
-    paths = [path for path in part.iterdir() if not path.name.startswith(".")]
-    return sorted(paths, key=lambda path: int(path.stem))
+    return sorted(visible(part), key=lambda path: int(path.stem))
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[shards.Batch]:

@@ -39,7 +39,7 @@ def write_matrix(file: Path, matrix: Matrix, names: Sequence[str]) -> None:
 
 def matrix_figure(file: Path) -> Figure:
     """The matrix that `write_matrix` wrote: a row after each task learnt, a column for each task evaluated."""
-    with file.open(newline="") as handle:
+    with file.open(newline="", encoding="utf-8-sig") as handle:
         (_, *names), *rows = csv.reader(handle)
     values = [[float(value) for value in row[1:]] for row in rows]
     figure = Figure(figsize=(1.2 * len(names) + 1, 0.7 * len(rows) + 1))

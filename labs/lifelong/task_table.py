@@ -24,13 +24,13 @@ def write(file: Path, angles: Sequence[float], accuracies: Sequence[float]) -> N
 
 def read(file: Path) -> list[float]:
     """The accuracies."""
-    with file.open(newline="") as handle:
+    with file.open(newline="", encoding="utf-8-sig") as handle:
         return [float(row["accuracy"]) for row in csv.DictReader(handle)]
 
 
 def check(file: Path) -> list[str]:
     """The first fault of a table as a sentence with its line; empty if it has the course's five angles."""
-    lines, angles = file.read_text().splitlines(), []
+    lines, angles = file.read_text(encoding="utf-8-sig").splitlines(), []
     if lines[:1] != [HEADER]:
         return [f"{file.name} line 1: the header must be {HEADER!r}"]
     for number, line in enumerate(lines[1:], 1):

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from labs.core import shards
+from labs.core.listing import visible
 from labs.meta import generate
 
 WAYS = 5
@@ -85,11 +86,11 @@ def check(folder: Path) -> list[str]:
     faults = _check_names(folder) + _check_tasks(folder)
     if faults:
         return faults
-    for path in [path for home in _characters(folder) for path in _visible(home)]:
+    for path in [path for home in _characters(folder) for path in visible(home)]:
         faults += _check_image(path, folder)
     for part in PARTS:
-        for task in _visible(folder / TEST / part):
-            faults += [fault for path in _visible(task) for fault in _check_image(path, folder)]
+        for task in visible(folder / TEST / part):
+            faults += [fault for path in visible(task) for fault in _check_image(path, folder)]
     return faults
 
 
@@ -99,17 +100,17 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     Split `train` has a row for each character: `image`, uint8 (drawings, 28, 28); split `test` one for each task:
     `support` and `query`, uint8 (5, 28, 28). The facts hold the number of `alphabets`.
     """
-    tasks = [path.name for path in _visible(folder / TEST / "support")]
+    tasks = [path.name for path in visible(folder / TEST / "support")]
     splits: dict[str, Iterator[shards.Batch]] = {
         "train": _batches({"image": read_images(home)} for home in _characters(folder)),
         "test": _batches({part: read_images(folder / TEST / part / task) for part in PARTS} for task in tasks),
     }
-    return shards.pack(out, splits, origin=origin, facts={"alphabets": len(_visible(folder / BACKGROUND))})
+    return shards.pack(out, splits, origin=origin, facts={"alphabets": len(visible(folder / BACKGROUND))})
 
 
 def read_images(folder: Path) -> np.ndarray:
     """All images of a folder: uint8 (N, 28, 28)."""
-    return np.stack([_read(path) for path in _visible(folder)])
+    return np.stack([_read(path) for path in visible(folder)])
 
 
 def _read(path: Path) -> np.ndarray:
@@ -126,35 +127,30 @@ def _batches(rows: Iterable[shards.Batch]) -> Iterator[shards.Batch]:
         yield {name: np.stack([row[name] for row in batch]) for name in batch[0]}
 
 
-def _visible(folder: Path) -> list[Path]:
-    """A folder's entries in string order, without those that the operating system hides."""
-    return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
-
-
 def _characters(folder: Path) -> list[Path]:
-    return [home for alphabet in _visible(folder / BACKGROUND) for home in _visible(alphabet)]
+    return [home for alphabet in visible(folder / BACKGROUND) for home in visible(alphabet)]
 
 
 def _check_names(folder: Path) -> list[str]:
     """Faults of the training folders' names and counts."""
-    for alphabet in _visible(folder / BACKGROUND):
+    for alphabet in visible(folder / BACKGROUND):
         if not alphabet.is_dir():
             return [f"{alphabet.relative_to(folder)}: expected a folder for each alphabet, found a file"]
-        for home in _visible(alphabet):
+        for home in visible(alphabet):
             if not (home.is_dir() and re.fullmatch(r"character\d+", home.name)):
                 return [f"{home.relative_to(folder)}: expected a folder for each character, named character<NN>"]
     homes = _characters(folder)
     if len(homes) < WAYS * WAYS:
         return [f"{BACKGROUND}/: found {len(homes)} characters, expected at least {WAYS * WAYS}, as every fifth is "
                 f"held out and a task takes {WAYS}"]  # fmt: skip
-    drawings = len(_visible(homes[0]))
+    drawings = len(visible(homes[0]))
     for home in homes:
-        files = _visible(home)
+        files = visible(home)
         if len(files) != drawings:
             return [f"{home.relative_to(folder)}/: found {len(files)} drawings, expected {drawings}, as many as in "
                     f"{homes[0].relative_to(folder)}/"]  # fmt: skip
         for path in files:
-            if not re.fullmatch(r"\d+_\d+\.png", path.name):
+            if not re.fullmatch(r"\d+_\d+\.png", path.name.lower()):
                 return [f"{path.relative_to(folder)}: the name must be <nnnn>_<kk>.png, for example 0001_01.png"]
     return [] if drawings > 1 else [f"{homes[0].relative_to(folder)}/: expected at least 2 drawings, found {drawings}"]
 
@@ -162,14 +158,14 @@ def _check_names(folder: Path) -> list[str]:
 def _check_tasks(folder: Path) -> list[str]:
     """Faults of the test tasks' folders and names."""
     expected = [f"image_{number}.png" for number in range(WAYS)]
-    tasks = {part: [path.name for path in _visible(folder / TEST / part)] for part in PARTS}
+    tasks = {part: [path.name for path in visible(folder / TEST / part)] for part in PARTS}
     for part in PARTS:
         if not tasks[part]:
             return [f"{TEST}/{part}/ is empty: expected a folder for each task"]
         for number, name in enumerate(tasks[part]):
             if name != f"{number:04d}":
                 return [f"{TEST}/{part}/{name}: expected {number:04d} here, as tasks count 0000, 0001, ..."]
-            found = [path.name for path in _visible(folder / TEST / part / name)]
+            found = [path.name.lower() for path in visible(folder / TEST / part / name)]
             if found != expected:
                 return [f"{TEST}/{part}/{name}/: expected {expected[0]} to {expected[-1]}, found {', '.join(found)}"]
     counts = [len(tasks[part]) for part in PARTS]

@@ -165,7 +165,7 @@ def _write(path: Path, rows: list[np.ndarray], *, with_target: bool) -> None:
 
 
 def _header(path: Path) -> list[str]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         return next(csv.reader(file), [])
 
 
@@ -189,7 +189,7 @@ def _check_header(name: str, header: list[str]) -> list[str]:
 
 
 def _check_rows(path: Path, columns: int, states: int) -> list[str]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         next(rows)
         number = 0
@@ -214,7 +214,7 @@ def is_finite(cell: str) -> bool:
 
 
 def _batches(path: Path) -> Iterator[shards.Batch]:
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         has_target = len(next(rows)) == len(_header(path.with_name(TRAIN)))
         while True:

@@ -134,7 +134,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
 def check_submission(file: Path) -> list[str]:
     """Faults of an `Action_List.json`; the `.npy` is a pickle, and a pickle from elsewhere can run any code."""
     try:
-        episodes: Any = json.loads(file.read_text())
+        episodes: Any = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         return [f"{file.name} is not JSON: {error}"]
     if not isinstance(episodes, list) or len(episodes) != lunar_lander.EPISODES:

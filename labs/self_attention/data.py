@@ -172,7 +172,7 @@ def check_submission(file: Path) -> list[str]:
 
     The ids of the test set differ between data sets, so an id must only have the right form and be unique.
     """
-    with file.open(newline="") as handle:
+    with file.open(newline="", encoding="utf-8-sig") as handle:
         rows = list(csv.reader(handle))
     if not rows or tuple(rows[0]) != SUBMISSION_HEADER:
         return [f"{file.name} line 1: the header must be '{','.join(SUBMISSION_HEADER)}'"]
@@ -215,7 +215,7 @@ def _check_document(path: Path, model: type[BaseModel]) -> list[str]:
     if not path.exists():
         return [f"{path} is missing"]
     try:
-        model.model_validate(json.loads(path.read_text()))
+        model.model_validate(json.loads(path.read_text(encoding="utf-8-sig")))
     except ValueError as error:
         if isinstance(error, ValidationError):
             return [f"{path.name}: {fault}" for fault in sentences(error)]

@@ -22,8 +22,8 @@ def score_submission(file: Path, answers: Path, most_frequent: str) -> dict[str,
 
     Both sides are cleaned by the course's rules, because how the course's judge treats spaces and widths is not known.
     """
-    references = [clean_zh(line) for line in answers.read_text(encoding="utf-8").splitlines()]
-    hypotheses = [clean_zh(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    references = [clean_zh(line) for line in answers.read_text(encoding="utf-8-sig").splitlines()]
+    hypotheses = [clean_zh(line) for line in file.read_text(encoding="utf-8-sig").splitlines()]
     trivial = bleu([most_frequent] * len(references), references)
     return {"test/bleu": bleu(hypotheses, references), "test/trivial": trivial}
 

@@ -158,7 +158,10 @@ def deliver(
         if not check.is_file():
             raise BadInput(f"submission file {check} does not exist")
         say(f"{lab}: checking {check}")
-        faults = labs.get(lab).check_submission(check)
+        try:
+            faults = labs.get(lab).check_submission(check)
+        except UnicodeDecodeError:
+            faults = [f"{check} is not text in UTF-8"]
         if faults:
             raise BadInput("; ".join(faults))
         say(f"{check}: the judge would take it")

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from labs.core import shards
+from labs.core.listing import visible
 from labs.shared.vision import drawing
 
 CLASSES = (
@@ -117,7 +118,7 @@ def check(folder: Path, layout: Layout = CNN) -> list[str]:
         return faults
     faults = _check_classes(folder)
     for name in layout.splits.values():
-        for path in _files(folder / name):
+        for path in visible(folder / name):
             try:
                 square(path, 64)
             except (
@@ -136,11 +137,11 @@ def prepare(folder: Path, out: Path, origin: Any, layout: Layout = CNN) -> dict[
     The manifest's facts are `classes` (names), `side` in pixels and `test_ids`, names in the order of the test rows.
     """
     side = stored_size(origin)
-    count = 1 + max(_label(path) for path in _files(folder / SPLITS["train"]))
+    count = 1 + max(_label(path) for path in visible(folder / SPLITS["train"]))
     facts = {
         "classes": list(CLASSES) if count == len(CLASSES) else [f"class {label}" for label in range(count)],
         "side": side,
-        "test_ids": [path.stem for path in _files(folder / layout.test)],
+        "test_ids": [path.stem for path in visible(folder / layout.test)],
     }
     splits = {split: _batches(folder / name, side) for split, name in layout.splits.items()}
     return shards.pack(out, splits, origin=origin, facts=facts)
@@ -159,24 +160,19 @@ def _labels(class_counts: tuple[int, ...], count: int) -> list[int]:
     return [label for label, number in enumerate(whole) for _ in range(number)]
 
 
-def _files(folder: Path) -> list[Path]:
-    """Image files in string order, without hidden files."""
-    return sorted((path for path in folder.iterdir() if not path.name.startswith(".")), key=lambda path: path.name)
-
-
 def _label(path: Path) -> int:
     return int(path.name.split("_")[0])
 
 
 def _check_names(folder: Path, layout: Layout) -> list[str]:
-    files = _files(folder)
+    files = visible(folder)
     if not files:
         return [f"{folder.name}/ is empty: expected JPEG images"]
     if folder.name != layout.test:
-        bad = [path.name for path in files if not re.fullmatch(r"\d+_\d+\.jpg", path.name)]
+        bad = [path.name for path in files if not re.fullmatch(r"\d+_\d+\.jpg", path.name.lower())]
         return [f"{folder.name}/{name}: the name must be <class>_<number>.jpg, for example 3_17.jpg" for name in bad]
     for number, path in enumerate(files, layout.first):
-        if path.name != f"{number:04d}.jpg":
+        if path.name.lower() != f"{number:04d}.jpg":
             return [f"{layout.test}/{path.name}: expected {number:04d}.jpg here, as test images count "
                     f"{layout.first:04d}.jpg, {layout.first + 1:04d}.jpg, ..."]  # fmt: skip
     return []
@@ -184,19 +180,19 @@ def _check_names(folder: Path, layout: Layout) -> list[str]:
 
 def _check_classes(folder: Path) -> list[str]:
     known: set[int] = set()
-    training = {_label(path): path.name for path in _files(folder / SPLITS["train"])}
+    training = {_label(path): path.name for path in visible(folder / SPLITS["train"])}
     for number, label in enumerate(sorted(training)):
         if label != number:
             return [f"training/{training[label]}: found class {label}, but no image of class {number}; classes must "
                     f"count 0, 1, 2, ... without a gap (0 to {len(CLASSES) - 1} in the course)"]  # fmt: skip
         known.add(label)
-    foreign = [path.name for path in _files(folder / SPLITS["validation"]) if _label(path) not in known]
+    foreign = [path.name for path in visible(folder / SPLITS["validation"]) if _label(path) not in known]
     return [f"validation/{name}: found class {name.split('_')[0]}, but training has only classes 0 to {len(known) - 1}"
             for name in foreign]  # fmt: skip
 
 
 def _batches(folder: Path, side: int) -> Iterator[shards.Batch]:
-    files = _files(folder)
+    files = visible(folder)
     for first in range(0, len(files), RECORD):
         paths = files[first : first + RECORD]
         batch = {"image": np.stack([square(path, side) for path in paths])}
