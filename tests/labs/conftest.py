@@ -1,42 +1,39 @@
 """What the tests of the labs share."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
-import labs
-from labs.core.run import Run
-from tests.labs.folders import made, packed
-
-
-@pytest.fixture(scope="module")
-def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny data of the lab whose `LAB` the module imports, in the course's format."""
-    return made(request.module.LAB.data, tmp_path_factory.mktemp("made"))
-
-
-@pytest.fixture(scope="module")
-def data_dir(request: pytest.FixtureRequest, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, packed, with the test set's answers."""
-    return packed(request.module.LAB.data, source, tmp_path_factory.mktemp("packed"))
+from tests.labs.store import Store
 
 
 @pytest.fixture(scope="session")
-def upstream(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The runs that explain needs: a classifier and a reader, whose pre-trained model comes from a third run."""
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Made data, packed data and finished runs, shared by all processes of the session."""
+    base = tmp_path_factory.getbasetemp()
+    # Each of xdist's processes has a folder of its own in one of the session.
+    return Store((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "labs")
 
-    def finished(lab: str, preset: str, **needed: Path) -> Path:
-        record, folder = labs.get(lab), tmp_path_factory.mktemp(lab)
-        (folder / "packed").mkdir()
-        data = packed(record.data, made(record.data, folder / "made"), folder / "packed")
-        run = Run(folder / "run", data, seed=1, upstream=needed)
-        record.fit(record.resolve(preset, "tiny"), run)
-        return folder / "run"
 
-    reader = finished("bert", "boss", pretrained=finished("bert-pretrain", "spans"))
-    return {"classifier": finished("cnn", "strong"), "reader": reader}
+@pytest.fixture(scope="module")
+def source(request: pytest.FixtureRequest, store: Store) -> Path:
+    """Tiny data of the lab whose `LAB` the module imports, in the course's format."""
+    return store.source(request.module.LAB.name)
+
+
+@pytest.fixture(scope="module")
+def data_dir(request: pytest.FixtureRequest, store: Store) -> Path:
+    """The same, packed, with the test set's answers."""
+    return store.data_dir(request.module.LAB.name)
+
+
+@pytest.fixture(scope="module")
+def upstream(request: pytest.FixtureRequest, store: Store) -> Mapping[str, Path]:
+    """Role -> the finished run that a run of the module's `LAB` needs."""
+    return store.upstream(request.module.LAB.name)
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,11 @@
 """Folders of data as the tests of the labs need them."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+
+from labs.core.lab import Lab
 
 
 def made(data: ModuleType, folder: Path, seed: int = 0) -> Path:
@@ -13,12 +16,29 @@ def made(data: ModuleType, folder: Path, seed: int = 0) -> Path:
 
 
 def packed(data: ModuleType, source: Path, folder: Path) -> Path:
-    """The folder, with packed data and the test set's answers beside them."""
+    """The folder, with packed data and the test set's answers, where there are any, beside them."""
     data.prepare(source, folder, "generated")
-    shutil.copytree(source / "answers", folder / "answers")
+    if (source / "answers").exists():
+        shutil.copytree(source / "answers", folder / "answers")
     return folder
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Name -> bytes of every file."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def one_fault(check: Callable[[Path], list[str]], source: Path, folder: Path, change: Callable[[Path], object]) -> str:
+    """What `check` says of a copy of the source after a change, in one sentence."""
+    shutil.copytree(source, folder)
+    change(folder)
+    (fault,) = check(folder)
+    return fault
+
+
+def fault_of_submission(lab: Lab, folder: Path, content: str | bytes) -> str:
+    """What the lab says of a submission with this content, in one sentence."""
+    file = folder / lab.submission
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    (fault,) = lab.check_submission(file)
+    return fault

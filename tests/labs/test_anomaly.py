@@ -1,18 +1,15 @@
 """Promises of the anomaly lab: its techniques, its training and its submission."""
 
 import csv
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.distributions import Normal as Gaussian
 from torch.distributions import kl_divergence as reference_divergence
-from torch.nn import functional as F
 
 from labs.anomaly import data
 from labs.anomaly.autoencoder import Autoencoder, Discriminator, kl_divergence, with_smooth_noise
@@ -21,17 +18,17 @@ from labs.anomaly.figures import changed_code_rows
 from labs.anomaly.lesson import LAB, auc, predict
 from labs.anomaly.local_score import FLOOR, LocalScore, local_differences
 from labs.anomaly.pictures import network_input, synthetic_anomalies
-from labs.core import events, shards
+from labs.core import shards
 from labs.core.errors import BadInput
-from labs.core.run import STOP, Interrupted, Run
-from tests.labs.workers import last_metrics, train_on
+from labs.core.run import Run
+from tests.labs.folders import fault_of_submission
+from tests.labs.store import Store
+from tests.labs.workers import in_two_processes, last_metrics, train_on
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(folder, data_dir, seed=3))
-    return folder
+def finished(store: Store) -> Path:
+    return store.finished("anomaly", "boss")
 
 
 # --- techniques ------------------------------------------------------------------------------------------------------
@@ -191,26 +188,6 @@ def test_training_delivers_a_valid_submission(finished: Path, data_dir: Path) ->
     assert 0 <= scores["test/auc-subtle"] <= 1
 
 
-def test_without_answers_nothing_is_scored(finished: Path, tmp_path: Path) -> None:
-    """The course keeps its answers to itself."""
-    assert LAB.score(finished / "deliver", tmp_path) == {}
-
-
-def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Both networks and both optimizers continue: an undisturbed run's weights, scores and losses, to the bit."""
-    (tmp_path / STOP).touch()
-    with pytest.raises(Interrupted):
-        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
-    (tmp_path / STOP).unlink()
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
-    for name in ("weights.safetensors", "deliver/prediction.csv"):
-        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
-    losses = [
-        [event["metrics"].get("train/critic_loss") for event in events.read(folder)] for folder in (tmp_path, finished)
-    ]
-    assert losses[0] == losses[1]
-
-
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
     """Pictures as they are stored get the submission's scores."""
     model, examples = LAB.load(finished), LAB.example(data_dir)
@@ -233,27 +210,6 @@ def test_a_row_of_the_figure_changes_one_element_of_the_code(finished: Path, dat
     assert [len(row) for row in rows.values()] == [2] * 5
 
 
-@pytest.mark.parametrize("preset", LAB.presets)
-def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and takes two steps on two pictures."""
-    model = LAB.network(LAB.resolve(preset, "course"))
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
-    pictures, before = torch.rand(2, 3, 64, 64), next(model.parameters()).clone()
-    for _ in range(2):
-        loss = F.mse_loss(model.autoencoder(pictures).reconstruction, pictures) + model.compare(pictures)[1].mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert not torch.equal(before, next(model.parameters()))
-
-
-def test_simple_at_course_size_is_the_sample() -> None:
-    """12288-128-64-12-3 and its mirror, weights and biases."""
-    sizes = [12288, 128, 64, 12, 3, 12, 64, 128, 12288]
-    expected = sum(a * b + b for a, b in pairwise(sizes))
-    assert LAB.scale("simple", "course")["parameters"] == expected
-
-
 def test_two_workers_train_like_one(data_dir: Path, tmp_path: Path) -> None:
     """Without anything random in a step: ranks bit-equal, one worker's parameters to 1e-5, and the same validation."""
     config = LAB.resolve("strong", "tiny", {"noise": 0, "epochs": 1})
@@ -265,25 +221,22 @@ def test_two_workers_train_like_one(data_dir: Path, tmp_path: Path) -> None:
 
 
 class Both(Run):
-    """A run that keeps the networks which it wrapped."""
+    """A run that keeps references to all models that it wrapped."""
 
     def wrap(self, model: Any) -> Any:
         self.wrapped = [*getattr(self, "wrapped", []), super().wrap(model)]
         return self.wrapped[-1]
 
 
-def _train_both(rank: int, data_dir: Path, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+def train_both(rank: int, data_dir: Path, folder: Path) -> None:
     run = Both(folder / "run", data_dir, seed=3, device=torch.device("cpu"))
     LAB.train(LAB.resolve("boss", "tiny"), run)
     torch.save([[p.detach() for p in net.parameters()] for net in run.wrapped], folder / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 def test_two_workers_train_both_networks_alike(data_dir: Path, tmp_path: Path) -> None:
     """With the adversarial loss: autoencoder and discriminator are bit-equal across the ranks after six steps."""
-    torch.multiprocessing.spawn(_train_both, (data_dir, tmp_path), nprocs=2)
+    in_two_processes(train_both, data_dir, tmp_path)
     zero, one = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert len(zero) == 2
     for own, other in zip(zero, one, strict=True):
@@ -322,10 +275,7 @@ def test_other_counts_are_accepted(source: Path, tmp_path: Path) -> None:
 )
 def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> None:
     """Each fault of a submission file is a sentence with its line."""
-    file = tmp_path / "prediction.csv"
-    file.write_text(text)
-    assert len(LAB.check_submission(file)) == 1
-    assert message in LAB.check_submission(file)[0]
+    assert message in fault_of_submission(LAB, tmp_path, text)
 
 
 def test_a_wrong_field_is_named() -> None:

@@ -16,24 +16,23 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from labs.attack import data, generate, objects, victims
+from labs.attack import data, objects, victims
 from labs.attack.adversarial_training import random_start_fgsm
 from labs.attack.config import EPSILON, Family
-from labs.attack.lesson import LAB, VALIDATION_FAMILY, InputDiversity, Networks, attack, predict, validate
+from labs.attack.lesson import LAB, VALIDATION_FAMILY, InputDiversity, Networks, attack, validate
 from labs.attack.networks import FAMILIES, MEAN, Ensemble, Network
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
-from labs.core.run import STOP, Interrupted, Run
-from tests.labs.folders import contents, made
+from labs.core.run import Run
+from tests.labs.folders import one_fault
+from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(folder, data_dir, seed=3))
-    return folder
+def finished(store: Store) -> Path:
+    return store.finished("attack", "boss")
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +50,8 @@ def pictures(data_dir: Path) -> tuple[torch.Tensor, torch.Tensor]:
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def test_make_is_deterministic(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same seed writes the same bytes, the victims' weights among them; another seed other pictures."""
-    assert contents(made(generate, tmp_path / "same")) == contents(source)
-    monkeypatch.setattr(generate, "train_victims", lambda *arguments: None)
-    made(generate, tmp_path / "other", seed=1)
-    assert (tmp_path / "other/data/cat/cat1.png").read_bytes() != (source / "data/cat/cat1.png").read_bytes()
-
-
-def test_check_accepts_what_make_writes(source: Path, data_dir: Path) -> None:
-    """Drawn data have the course's format: 20 pictures of each of ten classes; each class has something to draw it."""
-    assert data.check(source) == []
+def test_made_pictures_are_as_many_as_in_the_course(data_dir: Path) -> None:
+    """20 pictures of each of ten classes; each class has a function that draws its object."""
     assert shards.manifest(data_dir)["splits"]["attack"] == 200
     assert [draw.__name__ for draw in objects.DRAW_FUNCTIONS] == list(data.CLASSES)
 
@@ -121,13 +111,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
     """One sentence per fault, with the file, what was found and what was expected."""
-    folder = tmp_path / "pictures"
-    shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
-    spoil(folder)
-    faults = data.check(folder)
-    assert len(faults) == 1
-    assert message in faults[0]
+    assert message in one_fault(data.check, source, tmp_path / "pictures", spoil)
 
 
 def test_other_counts_and_no_victims_are_accepted(source: Path, tmp_path: Path) -> None:
@@ -420,47 +405,12 @@ def test_a_file_that_is_no_archive_is_named(finished: Path, tmp_path: Path) -> N
         assert "own.tgz is not a whole gzipped tar file" in fault
 
 
-def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, a run gives the weights and pictures of an undisturbed one."""
-    (tmp_path / STOP).touch()
-    with pytest.raises(Interrupted):
-        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
-    (tmp_path / STOP).unlink()
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
-    for name in ("weights.safetensors", "deliver/submission.tgz", "deliver/victims.csv"):
-        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
-
-
-def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """A batch of stored pictures gives a distribution over the classes each."""
-    output = predict(LAB.load(finished), LAB.example(data_dir))
-    assert output.shape == (2, 10)
-    assert output.dtype == np.float32
-    assert output.sum(1) == pytest.approx(1)
-
-
 @pytest.mark.parametrize("preset", LAB.presets)
-def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size, takes two steps on two samples and attacks them."""
+def test_every_preset_attacks_at_course_size(preset: str) -> None:
+    """Two steps of the attack on two pictures, with the course's surrogates."""
     settings = LAB.resolve(preset, "course", {"steps": 2})
-    model = LAB.network(settings)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     images, labels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), torch.tensor([0, 9])
-    before = next(model.parameters()).clone()
-    for _ in range(2):
-        logits = model(images.float())
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert torch.isfinite(loss)
-    assert not torch.equal(before, next(model.parameters()))
-    assert attack(settings, model.eval(), images, labels).shape == images.shape
-
-
-def test_simple_at_course_size_is_the_sample() -> None:
-    """The sample's surrogate, a residual network of 110 layers, has 1,730,714 parameters."""
-    assert LAB.scale("simple", "course")["parameters"] == 1_730_714
+    assert attack(settings, LAB.network(settings).eval(), images, labels).shape == images.shape
 
 
 def test_two_workers_are_one(data_dir: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,43 +13,35 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 from transformers import BertConfig, BertForQuestionAnswering
 
-from labs.bert import corpus, data, pretrained_models, pretraining
+from labs.bert import data, pretraining
 from labs.bert.data import Split
 from labs.bert.lesson import LAB, PRETRAINED, evaluate, learning_rate, predict
 from labs.bert.metrics import character_f1, exact_match, trivial_answer
 from labs.bert.tiny_bert import SPECIAL_TOKENS, new_tokenizer
 from labs.core.errors import BadInput
-from labs.core.run import STOP, Interrupted, Run
+from labs.core.run import Run
 from labs.explain.hidden_states import encode
 from labs.shared.text.answering import predict_answers
 from labs.shared.text.questions import Question
 from labs.shared.text.reader import InferenceSettings, Reader
 from labs.shared.text.span_search import joint_search, separate_search
-from tests.labs.folders import made, packed
+from tests.labs.folders import fault_of_submission
+from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
 
-
-@pytest.fixture(scope="module")
-def pre(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of bert-pretrain."""
-    text = packed(corpus, made(corpus, tmp_path_factory.mktemp("corpus")), tmp_path_factory.mktemp("corpus_packed"))
-    folder = tmp_path_factory.mktemp("pre")
-    pretraining.LAB.fit(pretraining.LAB.resolve("spans", "tiny"), Run(folder, text, seed=1))
-    return folder
+Upstream = Mapping[str, Path]
+"""Role -> the run that a run needs."""
 
 
-def fit(folder: Path, data_dir: Path, pre: Path, preset: str = "boss", **overrides: object) -> None:
-    LAB.fit(LAB.resolve(preset, "tiny", overrides), Run(folder, data_dir, seed=3, upstream={PRETRAINED: pre}))
+def fit(folder: Path, data_dir: Path, upstream: Upstream, preset: str = "boss", **overrides: object) -> None:
+    LAB.fit(LAB.resolve(preset, "tiny", overrides), Run(folder, data_dir, seed=3, upstream=upstream))
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir: Path, pre: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    fit(folder, data_dir, pre)
-    return folder
+def finished(store: Store) -> Path:
+    return store.finished("bert", "boss")
 
 
 def same_weights(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -240,40 +233,26 @@ def test_the_answers_score_1(source: Path, data_dir: Path, tmp_path: Path) -> No
     assert LAB.score(tmp_path, tmp_path) == {}
 
 
-def test_an_interrupted_run_ends_with_the_same_numbers(
-    finished: Path, data_dir: Path, pre: Path, tmp_path: Path
-) -> None:
-    """Stopped after an epoch and started again, all members end as in an uninterrupted run."""
-    (tmp_path / STOP).touch()
-    with pytest.raises(Interrupted):
-        fit(tmp_path, data_dir, pre)
-    (tmp_path / STOP).unlink()
-    fit(tmp_path, data_dir, pre)
-    for name in ("weights.safetensors", "deliver/result.csv"):
-        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
-
-
-def test_fine_tuning_starts_from_the_pre_trained_weights(data_dir: Path, pre: Path, tmp_path: Path) -> None:
+def test_fine_tuning_starts_from_the_pre_trained_weights(data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """With a learning rate near 0 the encoder stays that of the run that is needed; each member has its own head."""
-    fit(tmp_path, data_dir, pre, lr=1e-30, weight_decay=0, epochs=1)
-    own, members = pretraining.load(pre).roformer.state_dict(), LAB.load(tmp_path).members
+    fit(tmp_path, data_dir, upstream, lr=1e-30, weight_decay=0, epochs=1)
+    own, members = pretraining.load(upstream[PRETRAINED]).roformer.state_dict(), LAB.load(tmp_path).members
     for member in members:
         assert all(torch.equal(weight, own[name]) for name, weight in member.roformer.state_dict().items())
     assert not torch.equal(members[0].qa_outputs.weight, members[1].qa_outputs.weight)
 
 
-def test_micro_batches_learn_what_the_batch_learns(data_dir: Path, pre: Path, tmp_path: Path) -> None:
+def test_micro_batches_learn_what_the_batch_learns(data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """Accumulated gradients of unequal micro-batches are the gradients of the whole batch."""
     for parts in (1, 3):
-        fit(tmp_path / str(parts), data_dir, pre, "strong", accumulation=parts, epochs=1)
+        fit(tmp_path / str(parts), data_dir, upstream, "strong", accumulation=parts, epochs=1)
     one, three = (LAB.load(tmp_path / str(parts)).state_dict() for parts in (1, 3))
     same_weights(three, one)
 
 
-def test_two_workers_learn_what_one_learns(data_dir: Path, pre: Path, tmp_path: Path) -> None:
+def test_two_workers_learn_what_one_learns(data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """The ranks are bit-equal, and equal to one worker to 1e-5, with random windows; so are the validation values."""
     config = LAB.resolve("strong", "tiny", {"epochs": 1})
-    upstream = {PRETRAINED: pre}
     (one,) = train_on(1, "bert", config, data_dir, tmp_path / "one", upstream)
     two = train_on(2, "bert", config, data_dir, tmp_path / "two", upstream)
     assert all(torch.equal(two[0][name], two[1][name]) for name in one)
@@ -281,17 +260,17 @@ def test_two_workers_learn_what_one_learns(data_dir: Path, pre: Path, tmp_path: 
     assert last_metrics(tmp_path / "two") == pytest.approx(last_metrics(tmp_path / "one"), rel=1e-5)
 
 
-def test_a_batch_that_can_not_be_split_is_refused(data_dir: Path, pre: Path, tmp_path: Path) -> None:
+def test_a_batch_that_can_not_be_split_is_refused(data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """The message has both numbers."""
-    run = Run(tmp_path, data_dir, upstream={PRETRAINED: pre})
+    run = Run(tmp_path, data_dir, upstream=upstream)
     run.world_size = 3
     with pytest.raises(BadInput, match="batch size 16 can't be split evenly between 3 workers"):
         run.loader(torch.utils.data.TensorDataset(torch.arange(40)), 16, train=True)
 
 
-def test_questions_can_be_learnt(data_dir: Path, pre: Path, tmp_path: Path) -> None:
+def test_questions_can_be_learnt(data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """Even after little pre-training, the loss falls well below that of a uniform choice among a window's tokens."""
-    fit(tmp_path, data_dir, pre, "strong", epochs=15, lr=5e-3)
+    fit(tmp_path, data_dir, upstream, "strong", epochs=15, lr=5e-3)
     loss = json.loads((tmp_path / "result.json").read_text())["metrics"]["train/loss"]
     assert loss < 0.8 * np.log(32)
 
@@ -323,27 +302,27 @@ def test_hidden_states_and_attention_can_be_read(finished: Path) -> None:
 # --- pre-trained models ----------------------------------------------------------------------------------------------
 
 
-def test_a_local_folder_is_a_pre_trained_model(data_dir: Path, pre: Path, tmp_path: Path) -> None:
+def test_a_local_folder_is_a_pre_trained_model(data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """A BERT with absolute position embeddings and another vocabulary, instead of the run that is needed."""
     folder = tmp_path / "pretrained"
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     model = BertForQuestionAnswering(BertConfig(vocab_size=8, max_position_embeddings=60, **sizes))
     model.save_pretrained(folder)
     new_tokenizer("年生於").save_pretrained(folder)
-    fit(tmp_path / "run", data_dir, pre, pretrained_model=str(folder), lr=1e-30, weight_decay=0, epochs=1)
+    fit(tmp_path / "run", data_dir, upstream, pretrained_model=str(folder), lr=1e-30, weight_decay=0, epochs=1)
     member = LAB.load(tmp_path / "run").members[0]
     assert isinstance(member, BertForQuestionAnswering)
     torch.testing.assert_close(member.bert.state_dict(), model.bert.state_dict())
 
 
-def test_too_long_windows_are_refused(data_dir: Path, pre: Path, tmp_path: Path) -> None:
+def test_too_long_windows_are_refused(data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """More tokens than the pre-trained model has positions: the message has the numbers."""
     with pytest.raises(BadInput, match="question_tokens 14, paragraph_tokens 500 and 3 special tokens are 517 tokens"):
-        fit(tmp_path, data_dir, pre, paragraph_tokens=500)
+        fit(tmp_path, data_dir, upstream, paragraph_tokens=500)
 
 
 def test_a_missing_pre_trained_model_is_named(
-    data_dir: Path, pre: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name without a connection to the hub, or a folder without a model: the message says what is expected."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -351,51 +330,22 @@ def test_a_missing_pre_trained_model_is_named(
     for name in ("nobody/nothing", str(tmp_path / "empty")):
         expected = f"pretrained_model '{re.escape(name)}' can't be loaded: expected a folder with"
         with pytest.raises(BadInput, match=expected):
-            fit(tmp_path / "run", data_dir, pre, pretrained_model=name)
+            fit(tmp_path / "run", data_dir, upstream, pretrained_model=name)
 
 
-def test_weights_as_a_pickle_are_refused(data_dir: Path, pre: Path, tmp_path: Path) -> None:
+def test_weights_as_a_pickle_are_refused(data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """A folder with pytorch_model.bin alone."""
-    shutil.copytree(pre / "deliver", tmp_path / "pickled")
+    shutil.copytree(upstream[PRETRAINED] / "deliver", tmp_path / "pickled")
     (tmp_path / "pickled/model.safetensors").unlink()
     torch.save({}, tmp_path / "pickled/pytorch_model.bin")
     with pytest.raises(BadInput, match=r"expected a folder with config\.json, model\.safetensors"):
-        fit(tmp_path / "run", data_dir, pre, pretrained_model=str(tmp_path / "pickled"))
+        fit(tmp_path / "run", data_dir, upstream, pretrained_model=str(tmp_path / "pickled"))
 
 
 def test_simple_at_course_size_is_bert_base_chinese() -> None:
-    """Parameters of the public model with a head for start and end logits and without a pooler."""
+    """With as many tokens as the sample's windows have."""
     config = LAB.resolve("simple", "course")
     assert (config.pretrained_model, config.question_tokens + config.paragraph_tokens + 3) == ("bert-base-chinese", 193)
-    embeddings, layer = (21128 + 512 + 2 + 2) * 768, 4 * (768 * 768 + 768) + 2 * 768 * 3072 + 3072 + 768 + 4 * 768
-    assert LAB.scale("simple", "course")["parameters"] == embeddings + 12 * layer + 768 * 2 + 2
-
-
-@pytest.mark.parametrize("preset", LAB.presets)
-def test_course_size_takes_two_steps(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every preset builds at the course's size and takes two optimizer steps on two samples."""
-    # All layers have the same shape: two of them are enough, and with all the test would take minutes.
-    load_config = pretrained_models.load_config
-
-    def shallow(name: str) -> Any:
-        config = load_config(name)
-        config.num_hidden_layers = 2
-        return config
-
-    monkeypatch.setattr(pretrained_models, "load_config", shallow)
-    config = LAB.resolve(preset, "course", {"members": 1})
-    (model,) = LAB.network(config)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    before = model.bert.encoder.layer[0].attention.self.query.weight.clone()
-    tokens = torch.randint(5, 21128, (2, 193), generator=torch.Generator().manual_seed(0))
-    for _ in range(2):
-        output = model(input_ids=tokens)
-        loss = F.cross_entropy(output.start_logits, torch.tensor([60, 90])) + output.end_logits.square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert torch.isfinite(loss)
-    assert not torch.equal(before, model.bert.encoder.layer[0].attention.self.query.weight)
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
@@ -414,9 +364,7 @@ def test_course_size_takes_two_steps(preset: str, monkeypatch: pytest.MonkeyPatc
 )
 def test_a_bad_submission_is_named(content: str, message: str, tmp_path: Path) -> None:
     """Each fault of a submission file is one sentence with the line."""
-    file = tmp_path / "result.csv"
-    file.write_text(content)
-    assert LAB.check_submission(file) == [message]
+    assert fault_of_submission(LAB, tmp_path, content) == message
 
 
 @pytest.mark.parametrize(
@@ -434,10 +382,3 @@ def test_a_wrong_field_is_named(overrides: dict[str, Any], message: str) -> None
     """The message has the field, its value and what is expected."""
     with pytest.raises(BadInput, match=message):
         LAB.resolve("strong", "tiny", overrides)
-
-
-def test_every_sample_of_the_space_is_valid() -> None:
-    """Every stride is at most every window's length."""
-    space = LAB.space()
-    for window, stride in itertools.product(space["paragraph_tokens"]["values"], space["doc_stride"]["values"]):
-        LAB.config(paragraph_tokens=window, doc_stride=stride)

@@ -15,30 +15,17 @@ from labs.cnn.lesson import LAB, Classifier, CnnConfig, learning_rate, predict
 from labs.cnn.networks import SixLayerNet, SixLayerResidualNet
 from labs.core import checkpoint, shards
 from labs.core.errors import BadInput
-from labs.core.run import STOP, Interrupted, Run
+from labs.core.run import Run
 from labs.shared.vision import drawing, food
 from labs.shared.vision.augmentation import augment, erase, mixup
-from tests.labs.folders import contents, made
+from tests.labs.folders import fault_of_submission, one_fault
+from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
 
 
 @pytest.fixture(scope="module", params=["strong", "boss"])
-def finished(request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(request.param) / request.param
-    LAB.fit(LAB.resolve(request.param, "tiny"), Run(folder, data_dir, seed=3))
-    return folder
-
-
-def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
-    """The same seed writes the same bytes, another seed others."""
-    assert contents(made(food, tmp_path / "same")) == contents(source)
-    made(food, tmp_path / "other", seed=1)
-    assert (tmp_path / "other/test/0001.jpg").read_bytes() != (source / "test/0001.jpg").read_bytes()
-
-
-def test_check_accepts_what_make_writes(source: Path) -> None:
-    """Drawn data have the course's format."""
-    assert food.check(source) == []
+def finished(request: pytest.FixtureRequest, store: Store) -> Path:
+    return store.finished("cnn", request.param)
 
 
 def test_masks_cover_part_of_each_test_image(source: Path) -> None:
@@ -108,13 +95,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_reports_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
     """One sentence per fault, with the file, what was found and what was expected."""
-    folder = tmp_path / "food"
-    shutil.copytree(source, folder)
     change, message = FAULTS[fault]
-    change(folder)
-    faults = food.check(folder)
-    assert len(faults) == 1
-    assert message in faults[0]
+    assert message in one_fault(food.check, source, tmp_path / "food", change)
 
 
 def test_fewer_classes_and_other_sizes_are_accepted(source: Path, tmp_path: Path) -> None:
@@ -157,22 +139,7 @@ def test_training_delivers_a_valid_submission(finished: Path, source: Path, data
 )
 def test_an_invalid_submission_is_reported(text: str, message: str, tmp_path: Path) -> None:
     """Each fault of a submission file is a sentence with its line."""
-    file = tmp_path / "submission.csv"
-    file.write_text(text)
-    assert len(LAB.check_submission(file)) == 1
-    assert message in LAB.check_submission(file)[0]
-
-
-def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, a run has the weights and predictions of an undisturbed one."""
-    config = LAB.resolve(finished.name, "tiny")
-    (tmp_path / STOP).touch()
-    with pytest.raises(Interrupted):
-        LAB.fit(config, Run(tmp_path, data_dir, seed=3))
-    (tmp_path / STOP).unlink()
-    LAB.fit(config, Run(tmp_path, data_dir, seed=3))
-    for name in ("weights.safetensors", "deliver/submission.csv"):
-        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
+    assert message in fault_of_submission(LAB, tmp_path, text)
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
@@ -194,26 +161,6 @@ def test_a_prediction_does_not_depend_on_the_rest_of_the_batch(finished: Path, d
     both = predict(model, examples)
     assert np.array_equal(predict(model, examples), both)
     np.testing.assert_allclose(predict(model, examples[1:])[0], both[1], rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("preset", LAB.presets)
-def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and trains two steps on two samples."""
-    model = LAB.network(LAB.resolve(preset, "course"))
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    images, before = torch.randint(0, 256, (2, 3, 128, 128), dtype=torch.uint8), next(model.parameters()).clone()
-    for _ in range(2):
-        loss = F.cross_entropy(model(images), torch.tensor([0, 10]))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert torch.isfinite(loss)
-    assert not torch.equal(before, next(model.parameters()))
-
-
-def test_simple_at_course_size_has_the_samples_parameters() -> None:
-    """The sample code's network has 12,833,803 parameters."""
-    assert LAB.scale("simple", "course")["parameters"] == 12_833_803
 
 
 # --- the ensemble ----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from datetime import timedelta
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -20,14 +19,15 @@ from torchvision.transforms.v2.functional import gaussian_blur
 from labs.cnn import lesson as cnn
 from labs.core import shards
 from labs.core.errors import BadInput
-from labs.core.run import STOP, Interrupted, Run
+from labs.core.run import Run
 from labs.explain import attribution, data, filters, scores
 from labs.explain.lesson import CLASSIFIER, LAB, METHODS, Explainer, predict
 from labs.shared.vision import food
-from tests.labs.folders import contents, made
-from tests.labs.workers import last_metrics
+from tests.labs.folders import contents, made, one_fault
+from tests.labs.store import SEED, Store
+from tests.labs.workers import in_two_processes, last_metrics
 
-Upstream = dict[str, Path]
+Upstream = Mapping[str, Path]
 """Roles and the runs that a run needs."""
 
 
@@ -37,10 +37,8 @@ def fit(folder: Path, data_dir: Path, upstream: Upstream, preset: str = "smoothg
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir: Path, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    fit(folder, data_dir, upstream)
-    return folder
+def finished(store: Store) -> Path:
+    return store.finished("explain", "smoothgrad")
 
 
 @pytest.fixture
@@ -53,11 +51,6 @@ def course(source: Path, tmp_path: Path) -> Path:
 
 
 # --- data ----------------------------------------------------------------------------------------------------------
-
-
-def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
-    """The same seed writes the same bytes."""
-    assert contents(made(data, tmp_path / "same")) == contents(source)
 
 
 def test_no_image_is_in_two_splits(source: Path, tmp_path: Path) -> None:
@@ -145,13 +138,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
     """One sentence per fault, with the file, what was found and what was expected."""
-    folder = tmp_path / "data"
-    shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
-    spoil(folder)
-    faults = data.check(folder)
-    assert len(faults) == 1
-    assert message in faults[0]
+    assert message in one_fault(data.check, source, tmp_path / "data", spoil)
 
 
 # --- runs ----------------------------------------------------------------------------------------------------------
@@ -210,35 +198,15 @@ def test_delivery_needs_only_the_runs_own_folder(
     assert all(torch.equal(kept[name], tensor) for name, tensor in original.items())
 
 
-def test_an_interrupted_run_ends_with_the_same_numbers(
-    finished: Path, data_dir: Path, upstream: Upstream, tmp_path: Path
-) -> None:
-    """Stopped after the first batch and started again, a run scores all images, each once."""
-    (tmp_path / STOP).touch()
-    config = LAB.resolve("smoothgrad", "tiny")
-    with pytest.raises(Interrupted):
-        LAB.fit(config, Run(tmp_path, data_dir, seed=3, upstream=upstream), test=False)
-    (tmp_path / STOP).unlink()
-    LAB.fit(config, Run(tmp_path, data_dir, seed=3, upstream=upstream), test=False)
-    assert (tmp_path / "weights.safetensors").read_bytes() == (finished / "weights.safetensors").read_bytes()
-    before, after = (json.loads((folder / "result.json").read_text())["metrics"] for folder in (finished, tmp_path))
-    for name in scores.SCORES:
-        assert after[f"val/{name}"] == before[f"val/{name}"]
+def score(rank: int, data_dir: Path, folder: Path, upstream: Upstream) -> None:
+    LAB.train(LAB.resolve("smoothgrad", "tiny"), Run(folder, data_dir, seed=SEED, upstream=upstream))
 
 
 def test_two_workers_score_as_one(finished: Path, data_dir: Path, upstream: Upstream, tmp_path: Path) -> None:
     """Two workers share the images, of the last batch's five one gets three and one two: all scores are equal."""
-    torch.multiprocessing.spawn(_work, (data_dir, tmp_path, upstream), nprocs=2)
+    in_two_processes(score, data_dir, tmp_path, upstream)
     result = json.loads((finished / "result.json").read_text())["metrics"]
     assert last_metrics(tmp_path) == {f"val/{name}": result[f"val/{name}"] for name in scores.SCORES}
-
-
-def _work(rank: int, data_dir: Path, folder: Path, upstream: Upstream) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/store", timedelta(seconds=60), rank=rank, world_size=2)
-    run = Run(folder, data_dir, seed=3, upstream=upstream, device=torch.device("cpu"))
-    LAB.train(LAB.resolve("smoothgrad", "tiny"), run)
-    dist.destroy_process_group()
 
 
 def test_images_without_masks_get_the_scores_that_need_none(course: Path, upstream: Upstream, tmp_path: Path) -> None:

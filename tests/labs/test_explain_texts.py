@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,12 @@ from labs.explain.hidden_state_file import ANSWER, QuestionStates, TextStates, e
 from labs.explain.lesson import LAB, READER
 from labs.explain.text_figures import cosine, layer_table, principal_components
 from tests.labs.folders import contents
+from tests.labs.store import Store
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir: Path, upstream: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    LAB.fit(LAB.resolve("saliency", "tiny"), Run(folder, data_dir, seed=3, upstream=upstream))
-    return folder
+def finished(store: Store) -> Path:
+    return store.finished("explain", "saliency")
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_what_is_delivered(finished: Path) -> None:
     assert all(-1 <= float(row["silhouette"]) <= 1 for row in rows)
 
 
-def test_the_hidden_states_are_those_of_the_character(upstream: dict[str, Path], content: dict[str, Any]) -> None:
+def test_the_hidden_states_are_those_of_the_character(upstream: Mapping[str, Path], content: dict[str, Any]) -> None:
     """Its embedding is the same in every sentence, as this model's embeddings do not depend on the position; its last
     hidden state is not."""
     character = encode_texts(bert.load(upstream[READER]), content).character
@@ -91,7 +91,7 @@ def test_the_hidden_states_are_those_of_the_character(upstream: dict[str, Path],
     assert not torch.allclose(character[:, -1], character[:1, -1], atol=1e-3)
 
 
-def test_an_answer_that_is_not_in_the_context_marks_no_token(upstream: dict[str, Path]) -> None:
+def test_an_answer_that_is_not_in_the_context_marks_no_token(upstream: Mapping[str, Path]) -> None:
     """A reader that decodes an unknown character as [UNK] predicts a text that the context does not contain."""
     model = bert.load(upstream[READER])
     model.settings = replace(model.settings, search="separate")
@@ -100,7 +100,7 @@ def test_an_answer_that_is_not_in_the_context_marks_no_token(upstream: dict[str,
     assert (states.segments != ANSWER).all()
 
 
-def test_a_text_that_is_too_long_is_refused(upstream: dict[str, Path]) -> None:
+def test_a_text_that_is_too_long_is_refused(upstream: Mapping[str, Path]) -> None:
     """More tokens than the model has positions: one sentence, not an IndexError."""
     too_long = {"questions": [{"question": "誰？", "context": "年" * 600}], "sentences": []}
     with pytest.raises(BadInput, match="are 605 tokens with the special tokens, expected at most 512"):
@@ -147,7 +147,7 @@ def test_cosine_is_scikit_learns() -> None:
     assert cosine(vectors).numpy() == pytest.approx(cosine_similarity(vectors.numpy()), abs=1e-6)
 
 
-def test_images_are_explained_without_texts(source: Path, upstream: dict[str, Path], tmp_path: Path) -> None:
+def test_images_are_explained_without_texts(source: Path, upstream: Mapping[str, Path], tmp_path: Path) -> None:
     """A folder as the course gives it has no texts: the run finishes and writes no figures of texts."""
     folder, packed = tmp_path / "course", tmp_path / "packed"
     for name, content in contents(source).items():

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs.core.errors import BadInput
-from labs.core.run import STOP, Interrupted, Run
+from labs.core.run import Run
 from labs.gan import losses
 from labs.gan.augmentation import AUGMENTATION_NUMBERS, augment
 from labs.gan.collapse import PATIENCE, detect_collapse
@@ -24,14 +23,13 @@ from labs.gan.optimisation import build_optimizers, recalibrate_batch_norm, set_
 from labs.gan.pictures import GlobalRandom, Pictures
 from labs.gan.random_features import RandomFeatures
 from labs.gan.style_generator import StyledNorm, StyleGenerator
+from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(folder, data_dir, seed=3))
-    return folder
+def finished(store: Store) -> Path:
+    return store.finished("gan", "boss")
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +116,6 @@ def test_augmentation_translates(pictures: tuple[torch.Tensor, torch.Tensor]) ->
 # --- networks --------------------------------------------------------------------------------------------------------
 
 
-def test_simple_at_course_size_is_the_sample() -> None:
-    """5,142,080 parameters of the generator, 2,766,529 of the discriminator."""
-    networks = Gan(LAB.resolve("simple", "course"))
-    sizes = [sum(p.numel() for p in part.parameters()) for part in (networks.generator, networks.critic)]
-    assert sizes == [5_142_080, 2_766_529]
-    assert LAB.scale("simple", "course")["parameters"] == sum(sizes)
-
-
 def test_a_style_sets_scale_and_bias() -> None:
     """Whatever mean and variance channels come with, they leave with the scale and bias of the picture's own style."""
     torch.manual_seed(0)
@@ -161,27 +151,6 @@ def test_spectral_norm_bounds_each_layer() -> None:
             assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("preset", ["simple", "medium", "strong", "boss"])
-def test_course_size_takes_two_steps(preset: str, data_dir: Path, tmp_path: Path) -> None:
-    """Every preset builds at the course's size, and generator and critic take two steps on two pictures."""
-    config = LAB.resolve(preset, "course")
-    networks = Gan(config)
-    real = torch.rand(2, 3, 64, 64)
-    before = [next(part.parameters()).clone() for part in (networks.generator, networks.critic)]
-    optimizer = torch.optim.Adam(networks.parameters(), 1e-3)
-    for _ in range(2):
-        fake = networks(torch.randn(2, NOISE_DIM))
-        loss = losses.critic_loss(config.loss, networks.critic(real), networks.critic(fake))
-        if config.constraint == "gradient-penalty":
-            loss = loss + losses.gradient_penalty(networks.critic, real, fake.detach(), torch.rand(2))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert torch.isfinite(loss)
-    for old, part in zip(before, (networks.generator, networks.critic), strict=True):
-        assert not torch.equal(old, next(part.parameters()))
-
-
 # --- training --------------------------------------------------------------------------------------------------------
 
 
@@ -193,30 +162,6 @@ def test_training_delivers_a_valid_submission(finished: Path) -> None:
     assert [path.name for path in sorted((finished / "figures").iterdir())] == ["samples-0001.png", "samples-0002.png"]
     metrics = json.loads((finished / "result.json").read_text())["metrics"]
     assert {"test/fid", "test/afd", "test/precision", "test/recall", "test/coverage", "test/trivial"} <= set(metrics)
-
-
-def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, both networks, both optimizers and the EMA weights continue as
-    in an undisturbed run."""
-    (tmp_path / STOP).touch()
-    with pytest.raises(Interrupted):
-        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
-    (tmp_path / STOP).unlink()
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
-    for name in ("weights.safetensors", "deliver/submission.tgz"):
-        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
-    states = [
-        torch.load(folder / "checkpoints/step-000002/state.pt", weights_only=True) for folder in (tmp_path, finished)
-    ]
-    for first, second in zip(_tensors(states[0]), _tensors(states[1]), strict=True):
-        assert torch.equal(first, second)
-
-
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    if isinstance(tree, torch.Tensor):
-        return [tree]
-    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]
 
 
 def test_two_workers_go_together(data_dir: Path, tmp_path: Path) -> None:

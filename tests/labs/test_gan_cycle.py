@@ -10,21 +10,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs.core.errors import BadInput
-from labs.core.run import STOP, Interrupted, Run
+from labs.core.run import Run
 from labs.gan import data, losses
 from labs.gan.cyclegan import other_style, validate
-from labs.gan.cyclegan_networks import CycleGan, patch_critic
+from labs.gan.cyclegan_networks import patch_critic
 from labs.gan.lesson import LAB, predict
 from labs.gan.networks import build_generator
 from labs.gan.pictures import Pictures
+from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    LAB.fit(LAB.resolve("cycle", "tiny"), Run(folder, data_dir, seed=3))
-    return folder
+def finished(store: Store) -> Path:
+    return store.finished("gan", "cycle")
 
 
 def test_the_cycle_consistency_loss_keeps_the_content(data_dir: Path, tmp_path: Path) -> None:
@@ -47,17 +46,6 @@ def test_translations_are_delivered_and_judged(finished: Path) -> None:
     assert [path.name for path in sorted((finished / "figures").iterdir())] == ["samples-0001.png", "samples-0002.png"]
     metrics = json.loads((finished / "result.json").read_text())["metrics"]
     assert {"test/fid", "test/afd", "test/coverage", "val/fid", "train/cycle_loss"} <= set(metrics)
-
-
-def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Four networks, two optimizers and the EMA weights continue as in an undisturbed run."""
-    (tmp_path / STOP).touch()
-    with pytest.raises(Interrupted):
-        LAB.fit(LAB.resolve("cycle", "tiny"), Run(tmp_path, data_dir, seed=3))
-    (tmp_path / STOP).unlink()
-    LAB.fit(LAB.resolve("cycle", "tiny"), Run(tmp_path, data_dir, seed=3))
-    assert (tmp_path / "weights.safetensors").read_bytes() == (finished / "weights.safetensors").read_bytes()
-    assert last_metrics(tmp_path) == last_metrics(finished)
 
 
 def test_two_workers_are_one(data_dir: Path, tmp_path: Path) -> None:
@@ -133,22 +121,6 @@ def test_a_quarter_of_the_other_style_is_held_out(data_dir: Path) -> None:
     held_out, training = (other_style(data_dir, 32, held_out=held) for held in (True, False))
     assert (len(held_out), len(training)) == (15, 45)
     assert not set(held_out.rows.tolist()) & set(training.rows.tolist())
-
-
-def test_course_size_takes_two_steps() -> None:
-    """All four networks build at the course's size, and generators and critics take two steps on two pictures."""
-    config = LAB.resolve("cycle", "course")
-    networks, real = CycleGan(config.width, config.side), torch.rand(2, 3, 64, 64)
-    before = [next(part.parameters()).clone() for part in (*networks.generator, *networks.critic)]
-    optimizer = torch.optim.Adam(networks.parameters(), 1e-3)
-    for _ in range(2):
-        translated = [generator(real) for generator in networks.generator]
-        loss = sum(critic(picture).square().mean() for critic, picture in zip(networks.critic, translated, strict=True))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    for old, part in zip(before, (*networks.generator, *networks.critic), strict=True):
-        assert not torch.equal(old, next(part.parameters()))
 
 
 def test_the_trained_model_translates(finished: Path, data_dir: Path) -> None:

@@ -4,14 +4,11 @@ import csv
 import gzip
 import json
 import shutil
-import socket
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from torchvision.datasets import MNIST
 from torchvision.transforms import functional as course_transforms
 
@@ -20,24 +17,11 @@ from labs.core.errors import BadInput
 from labs.core.run import Interrupted, Run
 from labs.lifelong import data
 from labs.lifelong.lesson import LAB
-from labs.lifelong.networks import Classifier
 from labs.lifelong.scenarios import rotate
 from labs.lifelong.transfer import MEASURES
-from tests.labs.workers import ObservedRun
+from tests.labs.workers import train_on
 
 FILES = [f"{prefix}-{kind}-ubyte" for prefix in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("made")
-    data.make(folder, 0, "tiny")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def packed(made, tmp_path_factory):
-    return pack(made, tmp_path_factory.mktemp("packed"))
 
 
 def pack(folder, out):
@@ -61,41 +45,30 @@ def write_idx(folder: Path, train: int, test: int) -> Path:
 # --- data ----------------------------------------------------------------------------------------------------------
 
 
-def test_make_is_deterministic(made, tmp_path):
-    """The same seed and size give the same bytes."""
-    data.make(tmp_path, 0, "tiny")
-    for name in FILES:
-        assert (tmp_path / "MNIST/raw" / name).read_bytes() == (made / "MNIST/raw" / name).read_bytes()
-
-
-def test_torchvision_reads_what_make_wrote(made):
+def test_torchvision_reads_what_make_wrote(source):
     """torchvision finds both splits without downloading, with equally many of each digit."""
     for train, count in ((True, 400), (False, 200)):
-        mnist = MNIST(root=made, train=train, download=False)
+        mnist = MNIST(root=source, train=train, download=False)
         assert mnist.data.shape == (count, 28, 28)
         assert mnist.targets.bincount().tolist() == [count // 10] * 10
 
 
-def test_no_digit_is_in_both_splits(made):
+def test_no_digit_is_in_both_splits(source):
     """Training and test images are different digits."""
-    seen = {image.tobytes() for image in MNIST(root=made, train=True).data.numpy()}
-    assert not seen & {image.tobytes() for image in MNIST(root=made, train=False).data.numpy()}
+    seen = {image.tobytes() for image in MNIST(root=source, train=True).data.numpy()}
+    assert not seen & {image.tobytes() for image in MNIST(root=source, train=False).data.numpy()}
 
 
-def test_check_accepts_what_make_wrote(made):
-    assert data.check(made) == []
-
-
-def test_gzipped_files_are_the_same_data(made, tmp_path):
+def test_gzipped_files_are_the_same_data(source, tmp_path):
     """A folder of .gz files, as MNIST is downloaded, passes the check and packs to the same digest."""
-    zipped = shutil.copytree(made, tmp_path / "zipped")
+    zipped = shutil.copytree(source, tmp_path / "zipped")
     for name in FILES:
         path = zipped / "MNIST/raw" / name
         path.with_name(f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
     assert data.check(zipped) == []
     digests = []
-    for folder in (made, zipped):
+    for folder in (source, zipped):
         out = tmp_path / f"packed-{folder.name}"
         out.mkdir()
         digests.append(data.prepare(folder, out, "folder")["digest"])
@@ -174,9 +147,9 @@ def test_check_names_a_broken_gzip_file(tmp_path):
     assert data.check(tmp_path) == ["train-images-idx3-ubyte.gz is not a complete gzip file"]
 
 
-def test_bytes_rotate_like_the_courses_floats(made):
+def test_bytes_rotate_like_the_courses_floats(source):
     """Rotating uint8 images gives exactly what rotating each float image in [0, 1] gives."""
-    images = MNIST(root=made).data[:20]
+    images = MNIST(root=source).data[:20]
     for angle in (20.0, 40.0, 80.0):
         course = [course_transforms.rotate(image[None] / 255, angle)[0] for image in images]
         assert torch.equal(rotate(images, angle) / 255, torch.stack(course))
@@ -201,9 +174,9 @@ def without_times(metrics):
 
 
 @pytest.fixture(scope="module", params=["baseline", "rwalk"])
-def undisturbed(request, packed, tmp_path_factory):
+def undisturbed(request, data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    return request.param, folder, fit(folder, packed, request.param)
+    return request.param, folder, fit(folder, data_dir, request.param)
 
 
 def test_trained_run_delivers_a_valid_submission(undisturbed):
@@ -223,8 +196,8 @@ def test_an_epochs_accuracy_is_the_mean_over_the_tasks_seen(undisturbed):
     assert metrics["val/accuracy"] == pytest.approx(np.mean(own))
 
 
-def test_served_model_gives_probabilities(undisturbed, packed):
-    images = LAB.example(packed)
+def test_served_model_gives_probabilities(undisturbed, data_dir):
+    images = LAB.example(data_dir)
     probabilities = LAB.predict(LAB.load(undisturbed[1]), images)
     assert (images.dtype, images.shape[1:]) == (np.uint8, (28, 28))
     assert (probabilities.dtype, probabilities.shape) == (np.float32, (len(images), 10))
@@ -247,32 +220,27 @@ def test_matrix_of_accuracies_is_delivered_and_agrees_with_the_metrics(undisturb
 
 
 @pytest.mark.parametrize("preset", LAB.presets)
-def test_interrupted_run_ends_like_an_undisturbed_one(preset, packed, tmp_path):
+def test_interrupted_run_ends_like_an_undisturbed_one(preset, data_dir, tmp_path):
     """Stopped within the first task, right after it and within the second one: all metrics and weights are the same."""
     short = {"angles": [0, 40], "epochs_per_task": 2, "test": False}
     whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"
-    expected = fit(whole, packed, preset, **short)
+    expected = fit(whole, data_dir, preset, **short)
     for stop in (1, 2, 3):
         with pytest.raises(Interrupted):
-            fit(interrupted, packed, preset, stop_after=stop, **short)
+            fit(interrupted, data_dir, preset, stop_after=stop, **short)
         (interrupted / "stop").unlink()
-    assert without_times(fit(interrupted, packed, preset, **short)) == without_times(expected)
+    assert without_times(fit(interrupted, data_dir, preset, **short)) == without_times(expected)
     for name in ("weights.safetensors", "task_matrix.csv"):
         assert (interrupted / name).read_bytes() == (whole / name).read_bytes()
 
 
 @pytest.mark.parametrize("scenario", ["permuted", "class-incremental"])
-def test_further_scenarios_train_and_score_all_their_tasks(scenario, packed, tmp_path):
+def test_further_scenarios_train_and_score_all_their_tasks(scenario, data_dir, tmp_path):
     """With replay, the final accuracy over all tasks is well above chance."""
-    metrics = fit(tmp_path, packed, "replay", scenario=scenario, epochs_per_task=4)
+    metrics = fit(tmp_path, data_dir, "replay", scenario=scenario, epochs_per_task=4)
     assert metrics["test/accuracy"] > 2.5 * metrics["test/trivial"]
     (fault,) = LAB.check_submission(tmp_path / "deliver" / LAB.submission)
     assert "expected the angles" in fault  # the course's submission is of rotated digits
-
-
-def test_course_size_has_the_samples_parameters():
-    config = LAB.resolve("baseline", "course")
-    assert sum(p.numel() for p in Classifier(config.hidden).parameters()) == 1_462_538
 
 
 @pytest.mark.parametrize("preset", LAB.presets)
@@ -294,40 +262,18 @@ def test_one_training_image_is_refused_before_training(tmp_path):
 STATEFUL = [name for name in LAB.presets if name not in ("baseline", "joint")]
 
 
-def _worker(rank: int, port: int, folder: Path, data_dir: Path) -> None:
-    torch.set_num_threads(1)
-    store = f"tcp://127.0.0.1:{port}"
-    dist.init_process_group("gloo", store, timedelta(seconds=60), rank=rank, world_size=2)
-    for preset in STATEFUL:
-        run = ObservedRun(folder / preset, data_dir)
-        LAB.train(few_steps(preset), run)
-        torch.save(dict(run.model.named_parameters()), folder / preset / f"rank{rank}.pt")
-    dist.destroy_process_group()
-
-
 def few_steps(preset):
     """Two tasks of three steps each, so that `after_task` has an effect on the second."""
     return LAB.resolve(preset, "tiny", {"angles": [0, 20], "epochs_per_task": 1, "batch_size": 128})
 
 
-@pytest.fixture(scope="module")
-def on_two(packed, tmp_path_factory):
-    """Folder of runs, by preset, that two workers trained."""
-    folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    torch.multiprocessing.spawn(_worker, (port, folder, packed), nprocs=2)
-    return folder
-
-
 @pytest.mark.parametrize("preset", STATEFUL)
-def test_two_workers_learn_what_one_learns(preset, on_two, packed, tmp_path):
+def test_two_workers_learn_what_one_learns(preset, data_dir, tmp_path):
     """Weights bit-equal on both; weights and the method's state are those of one worker on the global batch."""
-    first, second = (torch.load(on_two / preset / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    first, second = train_on(2, "lifelong", few_steps(preset), data_dir, tmp_path / "two")
     assert all(torch.equal(first[name], second[name]) for name in first)
-    LAB.train(few_steps(preset), Run(tmp_path, packed))
-    one, two = states(tmp_path), states(on_two / preset)
+    train_on(1, "lifelong", few_steps(preset), data_dir, tmp_path / "one")
+    one, two = states(tmp_path / "one"), states(tmp_path / "two")
     assert any(not name.startswith("model.") for name in one)
     assert one.keys() == two.keys()
     for name, expected in one.items():

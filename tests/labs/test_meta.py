@@ -15,14 +15,15 @@ from torch.nn import functional as F
 
 from labs.core import events, shards
 from labs.core.errors import BadInput
-from labs.core.run import STOP, Interrupted, Run
+from labs.core.run import Run
 from labs.meta import data, figures
 from labs.meta.config import MetaConfig
 from labs.meta.lesson import INDUCTIVE, LAB, predict
 from labs.meta.networks import StatelessBatchNorm
 from labs.meta.solvers import Learner, adapt, map_tasks, meta_loss, prototype_logits, query_logits
 from labs.meta.tasks import Tasks, split, stored_tasks, transformed
-from tests.labs.folders import contents, made
+from tests.labs.folders import fault_of_submission, one_fault
+from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
 
 SOLVERS = ["transfer", "fomaml", "maml", "anil", "reptile", "prototypes"]
@@ -30,21 +31,11 @@ LABELS = torch.arange(5)
 
 
 @pytest.fixture(scope="module", params=["simple", "boss"])
-def finished(request: pytest.FixtureRequest, data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(request.param) / request.param
-    LAB.fit(LAB.resolve(request.param, "tiny"), Run(folder, data_dir, seed=3))
-    return folder
+def finished(request: pytest.FixtureRequest, store: Store) -> Path:
+    return store.finished("meta", request.param)
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
-
-
-def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
-    """The same seed writes the same bytes, another seed others."""
-    assert contents(made(data, tmp_path / "same")) == contents(source)
-    made(data, tmp_path / "other", seed=1)
-    picture = "Omniglot/images_background/Alphabet_01/character01/0001_01.png"
-    assert (tmp_path / "other" / picture).read_bytes() != (source / picture).read_bytes()
 
 
 def test_check_accepts_what_make_writes(source: Path) -> None:
@@ -143,13 +134,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
     """One sentence per fault, with the file, what was found and what was expected."""
-    folder = tmp_path / "characters"
-    shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
-    spoil(folder)
-    faults = data.check(folder)
-    assert len(faults) == 1
-    assert message in faults[0]
+    assert message in one_fault(data.check, source, tmp_path / "characters", spoil)
 
 
 def test_single_drawings_are_refused(source: Path, tmp_path: Path) -> None:
@@ -364,11 +350,6 @@ def test_only_transductive_predictions_depend_on_the_other_queries(solver: str) 
     assert not torch.allclose(one[0, 0], two[0, 0])
 
 
-def test_simple_at_course_size_is_the_sample() -> None:
-    """Four blocks of 64 channels and a linear layer: 640 + 3 x 36,928 + 4 x 128 + 325 parameters."""
-    assert LAB.scale("simple", "course")["parameters"] == 640 + 3 * 36_928 + 4 * 128 + 325
-
-
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_takes_two_steps(preset: str, data_dir: Path, tmp_path: Path) -> None:
     """Every preset trains at the course's size: two real steps of two tasks."""
@@ -394,19 +375,6 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
     assert scores["test/trivial"] == pytest.approx(0.2)
     for figure in ("training_tasks.png", "inner_steps.png"):
         assert (finished / "deliver" / figure).stat().st_size > 5000
-
-
-def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, a run has the weights and predictions of an undisturbed one."""
-    config = LAB.resolve(finished.name, "tiny")
-    (tmp_path / STOP).touch()
-    with pytest.raises(Interrupted):
-        LAB.fit(config, Run(tmp_path, data_dir, seed=3))
-    (tmp_path / STOP).unlink()
-    LAB.fit(config, Run(tmp_path, data_dir, seed=3))
-    for name in ("weights.safetensors", "deliver/output.csv", "deliver/output_inductive.csv"):
-        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
-    assert last_metrics(tmp_path) == last_metrics(finished)
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
@@ -480,10 +448,7 @@ def test_the_reports_figures_show_the_measured_accuracies(finished: Path) -> Non
 )
 def test_a_bad_submission_is_named(text: str, message: str, tmp_path: Path) -> None:
     """Each fault of a submission file is a sentence with its line."""
-    file = tmp_path / "output.csv"
-    file.write_text(text)
-    (fault,) = LAB.check_submission(file)
-    assert message in fault
+    assert message in fault_of_submission(LAB, tmp_path, text)
 
 
 def test_a_wrong_field_is_named() -> None:

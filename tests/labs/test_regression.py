@@ -1,47 +1,18 @@
 """Promises of the regression lab: its data format, its folds, its training and its submission."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import labs
 from labs.core import shards
 from labs.core.errors import BadInput
-from labs.core.run import STOP, Interrupted, Run
+from labs.core.run import Run
 from labs.regression import data, windows
-from labs.regression.lesson import build, select_columns, split
+from labs.regression.lesson import LAB, build, select_columns, split
+from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
-
-LAB = labs.get("regression")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("source")
-    data.make(folder, 0, "tiny")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def packed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("packed")
-    data.prepare(source, out, "generated")
-    (out / "answers").symlink_to(source / "answers")
-    return out
-
-
-def digest(folder: Path) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.csv")))).hexdigest()
-
-
-def test_the_same_data_seed_writes_the_same_bytes_and_another_seed_does_not(source: Path, tmp_path: Path) -> None:
-    for name, seed in (("same", 0), ("other", 1)):
-        (tmp_path / name).mkdir()
-        data.make(tmp_path / name, seed, "tiny")
-    assert digest(tmp_path / "same") == digest(source) != digest(tmp_path / "other")
 
 
 def test_the_tables_have_the_courses_shape(tmp_path: Path) -> None:
@@ -101,11 +72,11 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", LAB.presets)
-def test_a_tiny_run_beats_the_trivial_predictor_and_delivers(packed: Path, tmp_path: Path, preset: str) -> None:
-    LAB.fit(LAB.resolve(preset, "tiny"), Run(tmp_path, packed))
-    scores = LAB.score(tmp_path / "deliver", packed)
+def test_a_tiny_run_beats_the_trivial_predictor_and_delivers(store: Store, data_dir: Path, preset: str) -> None:
+    delivered = store.finished("regression", preset) / "deliver"
+    scores = LAB.score(delivered, data_dir)
     assert scores["test/mse"] < scores["test/trivial"]
-    assert LAB.check_submission(tmp_path / "deliver" / "pred.csv") == []
+    assert LAB.check_submission(delivered / "pred.csv") == []
 
 
 @pytest.mark.parametrize(
@@ -116,11 +87,10 @@ def test_a_tiny_run_beats_the_trivial_predictor_and_delivers(packed: Path, tmp_p
         ("\n2,", "\n2,x", "is not a finite number"),
     ],
 )
-def test_an_invalid_submission_is_reported(packed: Path, tmp_path: Path, old: str, new: str, message: str) -> None:
-    LAB.fit(LAB.resolve("strong", "tiny"), Run(tmp_path, packed))
-    file = tmp_path / "deliver" / "pred.csv"
-    file.write_text(file.read_text().replace("\r\n", "\n").replace(old, new, 1))
-    assert message in " ".join(LAB.check_submission(file))
+def test_an_invalid_submission_is_reported(store: Store, tmp_path: Path, old: str, new: str, message: str) -> None:
+    delivered = (store.finished("regression", "strong") / "deliver/pred.csv").read_text().replace("\r\n", "\n")
+    (tmp_path / "pred.csv").write_text(delivered.replace(old, new, 1))
+    assert message in " ".join(LAB.check_submission(tmp_path / "pred.csv"))
 
 
 def rows_of(data_dir: Path) -> tuple[torch.Tensor, torch.Tensor, dict[str, int]]:
@@ -138,8 +108,8 @@ def days_of(inputs: torch.Tensor, target: torch.Tensor, facts: dict[str, int]) -
     ]
 
 
-def test_validation_windows_share_no_day_with_training_but_each_state_is_in_both(packed: Path) -> None:
-    inputs, target, facts = rows_of(packed)
+def test_validation_windows_share_no_day_with_training_but_each_state_is_in_both(data_dir: Path) -> None:
+    inputs, target, facts = rows_of(data_dir)
     train_mask, val_mask = split(inputs, target, facts, LAB.resolve("boss", "tiny"), seed=0)
     days, states = days_of(inputs, target, facts), inputs[:, 1 : 1 + facts["states"]].argmax(1)
     for trains, validates in zip(train_mask.T, val_mask.T, strict=True):
@@ -150,9 +120,9 @@ def test_validation_windows_share_no_day_with_training_but_each_state_is_in_both
     assert train_mask.float().mean() > 0.5
 
 
-def test_the_courses_random_split_leaks(packed: Path) -> None:
+def test_the_courses_random_split_leaks(data_dir: Path) -> None:
     """`split=random` exists, and most of its validation rows share days with training rows."""
-    inputs, target, facts = rows_of(packed)
+    inputs, target, facts = rows_of(data_dir)
     train_mask, val_mask = split(inputs, target, facts, LAB.resolve("simple", "tiny", {"split": "random"}), seed=0)
     days = days_of(inputs, target, facts)
     train_days = set().union(*(days[i] for i in train_mask[:, 0].nonzero().flatten()))
@@ -183,9 +153,9 @@ def test_rows_that_are_all_equal_cannot_be_cut_into_periods(tmp_path: Path) -> N
         split(inputs, torch.ones(20), {"states": 1, "days": 2, "block": 4}, LAB.resolve("simple", "tiny"), 0)
 
 
-def test_an_ensemble_predicts_the_mean_of_independent_networks(packed: Path, tmp_path: Path) -> None:
+def test_an_ensemble_predicts_the_mean_of_independent_networks(data_dir: Path, tmp_path: Path) -> None:
     """Members share batches but no gradient: one member's output has no gradient in the other's parameters."""
-    inputs, target, facts = rows_of(packed)
+    inputs, target, facts = rows_of(data_dir)
     config = LAB.resolve("boss", "tiny", {"folds": 2, "dropout": 0.0})
     train_mask, _ = split(inputs, target, facts, config, seed=0)
     model = build(config, inputs, target, train_mask, facts)
@@ -196,9 +166,9 @@ def test_an_ensemble_predicts_the_mean_of_independent_networks(packed: Path, tmp
     assert all(p.grad is None or not p.grad.any() for p in model.members[1].parameters())
 
 
-def test_columns_are_selected_and_standardised_on_the_training_rows(packed: Path) -> None:
+def test_columns_are_selected_and_standardised_on_the_training_rows(data_dir: Path) -> None:
     """The values of the validation rows have no effect on either."""
-    inputs, target, facts = rows_of(packed)
+    inputs, target, facts = rows_of(data_dir)
     config = LAB.resolve("medium", "tiny")
     train_mask, val_mask = split(inputs, target, facts, config, seed=0)
     model = build(config, inputs, target, train_mask, facts)
@@ -220,52 +190,18 @@ def test_trees_find_an_interaction_that_linear_regression_misses() -> None:
     assert select_columns(config, inputs, target, states=1).tolist() == [5, 8]
 
 
-def test_an_interrupted_run_ends_with_the_same_numbers(packed: Path, tmp_path: Path) -> None:
-    for name in ("whole", "stopped"):
-        (tmp_path / name).mkdir()
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path / "whole", packed, seed=3))
-    (tmp_path / "stopped" / STOP).touch()
-    with pytest.raises(Interrupted):
-        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path / "stopped", packed, seed=3))
-    (tmp_path / "stopped" / STOP).unlink()
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path / "stopped", packed, seed=3))
-    for file in ("weights.safetensors", "deliver/pred.csv"):
-        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "stopped" / file).read_bytes()
-
-
-def test_two_workers_train_the_same_weights_as_one(packed: Path, tmp_path: Path) -> None:
+def test_two_workers_train_the_same_weights_as_one(data_dir: Path, tmp_path: Path) -> None:
     """Three steps on the same global batches, and the same validation error over all rows."""
     config = LAB.resolve("boss", "tiny", {"epochs": 1, "passes": 3, "batch_size": 400, "dropout": 0.0})
-    (one,) = train_on(1, "regression", config, packed, tmp_path / "one")
-    two = train_on(2, "regression", config, packed, tmp_path / "two")
+    (one,) = train_on(1, "regression", config, data_dir, tmp_path / "one")
+    two = train_on(2, "regression", config, data_dir, tmp_path / "two")
     assert all(torch.equal(two[0][name], two[1][name]) for name in one)
     assert all(torch.allclose(two[0][name], one[name], atol=1e-5) for name in one)
     assert last_metrics(tmp_path / "two") == pytest.approx(last_metrics(tmp_path / "one"), rel=1e-5)
 
 
-@pytest.mark.parametrize("preset", LAB.presets)
-def test_course_size_takes_two_steps(preset: str) -> None:
-    config = LAB.resolve(preset, "course")
-    model = LAB.network(config)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    inputs, _ = model.prepare(torch.randn(2, 117))
-    before = next(model.parameters()).clone()
-    for _ in range(2):
-        loss = model(inputs).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert torch.isfinite(loss)
-    assert not torch.equal(before, next(model.parameters()))
-
-
-def test_simple_at_course_size_has_the_samples_parameters() -> None:
-    """117 columns, 16, 8 and 1 units, with biases."""
-    assert LAB.scale("simple", "course")["parameters"] == 117 * 16 + 16 + 16 * 8 + 8 + 8 + 1
-
-
-def test_a_diverged_training_is_reported_in_one_sentence(packed: Path, tmp_path: Path) -> None:
+def test_a_diverged_training_is_reported_in_one_sentence(data_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(
         BadInput, match="val/mse was never a finite number, so there is no model; a smaller learning rate"
     ):
-        LAB.fit(LAB.resolve("simple", "tiny", {"lr": 1e30}), Run(tmp_path, packed))
+        LAB.fit(LAB.resolve("simple", "tiny", {"lr": 1e30}), Run(tmp_path, data_dir))

@@ -245,10 +245,6 @@ def test_space_names_fields_of_the_config() -> None:
     assert set(LAB.space()) <= set(LAB.config.model_fields)
 
 
-def test_simple_at_course_size_is_the_samples_network() -> None:
-    assert LAB.scale("simple", "course")["parameters"] == 8 * 16 + 16 + 16 * 16 + 16 + 16 * 4 + 4
-
-
 @pytest.mark.parametrize("preset", LAB.presets)
 def test_course_size_learns_on_two_steps_of_two_environments(tmp_path: Path, preset: str) -> None:
     course = LAB.resolve(preset, "course")

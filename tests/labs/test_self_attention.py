@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import random
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -18,42 +17,33 @@ from torch.nn import functional as F
 from labs.core import shards
 from labs.core.errors import BadInput
 from labs.core.loader import hold_out
-from labs.core.run import STOP, Interrupted, Run
+from labs.core.run import Run
 from labs.self_attention import attention, crops, data
 from labs.self_attention.am_softmax import am_softmax
 from labs.self_attention.attention import EncoderLayer, Kind, SelfAttention
 from labs.self_attention.conformer import Convolution, FrameNorm, Subsampling
 from labs.self_attention.figures import HEADER as COSTS
 from labs.self_attention.figures import measure
-from labs.self_attention.lesson import LAB, SpeakerNet, evaluate, predict
+from labs.self_attention.lesson import LAB, SpeakerNet, evaluate
 from labs.self_attention.pooling import AttentivePooling, MeanPooling
-from tests.labs.folders import contents, made
+from tests.labs.folders import fault_of_submission, one_fault
+from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
 
 KINDS = get_args(Kind)
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(folder, data_dir, seed=3))
-    return folder
+def finished(store: Store) -> Path:
+    return store.finished("self-attention", "boss")
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
-    """The same seed writes the same bytes, another seed others."""
-    assert contents(made(data, tmp_path / "same")) == contents(source)
-    made(data, tmp_path / "other", seed=1)
-    assert not set(contents(tmp_path / "other")) & {name for name in contents(source) if name.startswith("uttr-")}
-
-
-def test_check_accepts_what_make_writes(source: Path) -> None:
-    """Synthetic utterances have the course's format, and there are as many as stated."""
+def test_made_utterances_are_as_many_as_stated(source: Path) -> None:
+    """Of training set and test set together, by so many speakers."""
     counts = data.COUNTS["tiny"]
-    assert data.check(source) == []
     assert len(list(source.glob("uttr-*.pt"))) == counts.train + counts.test
     assert len(json.loads((source / data.MAPPING).read_text())["speaker2id"]) == counts.speakers
 
@@ -185,13 +175,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_reports_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
     """One sentence per fault, with the file, what was found and what was expected."""
-    folder = tmp_path / "speakers"
-    shutil.copytree(source, folder)
     change, message = FAULTS[fault]
-    change(folder)
-    faults = data.check(folder)
-    assert len(faults) == 1
-    assert message in faults[0]
+    assert message in one_fault(data.check, source, tmp_path / "speakers", change)
 
 
 def write_noise(folder: Path, counts: list[int], mels: int, lengths: list[int]) -> Path:
@@ -505,17 +490,6 @@ def test_the_best_weights_are_kept(data_dir: Path, tmp_path: Path) -> None:
     assert evaluate(LAB.load(tmp_path), buckets, labels[held_out], run) == best
 
 
-def test_an_interrupted_run_ends_with_the_same_numbers(finished: Path, data_dir: Path, tmp_path: Path) -> None:
-    """Stopped after the first epoch and started again, a run has the weights and predictions of an undisturbed one."""
-    (tmp_path / STOP).touch()
-    with pytest.raises(Interrupted):
-        LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
-    (tmp_path / STOP).unlink()
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
-    for name in ("weights.safetensors", "deliver/output.csv"):
-        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
-
-
 def test_two_workers_train_the_same_weights_as_one(data_dir: Path, tmp_path: Path) -> None:
     """Three steps on the same global batches: both ranks have equal weights, within 1e-5 of one worker's, and the same
     validation accuracy."""
@@ -536,36 +510,6 @@ def test_two_workers_train_the_same_weights_as_one(data_dir: Path, tmp_path: Pat
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:
-    """Each spectrogram of a batch gets a probability for each speaker."""
-    inputs = LAB.example(data_dir)
-    output = predict(LAB.load(finished), inputs)
-    assert (inputs.dtype, inputs.shape[0], inputs.shape[2]) == (np.float32, 2, 40)
-    assert (output.dtype, output.shape) == (np.float32, (2, 6))
-    assert output.sum(1) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("preset", LAB.presets)
-def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and trains two steps on two samples."""
-    config = LAB.resolve(preset, "course")
-    model = LAB.network(config)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    frames, before = torch.randn(2, config.crop, 40), next(model.parameters()).clone()
-    for _ in range(2):
-        loss = am_softmax(model(frames), torch.tensor([0, 599]), config.margin, config.scale)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert torch.isfinite(loss)
-    assert not torch.equal(before, next(model.parameters()))
-
-
-def test_simple_at_course_size_has_the_samples_parameters() -> None:
-    """The sample code's network has 125,896 parameters."""
-    assert LAB.scale("simple", "course")["parameters"] == 125_896
-
-
 # --- messages --------------------------------------------------------------------------------------------------------
 
 NAME = f"uttr-{7:032x}.pt"
@@ -583,10 +527,7 @@ NAME = f"uttr-{7:032x}.pt"
 )
 def test_an_invalid_submission_is_reported(text: str, message: str, tmp_path: Path) -> None:
     """Each fault of a submission file is a sentence with its line."""
-    file = tmp_path / "output.csv"
-    file.write_text(text)
-    assert len(LAB.check_submission(file)) == 1
-    assert message in LAB.check_submission(file)[0]
+    assert message in fault_of_submission(LAB, tmp_path, text)
 
 
 @pytest.mark.parametrize(
@@ -601,13 +542,3 @@ def test_an_invalid_field_is_reported(overrides: dict[str, Any], message: str) -
     """The message has the field, its value and what was expected."""
     with pytest.raises(BadInput, match=message):
         LAB.resolve("simple", "tiny", overrides)
-
-
-def test_every_sample_of_the_space_is_valid() -> None:
-    """In every sample the number of heads divides `d_model` and kernel sizes are odd."""
-    space = LAB.space()
-    for d_model in space["d_model"]["values"]:
-        for heads in space["heads"]["values"]:
-            LAB.config(d_model=d_model, heads=heads)
-    for kernel in space["conv_kernel"]["values"]:
-        LAB.config(conv_kernel=kernel)

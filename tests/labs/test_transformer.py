@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from labs.core.errors import BadInput
-from labs.core.run import STOP, Interrupted, Run
+from labs.core.run import Run
 from labs.transformer import back_translation, data, lexicon
 from labs.transformer.cleaning import clean_en, clean_zh, is_kept
 from labs.transformer.decoding import beam_search, max_lengths, scheduled_sampling
@@ -28,7 +28,8 @@ from labs.transformer.lesson import LAB, NORMS, learning_rate, predict
 from labs.transformer.networks import Recurrent, State, Transformer, position_encodings
 from labs.transformer.token_batches import BOS, EOS, PAD, TAG, UNK, Sentences, TokenBatches, regroup
 from labs.transformer.training import smoothed_loss
-from tests.labs.folders import contents, made
+from tests.labs.folders import fault_of_submission, one_fault
+from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
 
 FIRST_WORD = TAG + 1
@@ -36,26 +37,16 @@ FIRST_WORD = TAG + 1
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(folder, data_dir, seed=3))
-    return folder
+def finished(store: Store) -> Path:
+    return store.finished("transformer", "boss")
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def test_make_is_deterministic(source: Path, tmp_path: Path) -> None:
-    """The same seed writes the same bytes, another seed others."""
-    assert contents(made(data, tmp_path / "same")) == contents(source)
-    other = contents(made(data, tmp_path / "other", seed=1))
-    assert all(other[name] != content for name, content in contents(source).items() if name != data.TEST["zh"])
-
-
-def test_check_accepts_what_make_writes(source: Path) -> None:
-    """The grammar's sentences have the course's format and the stated counts; training and test set are disjoint."""
+def test_made_sentences_are_as_many_as_stated(source: Path) -> None:
+    """Training and test set are disjoint, and a full stop stands for each translation of the test set."""
     counts = data.COUNTS["tiny"]
-    assert data.check(source) == []
     lines = {name: (source / name).read_text().splitlines() for name in (*data.RAW.values(), *data.TEST.values())}
     assert [len(part) for part in lines.values()] == [counts.train, counts.train, counts.test, counts.test]
     assert set(lines[data.TEST["zh"]]) == {"。"}
@@ -181,13 +172,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None:
     """One sentence per fault, with the file, the value and what is expected."""
-    folder = tmp_path / "ted"
-    shutil.copytree(source, folder)
     spoil, message = FAULTS[fault]
-    spoil(folder)
-    faults = data.check(folder)
-    assert len(faults) == 1
-    assert message in faults[0]
+    assert message in one_fault(data.check, source, tmp_path / "ted", spoil)
 
 
 @pytest.mark.parametrize(
@@ -438,21 +424,6 @@ def test_a_reference_scores_100(source: Path, data_dir: Path, tmp_path: Path) ->
     assert LAB.score(tmp_path, data_dir)["test/bleu"] == pytest.approx(100)
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_an_interrupted_run_ends_with_the_same_numbers(
-    epochs: int, finished: Path, data_dir: Path, tmp_path: Path
-) -> None:
-    """Stopped before or after the back-translation and started again, a run ends as an uninterrupted one."""
-    (tmp_path / STOP).touch()
-    for _ in range(epochs):
-        with pytest.raises(Interrupted):
-            LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
-    (tmp_path / STOP).unlink()
-    LAB.fit(LAB.resolve("boss", "tiny"), Run(tmp_path, data_dir, seed=3))
-    for name in ("weights.safetensors", "deliver/prediction.txt", back_translation.FILE, NORMS):
-        assert (tmp_path / name).read_bytes() == (finished / name).read_bytes()
-
-
 def test_back_translation_adds_monolingual_sentences(finished: Path, data_dir: Path, tmp_path: Path) -> None:
     """A tagged source for each chosen sentence, none twice; more synthetic pairs make more steps."""
     sources, chinese = back_translation.read(Run(finished, data_dir, seed=3))
@@ -514,28 +485,11 @@ def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) ->
     assert (output == EOS).sum(1).tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("preset", LAB.presets)
-def test_course_size_takes_two_steps(preset: str) -> None:
-    """Every preset builds at the course's size and takes two optimizer steps on two samples."""
-    model = LAB.network(LAB.resolve(preset, "course"))
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    source, target = torch.tensor([[9, 99, EOS], [7999, EOS, PAD]]), torch.tensor([[BOS, 5, EOS], [BOS, EOS, PAD]])
-    before = [parameter.clone() for parameter in model.parameters()]
-    for _ in range(2):
-        loss = smoothed_loss(model(source, target[:, :-1]), target[:, 1:], 0.1)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert torch.isfinite(loss)
-    assert not any(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
-
-
 def test_simple_at_course_size_has_the_sample_s_shape() -> None:
     """Embeddings of 256, an encoder of 512 units in each direction, a decoder of 1024 with tied embeddings."""
     net = LAB.network(LAB.resolve("simple", "course"))
     assert (net.source_embedding.embedding_dim, net.encoder.hidden_size, net.decoder.hidden_size) == (256, 512, 1024)
     assert net.encoder.bidirectional
-    assert LAB.scale("simple", "course")["parameters"] == 11_251_968
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
@@ -552,9 +506,7 @@ def test_simple_at_course_size_has_the_sample_s_shape() -> None:
 )
 def test_a_bad_submission_is_named(content: bytes, message: str, tmp_path: Path) -> None:
     """Each fault of a submission file is one sentence with the line."""
-    file = tmp_path / "prediction.txt"
-    file.write_bytes(content)
-    assert LAB.check_submission(file) == [message]
+    assert fault_of_submission(LAB, tmp_path, content) == message
 
 
 @pytest.mark.parametrize(
@@ -569,10 +521,3 @@ def test_a_wrong_field_is_named(overrides: dict[str, Any], message: str) -> None
     """The message has the field, its value and what is expected."""
     with pytest.raises(BadInput, match=message):
         LAB.resolve("strong", "tiny", overrides)
-
-
-def test_every_sample_of_the_space_is_valid() -> None:
-    """Every `d_model` is a multiple of every number of heads."""
-    space = LAB.space()
-    for d_model, heads in itertools.product(space["d_model"]["values"], space["heads"]["values"]):
-        LAB.config(architecture="transformer", d_model=d_model, heads=heads)

@@ -34,7 +34,7 @@ class ObservedRun(Run):
 def in_two_processes(function: Callable[..., Any], *arguments: Any, wait_s: float = 60) -> list[Any]:
     """Call `function(rank, *arguments)` in two processes that form a gloo group; what they return, by rank.
 
-    The processes stay for the whole session, since each takes seconds to import torch. `wait_s` limits how long they
+    The processes stay for the whole session, since importing torch takes seconds. `wait_s` limits how long they
     wait for each other.
     """
     with TemporaryDirectory() as folder:
@@ -82,4 +82,7 @@ def _in_group(rank: int, function: Callable[..., Any], arguments: tuple[Any, ...
 
 @cache
 def _processes() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(2, multiprocessing.get_context("spawn"))
+    # Forked from one process that has imported what takes seconds, so that the two need not import it again.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([heading.module for heading in labs.COURSE.values() if heading.name != "rl"])
+    return ProcessPoolExecutor(2, context)

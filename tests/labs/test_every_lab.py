@@ -1,0 +1,163 @@
+"""Promises that every lab keeps: its data, its interrupted run, its submission, its served model, its search space."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import labs
+from labs.core.run import STOP, Interrupted
+from tests.labs.folders import contents, made
+from tests.labs.store import Store
+
+WITH_DATA = [name for name in labs.names() if name != "rl"]
+"""Labs with a data set; the lunar lander's lab has a simulator instead."""
+RUNS = [
+    ("regression", "boss"),
+    ("classification", "strong"),
+    ("classification", "boss"),
+    ("cnn", "strong"),
+    ("cnn", "boss"),
+    ("self-attention", "boss"),
+    ("transformer", "boss"),
+    ("gan", "boss"),
+    ("gan", "cycle"),
+    ("bert-pretrain", "spans"),
+    ("bert", "boss"),
+    ("anomaly", "boss"),
+    ("explain", "smoothgrad"),
+    ("attack", "boss"),
+    ("adaptation", "boss"),
+    ("compression", "boss"),
+    ("lifelong", "rwalk"),
+    ("meta", "simple"),
+    ("meta", "boss"),
+]
+"""Lab and preset of the finished runs: the most techniques, and another preset where it takes another way."""
+SAME_FOR_EVERY_SEED = {"transformer": {"test/test.zh"}}
+"""Lab -> files of its made data without anything random: a full stop stands for each translation."""
+MEASURED = {
+    "self-attention": ("attention_cost.csv", "attention_cost.png"),
+    "explain": ("methods.csv",),
+    "compression": ("costs.csv", "pruning.csv", "pruning.png"),
+}
+"""Lab -> delivered files that hold times."""
+CLASSES = {
+    "cnn": 11,
+    "self-attention": 6,
+    "attack": 10,
+    "adaptation": 10,
+    "compression": 11,
+    "lifelong": 10,
+    "meta": 5,
+}
+"""Lab whose served model gives class probabilities -> classes of its tiny data."""
+PAIRS = pytest.mark.parametrize(("lab", "preset"), RUNS, ids=map("-".join, RUNS))
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lab", WITH_DATA)
+def test_make_is_deterministic(lab: str, store: Store, tmp_path: Path) -> None:
+    """The same data seed writes the same bytes; another one shares no file with it, but for those of the table."""
+    data, first = labs.get(lab).data, contents(store.source(lab))
+    assert contents(made(data, tmp_path / "same")) == first
+    other = contents(made(data, tmp_path / "other", seed=1))
+    assert {name for name in first if first[name] == other.get(name)} == SAME_FOR_EVERY_SEED.get(lab, set())
+
+
+@pytest.mark.parametrize("lab", WITH_DATA)
+def test_check_accepts_what_make_writes(lab: str, store: Store) -> None:
+    """Embedded data have the course's format."""
+    assert labs.get(lab).data.check(store.source(lab)) == []
+
+
+# --- a finished run --------------------------------------------------------------------------------------------------
+
+
+def plain(tree: Any) -> Any:
+    """A tree with the bytes of its tensors in their place, so that two of them can be compared."""
+    if isinstance(tree, torch.Tensor):
+        return tree.dtype, tree.shape, tree.numpy().tobytes()
+    if isinstance(tree, dict):
+        return {name: plain(part) for name, part in tree.items()}
+    return [plain(part) for part in tree] if isinstance(tree, list | tuple) else tree
+
+
+def lasting(lab: str, folder: Path) -> dict[str, object]:
+    """What a finished run leaves, without times: its last metrics, its last state and name -> bytes of its files."""
+    result = json.loads((folder / "result.json").read_text())
+    metrics = {k: v for k, v in result["metrics"].items() if not k.startswith(("time/", "perf/"))}
+    last = f"checkpoints/step-{result['steps']:06d}"
+    state = plain(torch.load(folder / last / "state.pt", weights_only=True))
+    left_out = {"events.jsonl", "result.json", *(f"deliver/{name}" for name in MEASURED.get(lab, ()))}
+    files = {
+        name: content
+        for name, content in contents(folder).items()
+        if name not in left_out and not name.startswith("checkpoints/")
+    }
+    return {"metrics": metrics, "state": state, **files}
+
+
+@PAIRS
+def test_an_interrupted_run_ends_with_the_same_numbers(lab: str, preset: str, store: Store, tmp_path: Path) -> None:
+    """Interrupted after the first and after the second epoch and started again, a run ends with the weights, the state
+    of the training, the metrics and the submission of an undisturbed one, to the bit."""
+    record, whole, run_in = labs.get(lab), store.finished(lab, preset), store.runs(lab)
+    config, steps = record.resolve(preset, "tiny"), json.loads((whole / "result.json").read_text())["steps"]
+    (tmp_path / STOP).touch()
+    for _ in range(min(2, steps - 1)):
+        with pytest.raises(Interrupted):
+            record.fit(config, run_in(tmp_path))
+    (tmp_path / STOP).unlink()
+    record.fit(config, run_in(tmp_path))
+    undisturbed, interrupted = lasting(lab, whole), lasting(lab, tmp_path)
+    assert interrupted["metrics"] == undisturbed["metrics"]
+    assert interrupted.keys() == undisturbed.keys()
+    assert [name for name in undisturbed if interrupted[name] != undisturbed[name]] == []
+
+
+@PAIRS
+def test_training_delivers_a_valid_submission(lab: str, preset: str, store: Store) -> None:
+    """The check accepts the submission, each figure has something on it, and there are scores of the test set."""
+    record, folder = labs.get(lab), store.finished(lab, preset)
+    assert record.check_submission(folder / "deliver" / record.submission) == []
+    assert all(figure.stat().st_size > 3000 for figure in folder.glob("deliver/*.png"))
+    metrics = json.loads((folder / "result.json").read_text())["metrics"]
+    assert np.isfinite([metrics[f"test/{name}"] for name in (record.metric.name, "trivial")]).all()
+
+
+@pytest.mark.parametrize("lab", [name for name in WITH_DATA if name != "lifelong"])
+def test_without_answers_nothing_is_scored(lab: str, store: Store, tmp_path: Path) -> None:
+    """The course does not publish the answers of its test sets; MNIST's test set, lifelong's, has them."""
+    preset = dict(RUNS)[lab]
+    assert labs.get(lab).score(store.finished(lab, preset) / "deliver", tmp_path) == {}
+
+
+@pytest.mark.parametrize(("lab", "preset"), [pair for pair in RUNS if pair != ("gan", "cycle")])
+def test_the_trained_model_loads_and_predicts(lab: str, preset: str, store: Store) -> None:
+    """The served model gives each input of the example an output; class probabilities sum to 1. CycleGAN's model, which
+    takes images where the lab's example is noise, has a test of its own."""
+    record, inputs = labs.get(lab), labs.get(lab).example(store.data_dir(lab))
+    outputs = record.predict(record.load(store.finished(lab, preset)), inputs)
+    assert len(outputs) == len(inputs) >= 2
+    if lab in CLASSES:
+        assert (outputs.dtype, outputs.shape[-1]) == (np.float32, CLASSES[lab])
+        assert outputs.sum(-1) == pytest.approx(1, abs=1e-5)
+
+
+# --- search space ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lab", labs.names())
+def test_every_sample_of_the_space_is_valid(lab: str) -> None:
+    """A thousand draws of the fields that have a list of values."""
+    record, draw = labs.get(lab), random.Random(0)
+    choices = {field: values["values"] for field, values in record.space().items() if "values" in values}
+    for _ in range(1000):
+        record.config.model_validate({field: draw.choice(values) for field, values in choices.items()})
