@@ -209,9 +209,11 @@ def test_two_workers_score_as_one(finished: Path, data_dir: Path, upstream: Upst
     assert last_metrics(tmp_path) == {f"val/{name}": result[f"val/{name}"] for name in scores.SCORES}
 
 
-def test_images_without_masks_get_the_scores_that_need_none(course: Path, upstream: Upstream, tmp_path: Path) -> None:
-    """The course's ten images: deletion, insertion and the sanity check on the images themselves, no score that needs a
-    mask, no test score; the delivery is complete."""
+def test_the_courses_own_folder_gets_the_scores_that_need_no_masks(
+    course: Path, upstream: Upstream, tmp_path: Path
+) -> None:
+    """The course's ten images, without masks and texts: deletion, insertion and the sanity check on the images
+    themselves, no score that needs a mask, no test score; the delivery is complete but for the figures of texts."""
     data_dir, folder = tmp_path / "packed", tmp_path / "run"
     data_dir.mkdir()
     data.prepare(course, data_dir, "folder")

@@ -13,18 +13,18 @@ import torch
 from labs.bert import lesson as bert
 from labs.core import shards
 from labs.core.errors import BadInput
-from labs.core.run import Run
 from labs.explain import texts
 from labs.explain.hidden_state_file import ANSWER, QuestionStates, TextStates, encode_texts
 from labs.explain.lesson import LAB, READER
 from labs.explain.text_figures import cosine, layer_table, principal_components
-from tests.labs.folders import contents
 from tests.labs.store import Store
+
+__all__ = ["LAB"]  # whose data the fixtures make
 
 
 @pytest.fixture(scope="module")
 def finished(store: Store) -> Path:
-    return store.finished("explain", "saliency")
+    return store.finished("explain", "smoothgrad")
 
 
 @pytest.fixture
@@ -145,16 +145,3 @@ def test_cosine_is_scikit_learns() -> None:
 
     vectors = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     assert cosine(vectors).numpy() == pytest.approx(cosine_similarity(vectors.numpy()), abs=1e-6)
-
-
-def test_images_are_explained_without_texts(source: Path, upstream: Mapping[str, Path], tmp_path: Path) -> None:
-    """A folder as the course gives it has no texts: the run finishes and writes no figures of texts."""
-    folder, packed = tmp_path / "course", tmp_path / "packed"
-    for name, content in contents(source).items():
-        if name.startswith("food/"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(content)
-    packed.mkdir()
-    LAB.data.prepare(folder, packed, "folder")
-    LAB.fit(LAB.resolve("saliency", "tiny"), Run(tmp_path / "run", packed, seed=3, upstream=upstream))
-    assert not (tmp_path / "run/deliver/layers.csv").exists()
