@@ -206,6 +206,16 @@ def test_the_first_wgan_trains(data_dir: Path, tmp_path: Path) -> None:
     assert max(tensor.abs().max() for name, tensor in weights.items() if name.startswith("critic.")) <= config.clip
 
 
+def test_the_generators_loss_is_logged_over_its_own_steps(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two critic steps for each of the generator's, a loss that is always 1 is logged as 1."""
+    monkeypatch.setattr("labs.gan.lesson.generator_loss", lambda kind, logits: logits.sum() * 0 + 1)
+    config = LAB.resolve("boss", "tiny", {"epochs": 1})
+    LAB.train(config, Run(tmp_path, data_dir))
+    assert last_metrics(tmp_path)["train/loss"] == pytest.approx(1)
+
+
 def test_collapse_is_reported_and_ends_the_training(data_dir: Path, tmp_path: Path) -> None:
     """Pictures that stay alike are found at every validation after the first third; after some the run ends, and the
     result has the reason."""
