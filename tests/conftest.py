@@ -46,9 +46,18 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def data_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of the session share; each of xdist's has a folder of its own in it."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def data_home(session_folder: Path) -> Path:
     """A home whose prepared data the tests share: the same for every test, and slow to make."""
-    return tmp_path_factory.mktemp("data_home")
+    folder = session_folder / "data_home"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What the tests of the labs share."""
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,11 +10,9 @@ from tests.labs.store import Store
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def store(session_folder: Path) -> Store:
     """Made data, packed data and finished runs, shared by all processes of the session."""
-    base = tmp_path_factory.getbasetemp()
-    # Each of xdist's processes has a folder of its own in one of the session.
-    return Store((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "labs")
+    return Store(session_folder / "labs")
 
 
 @pytest.fixture(scope="module")
