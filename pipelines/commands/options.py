@@ -1,6 +1,7 @@
 """Arguments and options that several commands share, and how commands print their result."""
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,8 +54,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output."""
-    typer.echo(json.dumps(document, indent=2, default=str))
+    """One JSON document on standard output; JSON has no number that is not finite, so such a one is null."""
+    typer.echo(json.dumps(_finite(document), indent=2, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(table: Any) -> None:

@@ -78,3 +78,11 @@ def test_a_nodes_name_is_one_that_folders_and_tags_can_have(tmp_path: Path, name
     file.write_text(f'name: x\nnodes:\n  "{name}": {{lab: regression}}\n')
     with pytest.raises(BadInput, match=r"a.yaml line [123]"):
         read_spec(file)
+
+
+def test_json_has_no_number_that_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    """A diverged run's NaN is null: `NaN` is no JSON, and other programs refuse the whole document."""
+    from pipelines.commands.options import print_json
+
+    print_json({"value": float("nan"), "rows": [(1.5, float("inf"))]})
+    assert "".join(capsys.readouterr().out.split()) == '{"value":null,"rows":[[1.5,null]]}'
