@@ -62,6 +62,8 @@ def main() -> None:
     except (BadInput, ClusterError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except KeyboardInterrupt:  # outside of what counts interrupts, as while libraries are imported
+        sys.exit(130)
     finally:
         interrupts.leave_abandoned_threads()
 

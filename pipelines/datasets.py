@@ -72,7 +72,7 @@ def check(lab: Lab, source: Path) -> Path:
     if lab.data is None:
         raise BadInput(f"lab {lab.name} has no data set: its data come from its environment")
     if not source.is_dir():
-        raise BadInput(f"data folder {source} of lab {lab.name} does not exist")
+        raise BadInput(f"data folder {source} of lab {lab.name} {'is a file' if source.exists() else 'does not exist'}")
     faults = _faults(lab, source)
     content = visible(source)
     if faults and len(content) == 1 and content[0].is_dir() and not _faults(lab, content[0]):
@@ -118,6 +118,6 @@ def _part(out: Path) -> Path:
 def _listing(source: Path) -> str:
     """Names, sizes and times of a folder's files: they change when the folder changes, and no file need be read."""
     if not source.is_dir():
-        raise BadInput(f"data folder {source} does not exist")
+        raise BadInput(f"data folder {source} {'is a file' if source.exists() else 'does not exist'}")
     stats = [(str(path), path.stat()) for path in sorted(source.rglob("*")) if path.is_file()]
     return json.dumps([str(source.resolve()), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)])

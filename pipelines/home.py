@@ -28,7 +28,10 @@ LOCK_WAIT_S = 600
 def find_home(given: Path | None) -> Path:
     """The home folder: `--home`, else `LABS_HOME`, else `.labs` in the current folder; made if missing."""
     home = (given or Path(os.environ.get("LABS_HOME", ".labs"))).expanduser().resolve()
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"home folder {home} can't be made: {error.strerror}") from None
     return home
 
 
@@ -131,7 +134,14 @@ def reconcile(home: Path) -> None:
             if record["status"] == "RUNNING" and not is_driven(folder.parents[1] if kind == "trials" else folder):
                 ended = record.get("started", time.time())
                 status: Status = "FINISHED" if kind in ("runs", "trials") and result(folder) else "KILLED"
-                write_record(folder, status=status, ended=max(ended, _last_event_time(folder)))
+                write_record(folder, status=status, ended=max(ended, _last_event_time(folder)), **_killed_nodes(record))
+
+
+def _killed_nodes(record: dict[str, Any]) -> dict[str, Any]:
+    """The nodes of a pipeline whose driver has died, none of them RUNNING; nothing for other records."""
+    nodes = record.get("nodes", {})
+    killed = {name: {**node, "status": "KILLED"} for name, node in nodes.items() if node["status"] == "RUNNING"}
+    return {"nodes": {**nodes, **killed}} if killed else {}
 
 
 @cache

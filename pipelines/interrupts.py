@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -13,6 +14,7 @@ import psutil
 
 GRACE_S = 14.0
 """Seconds that a node has to save when it is asked to end."""
+HANDLED = (signal.SIGINT, signal.SIGTERM)
 abandoned = threading.Event()
 """Set where a node's thread did not end in time; the interpreter's own exit would wait for that thread."""
 
@@ -21,23 +23,38 @@ class Interrupts:
     """While entered, Ctrl-C and SIGTERM are counted instead of raised; a second one ends the process at once.
 
     Whoever waits for something, such as for the nodes of a pipeline, looks at `count` and asks it to save and end.
+
+    A thread counts, through the file that Python writes each signal's number to. The main thread may be in a library's
+    own code for seconds, and two signals that come meanwhile are one to a handler in Python.
     """
 
     def __init__(self) -> None:
         self.count = 0
 
     def __enter__(self) -> "Interrupts":
-        self.before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.numbers, self.written = socket.socketpair()
+        self.written.setblocking(False)
+        threading.Thread(target=self._count, name="interrupts", daemon=True).start()
+        self.wakeup = signal.set_wakeup_fd(self.written.fileno())
+        self.before = {number: signal.signal(number, _ignore) for number in HANDLED}
         return self
 
     def __exit__(self, *raised: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self.wakeup)
+        self.written.close()  # which ends the thread
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-        if self.count > 1:
-            end_at_once()
+    def _count(self) -> None:
+        while number := self.numbers.recv(1):
+            self.count += number[0] in HANDLED
+            if self.count > 1:
+                end_at_once()
+        self.numbers.close()
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """In place of `KeyboardInterrupt`: the thread has counted the signal already."""
 
 
 def end_at_once(code: int = 130) -> NoReturn:

@@ -51,7 +51,7 @@ class TuneSpec(BaseModel):
     """Trials that run at a time; `auto`, the default, for as many as the cluster holds."""
     space: dict[str, Any] | None = None
     """Field -> entry of the search space; the lab's own space by default."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of the search and of every trial."""
 
     @field_validator("concurrent", mode="before")
@@ -76,7 +76,7 @@ class NodeSpec(BaseModel):
     """Config fields that differ from preset and size."""
     tune: TuneSpec | None = None
     """A sweep, node `<node>-tune`, whose best config the node is then trained with."""
-    seeds: list[int] | None = Field(None, min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
     """One run for each seed, named `<node>-s<seed>`; by default one run with seed 0."""
     needs: dict[str, str] = Field(default_factory=dict)
     """Role -> node that must finish before and whose run folder this node gets as that role."""

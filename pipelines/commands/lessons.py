@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from labs.core.errors import BadInput
-from pipelines.commands.options import ABOUT, Home, Json, LabName, print_json, print_table
+from pipelines.commands.options import ABOUT, Home, Json, LabName, print_json, print_table, writable
 
 
 def add_to(app: typer.Typer) -> None:
@@ -75,7 +75,7 @@ def data(
     lab: LabName,
     make: Annotated[Path | None, typer.Option("--make", help="Generate data into this new folder.")] = None,
     check: Annotated[Path | None, typer.Option("--check", help="Check a folder in the course's format.")] = None,
-    data_seed: Annotated[int, typer.Option(help="Seed of the data that --make generates.")] = 0,
+    data_seed: Annotated[int, typer.Option(min=0, help="Seed of the data that --make generates.")] = 0,
     like_course: Annotated[
         bool, typer.Option("--like-course", help="Generate as many samples as the course's data have.")
     ] = False,
@@ -90,8 +90,10 @@ def data(
         raise BadInput("give either --make DIR or --check DIR")
     if source and (check or like_course):
         raise BadInput("--source goes with --make alone: it has as many samples as it has")
-    if make is not None and make.exists() and any(make.iterdir()):
+    if make is not None and make.is_dir() and any(make.iterdir()):
         raise BadInput(f"{make} is not empty: name a new folder")
+    if make is not None:
+        writable(make, "--make")
     if check is not None:
         say(f"{lab}: checking {check}")
         _check(lab, check)
@@ -156,7 +158,7 @@ def deliver(
     labs.heading(lab)
     if check is not None:
         if not check.is_file():
-            raise BadInput(f"submission file {check} does not exist")
+            raise BadInput(f"submission file {check} {'is a folder' if check.is_dir() else 'does not exist'}")
         say(f"{lab}: checking {check}")
         try:
             faults = labs.get(lab).check_submission(check)
@@ -168,6 +170,7 @@ def deliver(
         return
     if run is None or out is None:
         raise BadInput("give either --run RUN and --out DIR, or --check FILE")
+    writable(out, "--out")
     folder = find_run(find_home(home), lab, run)
     say(f"{lab}: delivering run {folder.name}")
     labs.get(lab).deliver(folder, Path(read_record(folder)["data"]["packed"]), out)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from labs.core.errors import BadInput
 from pipelines.commands.complete import lab_names, preset_names, size_names, spec_names
 
 TRAIN, TUNE, COMPARE = "Train and scale", "Tune", "Compare runs"
@@ -51,6 +52,14 @@ StoreUri = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run again what has already finished.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
+
+
+def writable(folder: Path, option: str) -> None:
+    """Make a folder that is written to later; `BadInput` if that can't be done, before any work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{option} {folder}: the folder can't be made: {error.strerror}") from None
 
 
 def print_json(document: Any) -> None:

@@ -80,7 +80,7 @@ def compare(
     else:
         found = Store(where, store)
         say(f"reading the runs of {found.shown_uri}")
-        known = read.of_store(found)
+        known = _read_store(found)
     chosen = known.choose(runs or [], lab, pipeline)
     rows = tables.compare(chosen, by)
     if figure is not None:
@@ -96,6 +96,21 @@ def compare(
     from pipelines.show.display import rows_table
 
     print_table(rows_table(rows, columns, drop=drop))
+
+
+def _read_store(store: Any) -> Any:
+    from urllib.parse import urlsplit
+
+    from pipelines.error_file import first_line
+    from pipelines.show import runs as read
+
+    try:
+        return read.of_store(store)
+    except Exception as error:  # MLflow, databases and their drivers each have errors of their own
+        password = urlsplit(store.uri).password or "\0"
+        why = first_line(error).replace(password, "***")
+        typer.echo(f"error: MLflow store {store.shown_uri} can't be read: {why}", err=True)
+        raise typer.Exit(1) from None
 
 
 def _draw(file: Path, runs: list[Any], rows: list[dict[str, Any]]) -> None:
@@ -130,7 +145,7 @@ def sync(store: StoreUri = None, home: Home = None) -> None:
 
 
 def ui(
-    port: Annotated[int, typer.Option(help="Port of the web interface on this machine.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web interface on this machine.")] = 5000,
     store: StoreUri = None,
     home: Home = None,
 ) -> None:

@@ -50,7 +50,7 @@ def train(
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has enough, else 0.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     data: Data = None,
     store: StoreUri = None,
     home: Home = None,

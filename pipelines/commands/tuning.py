@@ -45,7 +45,7 @@ def tune(
         list[str] | None, typer.Option(help="Take a field out of the search space: field=value. Repeatable.")
     ] = None,
     space: Annotated[Path | None, typer.Option(help="YAML file of the search space. Default: the lab's own.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the search and of every trial.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of every trial.")] = 0,
     data: Data = None,
     store: StoreUri = None,
     home: Home = None,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from labs.core.errors import BadInput
+from pipelines.home import read_record, write_record
 from tests.conftest import Said
 
 TRAIN = ("train", "regression", "--size", "tiny", "--workers", "0", "--set", "epochs=1")
@@ -86,3 +87,42 @@ def test_json_has_no_number_that_is_not_finite(capsys: pytest.CaptureFixture[str
 
     print_json({"value": float("nan"), "rows": [(1.5, float("inf"))]})
     assert "".join(capsys.readouterr().out.split()) == '{"value":null,"rows":[[1.5,null]]}'
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "regression", "--size", "tiny", "--seed", "-1"),
+        ("data", "regression", "--make", "new", "--data-seed", "-1"),
+        ("data", "regression", "--make", "{file}/x"),
+        ("data", "regression", "--check", "{file}"),
+        ("status", "--home", "{file}"),
+        ("deliver", "regression", "--run", "x", "--out", "{file}/x"),
+        ("deliver", "regression", "--check", "."),
+        ("ui", "--port", "-1"),
+        ("ui", "--port", "99999999"),
+    ],
+)
+def test_impossible_values_and_places_are_refused_before_any_work(
+    labs_cli: Callable[..., Said], tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").touch()
+    said = labs_cli(*(argument.format(file=tmp_path / "file") for argument in arguments))
+    assert (said.code, "Traceback" in said.err) == (2, False)
+
+
+def test_a_store_that_can_not_be_read_is_one_sentence(labs_cli: Callable[..., Said]) -> None:
+    """Without the password of its URI."""
+    said = labs_cli("compare", "--store", "mysql+nodriver://user:secret@127.0.0.1:9/db", "--json")
+    assert (said.code, "Traceback" in said.err, "secret" in said.err) == (1, False, False)
+    assert "can't be read" in said.err
+
+
+def test_nodes_of_a_pipeline_whose_driver_died_are_killed(labs_cli: Callable[..., Said], home: Path) -> None:
+    """After a second Ctrl-C the pipeline was KILLED and its node RUNNING for ever."""
+    assert labs_cli(*TRAIN).code == 0
+    (folder,) = (path.parent for path in home.glob("pipelines/*/record.json"))
+    nodes = {name: {**node, "status": "RUNNING"} for name, node in read_record(folder)["nodes"].items()}
+    write_record(folder, status="RUNNING", nodes=nodes)
+    status = labs_cli("status", "--json").json
+    assert (status["status"], [node["status"] for node in status["nodes"]]) == ("KILLED", ["KILLED"])
