@@ -23,12 +23,13 @@ def augment(pictures: torch.Tensor, random: torch.Tensor, strength: float) -> to
     if not strength:
         return pictures
     # Each row becomes (B, 1, 1, 1), from -strength to strength.
-    brightness, saturation, contrast, right, down, x, y = (2 * random - 1).T[:, :, None, None, None] * strength
+    brightness, saturation, contrast, dx, dy, x, y = (2 * random - 1).T[:, :, None, None, None] * strength
     pictures = change_brightness(pictures, brightness)
     pictures = change_saturation(pictures, saturation)
     pictures = change_contrast(pictures, contrast)
+    # The cutout's centre lies anywhere in the picture, whatever the strength: x and y go from -1 to 1 again.
     outside = cutout_mask(pictures.shape[-1], x[:, :, 0] / strength, y[:, :, 0] / strength, strength)
-    translated, inside = translate(pictures, right[:, :, 0], down[:, :, 0])
+    translated, inside = translate(pictures, dx[:, :, 0], dy[:, :, 0])
     kept = inside & outside
     return (translated * kept[..., None]).permute(0, 3, 1, 2)
 
@@ -50,21 +51,20 @@ def change_contrast(pictures: torch.Tensor, amount: torch.Tensor) -> torch.Tenso
     return (pictures - mean) * (1 + amount / 2) + mean
 
 
-def translate(pictures: torch.Tensor, right: torch.Tensor, down: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each pixel (y, x) takes its value from (y + dy, x + dx).
+def translate(pictures: torch.Tensor, dx: torch.Tensor, dy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each pixel (y, x) takes its value from (y + dy, x + dx): the picture moves by (-dy, -dx).
 
     Args:
         pictures: (B, 3, S, S).
-        right: (B, 1, 1), dx in eighths of the side.
-        down: (B, 1, 1), dy in eighths of the side.
+        dx, dy: (B, 1, 1), in eighths of the side.
 
     Returns:
         The pictures, channels last (B, S, S, 3), and where their values come from inside the picture (B, S, S), bool.
     """
     side = pictures.shape[-1]
     rows, columns = _coordinates(side, pictures.device)
-    rows = rows + (down * side / 8).round().long()
-    columns = columns + (right * side / 8).round().long()
+    rows = rows + (dy * side / 8).round().long()
+    columns = columns + (dx * side / 8).round().long()
     clamped_rows, clamped_columns = rows.clamp(0, side - 1), columns.clamp(0, side - 1)
     inside = (clamped_rows == rows) & (clamped_columns == columns)
     batch = torch.arange(len(pictures), device=pictures.device).view(-1, 1, 1)

@@ -58,7 +58,7 @@ def train(config: GanConfig, run: Run) -> None:
         set_learning_rates(config, (generator_optimizer, critic_optimizer), epoch)
         for (x,) in batches:
             progress["steps"] += 1
-            # Choose as many pictures in the other style: no picture of one style has a counterpart in the other.
+            # Draw a batch of the other style, of the same size, unpaired
             rows = (random.uniform(len(x), 1)[:, 0] * len(others)).long()
             y = others[rows.cpu()][0].to(run.device)
 

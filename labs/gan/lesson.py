@@ -11,7 +11,7 @@ Metric
     0.6) are on a scale that was never published. Ours is that of `labs.gan.judge`, whose feature extractor was trained
     to predict the factors of drawn faces: there real faces have about 4, the mean face over 300. `test/afd` is our own
     face detector's. `test/precision` measures the quality of single pictures, `test/recall` and `test/coverage` their
-    variety.
+    variety. At size `tiny` the judge is hardly trained, and its numbers mean nothing.
     The judge is used for the final score only. `val/fid` is a Fréchet distance to held-out faces, on features of a
     network with random weights. It chooses the epoch whose weights are kept: the last one is rarely the best, and the
     losses of a GAN do not measure quality.

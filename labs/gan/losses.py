@@ -30,7 +30,7 @@ def critic_loss(kind: Loss, real: torch.Tensor, fake: torch.Tensor) -> torch.Ten
     if kind == "least-squares":
         # L_D = (E[(D(x) - 1)^2] + E[D(G(z))^2]) / 2
         return ((real - 1).square().mean() + fake.square().mean()) / 2
-    # L_D = E[D(G(z))] - E[D(x)], minus the estimate of the Wasserstein distance
+    # L_D = E[D(G(z))] - E[D(x)]; -L_D estimates the Wasserstein distance
     return fake.mean() - real.mean()
 
 

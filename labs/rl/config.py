@@ -32,8 +32,8 @@ class ReinforcementConfig(Config):
     target_steps: int = Field(1000, ge=1)
     """Environment steps between two copies of DQN's Q-network to its target network; no effect elsewhere."""
     exploration_fraction: float = Field(0.2, gt=0, le=1)
-    """Fraction of the training over which DQN's epsilon, the probability of a random action, falls linearly from 1 to
-    0.05; no effect with the other algorithms."""
+    """DQN's epsilon, the probability of a random action, falls linearly from 1 until it is 0.05, at a rate that would
+    bring it to 0 after this fraction of the training; no effect with the other algorithms."""
     num_env_runners: int = Field(2, ge=0)
     """RLlib's environment runners, processes of half a CPU each; with 0 the learner's process runs the environments."""
     envs_per_runner: int = Field(32, ge=1)

@@ -13,15 +13,17 @@ Metric
     the weights of the best iteration are kept.
 Ladder
     simple   REINFORCE as in the course's sample (but with Adam): the log-probability of an action is weighted by the
-             reward of its own step
-    medium   by the reward-to-go, the discounted sum of this and all later rewards: the consequences of the action
-    strong   by the advantage, which compares them with the value that a second network, the critic, expects of the
-             state: REINFORCE with a baseline, and generalised advantage estimation, in which the critic also estimates
-             most of the later rewards. The critic takes many gradient steps on each batch, the policy one
+             reward of its own step.
+    medium   It is weighted by the reward-to-go, the discounted sum of this and all later rewards: what followed from
+             the action.
+    strong   It is weighted by the advantage: how much better that was than a second network, the critic, expected in
+             this state. This is REINFORCE with a baseline and generalised advantage estimation, in which the critic
+             also estimates most of the later rewards. The critic takes many gradient steps on each batch, the policy
+             one.
     boss     PPO, the most common actor-critic: its clipped objective lets the policy, too, take many steps on a batch.
-             RLlib's learner optimises what `labs.rl.ppo` shows, advantages and loss, line by line with the equations
+             `labs.rl.ppo` shows advantages and loss beside their equations; RLlib's learner optimises the same loss.
 Outside the ladder
-    dqn      no policy gradient: double deep Q-learning estimates the value of each action, from a replay buffer
+    dqn      No policy gradient: double deep Q-learning estimates the value of each action, from a replay buffer.
 Papers
     Williams, Simple statistical gradient-following algorithms (REINFORCE, Machine Learning 8, 1992); Schulman et al.,
     Generalized Advantage Estimation (arXiv:1506.02438) and Proximal Policy Optimization (arXiv:1707.06347); Liang et
@@ -50,9 +52,8 @@ from labs.rl.policies import mlp, policy, uniform
 METRIC = COURSE["rl"].metric
 
 REINFORCE_AT_COURSE = {"iterations": 500, "batch_size": 4096, "envs_per_runner": 16, "lr": 5e-3}
-"""As many environment steps as with PPO, in more batches, because each batch gives the policy one update. There are
-fewer environments, so that each contributes a longer part of an episode to a batch and fewer updates fall within an
-episode."""
+"""As many environment steps as PPO takes, but in smaller batches, because each gives one policy update, and from fewer
+environments, so that an episode spans fewer updates."""
 
 
 def train(config: ReinforcementConfig, run: Run) -> None:
@@ -64,7 +65,7 @@ def train(config: ReinforcementConfig, run: Run) -> None:
         progress, selection = {"env_steps": 0}, "greedy" if config.algorithm == "dqn" else "sampled"
         for epoch in run.epochs(config.iterations, state={"learner": learner, "progress": progress}):
             if config.algorithm == "dqn":
-                # epsilon = max(0.05, 1 - t / T), T the fraction of the training over which it falls
+                # epsilon = max(0.05, 1 - t / T): t the iteration, T = exploration_fraction * iterations
                 learner.module.epsilon.fill_(max(0.05, 1 - epoch / (config.exploration_fraction * config.iterations)))
 
             # Collect a batch of steps and learn from it: `training_step` of the algorithm.

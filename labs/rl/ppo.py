@@ -5,7 +5,8 @@ value and update by update); preset `strong` takes its advantages from here. An 
 arXiv:1707.06347, algorithm 1):
 
 1. Collect steps with the policy pi_old, and keep log pi_old(a_t | s_t) of each action.
-2. Estimate the advantages with the critic V (`generalised_advantages`), and the value targets V_t = A_t + V(s_t).
+2. Estimate the advantages A_t with the critic V (`generalised_advantages`), and the value targets
+   V^targ_t = A_t + V(s_t). A_t is normalised afterwards.
 3. For K passes over the steps, minibatch by minibatch, descend along the gradient of `ppo_loss` (`update`).
 """
 
@@ -28,7 +29,7 @@ class Steps(NamedTuple):
     advantages: Tensor
     """(N,) A_t, normalised to mean 0 and standard deviation 1."""
     value_targets: Tensor
-    """(N,) V_t, in points."""
+    """(N,) V^targ_t, in points."""
 
 
 class Coefficients(NamedTuple):
@@ -70,12 +71,12 @@ def ppo_loss(logits: Tensor, values: Tensor, steps: Steps, coefficients: Coeffic
     policy = Categorical(logits=logits)
     # r_t(theta) = pi_theta(a_t | s_t) / pi_old(a_t | s_t)
     ratio = (policy.log_prob(steps.actions) - steps.log_probs).exp()
-    # L^CLIP = E[min(r_t A_t, clip(r_t, 1 - epsilon, 1 + epsilon) A_t)]   (eq. 7)
+    # L^CLIP_t = min(r_t A_t, clip(r_t, 1 - epsilon, 1 + epsilon) A_t)   (eq. 7 is its expectation)
     clipped = ratio.clamp(1 - coefficients.clip, 1 + coefficients.clip)
     objective = torch.min(ratio * steps.advantages, clipped * steps.advantages)
-    # L^VF = (V_theta(s_t) - V_t)^2, of each step at most `value_clip`
+    # L^VF_t = (V_theta(s_t) - V^targ_t)^2, at most `value_clip`
     value_loss = (values - steps.value_targets).square().clamp(max=coefficients.value_clip)
-    # L = E[-L^CLIP + c1 L^VF - c2 S[pi_theta](s_t)]   (eq. 9, its sign turned)
+    # L = E[-L^CLIP_t + c1 L^VF_t - c2 S[pi_theta](s_t)]   (eq. 9 with the opposite sign: it is maximised there)
     loss: Tensor = (-objective + coefficients.value * value_loss - coefficients.entropy * policy.entropy()).mean()
     return loss
 

@@ -77,6 +77,8 @@ class CreditAssignment(ConnectorV2):  # type: ignore[misc]
         with torch.no_grad():
             values = critic.compute_values(columns).cpu().double()
         of_episodes = values.split([len(of_episode) for of_episode in rewards])
+        # V(s_T) = 0 even where the 1000-step limit cut the episode off: like the reward-to-go, the advantage then counts
+        # only the rewards that came.
         after_the_end = values.new_zeros(1)
         return torch.cat(
             [
@@ -105,10 +107,11 @@ class ReinforceLearner(TorchLearner):  # type: ignore[misc]
     ) -> torch.Tensor:
         module = self.module[module_id].unwrapped()
         policy = module.get_train_action_dist_cls().from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
-        # L = -E[psi_t log pi(a_t | s_t)] - c S[pi](s_t), whose gradient is the negative policy gradient
+        # -E[psi_t log pi(a_t | s_t)], whose gradient is the negative policy gradient, -E[psi_t grad log pi(a_t | s_t)]
         policy_loss = -(batch[Postprocessing.ADVANTAGES] * policy.logp(batch[Columns.ACTIONS])).mean()
         entropy = policy.entropy().mean()
         self.metrics.log_dict({POLICY_LOSS_KEY: policy_loss, ENTROPY_KEY: entropy}, key=module_id, window=1)
+        # L = E[-psi_t log pi(a_t | s_t) - c S[pi](s_t)]
         loss: torch.Tensor = policy_loss - config.entropy_coeff * entropy
         return loss
 
@@ -121,7 +124,7 @@ class ReinforceLearner(TorchLearner):  # type: ignore[misc]
 
     def _fit_critic(self, critic: ValueFunctionAPI, batch: dict[str, Any]) -> None:
         for _ in range(self.config.critic_steps):
-            # L^VF = E[(V(s_t) - G_t)^2]
+            # L^VF = E[((V(s_t) - G_t) / RETURN_SCALE)^2]
             error = (critic.compute_values(batch) - batch[Postprocessing.VALUE_TARGETS]) / RETURN_SCALE
             gradients = self.compute_gradients({DEFAULT_MODULE_ID: error.square().mean()})
             self.apply_gradients(self.postprocess_gradients(gradients))
