@@ -1,10 +1,10 @@
 """Homework 7, BERT: answer Chinese questions with a span of a paragraph.
 
 Task
-    Fine-tune a pre-trained model to predict the first and the last token of the answer. Paragraphs are longer than the
-    model's input, so the model sees them in windows.
+    Fine-tune a pre-trained model to predict an answer's first and last token, in windows of a long paragraph.
 Data
-    `labs.bert.data`: 31,690 training, 4131 validation and 4957 test questions, on 10,524, 1490 and 1586 paragraphs.
+    `labs.bert.data`: 31,690 training, 4131 validation and 4957 test questions, on 10,524, 1490 and 1586 paragraphs; or
+    generated biographies of invented people (`labs.shared.text.passages`): each fact is a clause about one person.
 Metric
     Exact match, the fraction of questions answered to the character; higher is better. Course's public thresholds:
     simple 0.45139, medium 0.65792, strong 0.78136, boss 0.84388. `f1`, the overlap in characters, is logged beside it.
@@ -21,8 +21,8 @@ Ladder
     boss     better post-processing: the best valid span, start and end chosen jointly, copied from the paragraph's own
              characters; and the averaged logits of several fine-tuned models (an ensemble).
 Report
-    The rules that turn logits into a span, other than the sample's: `rules.csv` and `rules.png` compare two rules. A
-    second pre-trained model: any other `pretrained_model`.
+    Another rule than the sample's to turn logits into a span: `rules.csv` and `rules.png` compare the sample's span
+    search with the joint one, at several strides. A second pre-trained model: any other `pretrained_model`.
 Papers
     Devlin et al., BERT (arXiv:1810.04805); Shao et al., DRCD (arXiv:1806.00920); Cui et al., Whole Word Masking for
     Chinese BERT (arXiv:1906.08101); Cui et al., MacBERT (arXiv:2004.13922).
@@ -127,7 +127,7 @@ def train(config: BertConfig, run: Run) -> None:
         losses = Meter()
         # Each member of the ensemble takes one pass over the questions.
         for member, (model, optimizer) in enumerate(zip(models, optimizers, strict=True)):
-            # 1. Draw a window of each question's paragraph.
+            # 1. Draw a window of each question's paragraph, with another seed for each member in each epoch.
             seed = (run.seed * 1000 + epoch) * 100 + member
             windows = TrainingWindows(texts, reader.special_tokens, config.paragraph_tokens, config.answer_position,
                                       config.negative_fraction, seed)  # fmt: skip
@@ -137,12 +137,12 @@ def train(config: BertConfig, run: Run) -> None:
                 done = (epoch + (step + 0.5) / len(batches)) / config.epochs
                 set_rate(optimizer, learning_rate(config, done))
 
-                # 3. Add up the gradients of the micro-batches; every worker has the same number of them.
+                # 3. Add up the micro-batches' gradients. All workers have equally many, as DDP averages in each backward.
                 optimizer.zero_grad()
                 for micro_batch in zip(*(column.chunk(config.accumulation) for column in batch), strict=True):
                     *inputs, first, last = micro_batch
                     named = model_inputs(unwrap(model), *inputs)
-                    # L = (CE(start logits, first) + CE(end logits, last)) / 2, over the tokens   (arXiv:1810.04805)
+                    # L = (CE(start logits, first) + CE(end logits, last)) / 2: `transformers` halves the paper's sum
                     loss = model(**named, start_positions=first, end_positions=last).loss
                     (loss * len(first) / len(batch[0])).backward()
                     losses.add(loss, len(first))

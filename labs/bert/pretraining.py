@@ -13,7 +13,7 @@ Presets
     spans        spans of characters are masked, so that a name or a year has to be copied from where the text repeats
                  it (SpanBERT; whole-word masking without a dictionary).
     characters   each character is masked independently, as in BERT.
-    Two choices make a training of one minute long enough. Position embeddings are rotary (RoFormer), so relative
+    Two choices make one minute of training enough. Position embeddings are rotary (RoFormer), so relative
     positions need not be learnt. Attention is initialised so that a token attends to equal tokens and copies them
     (mimetic initialisation); without it so short a training does not learn to copy.
 Papers

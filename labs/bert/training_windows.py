@@ -75,6 +75,7 @@ class TrainingWindows(BatchDataset):
     ) -> None:
         self.texts, self.special_tokens, self.window, self.position = texts, special_tokens, window, position
         generator = torch.Generator().manual_seed(seed)
+        # The loader shuffles, too, but alike for all members of an ensemble: with this each sees an order of its own.
         self.order = torch.randperm(len(texts), generator=generator)
         self.draws = torch.rand(len(texts), generator=generator).tolist()
         self.negative = (torch.rand(len(texts), generator=generator) < negative_fraction).tolist()

@@ -63,7 +63,7 @@ class EWC(QuadraticPenalty):
 
     def updated_importance(self, net: nn.Module, batches: Batches) -> torch.Tensor:
         def fisher(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            # F_i = E[(d log p(y | x, theta) / d theta_i)^2]
+            # F_i = E over mini-batches of (mean over the images of d log p(y | x, theta) / d theta_i)^2
             return self.run.average(gradient(F.cross_entropy(net(x), y), net)) ** 2
 
         return self.importance + self.mean(batches, fisher)
@@ -77,7 +77,7 @@ class MAS(QuadraticPenalty):
 
     def updated_importance(self, net: nn.Module, batches: Batches) -> torch.Tensor:
         def sensitivity(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-            # Omega_i = E[|d ||f(x)||_2^2 / d theta_i|]
+            # Omega_i = E over mini-batches of |mean over the images of d ||f(x)||_2^2 / d theta_i|
             return self.run.average(gradient((net(x) ** 2).sum(1).mean(), net)).abs()
 
         return self.importance + self.mean(batches, sensitivity)
@@ -97,12 +97,12 @@ class SCP(QuadraticPenalty):
 
     def updated_importance(self, net: nn.Module, batches: Batches) -> torch.Tensor:
         def sliced(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-            # Omega_i = E over xi of (d (xi . mean f(x)) / d theta_i)^2, xi uniform on the unit sphere
+            # Omega_i = E over v of (d (v . mean f(x)) / d theta_i)^2, v uniform on the unit sphere
             output = net(x).mean(0)
             directions = torch.randn(self.projections, len(output), generator=self.generator)
             directions = F.normalize(directions).to(output)
             jacobian = self.run.average(torch.stack([gradient(component, net) for component in output]))
-            # With J the Jacobian, E[(xi J)_i^2] is the diagonal of J^T E[xi^T xi] J: ten backward passes, one for each
+            # With J the Jacobian, E[(v J)_i^2] is the diagonal of J^T E[v^T v] J: ten backward passes, one for each
             # output, in place of one for each direction.
             return (jacobian * (directions.T @ directions / len(directions) @ jacobian)).sum(0)
 
@@ -125,6 +125,7 @@ class SI(QuadraticPenalty):
 
     def before_step(self, net: nn.Module) -> None:
         self.before = parameter_vector(net)
+        # g = grad(L + penalty) - grad penalty, with grad penalty = 2 lambda Omega (theta - theta*)
         penalty_gradient = 2 * self.strength * self.importance * (self.before - self.anchor)
         self.loss_gradient = gradient_vector(net) - penalty_gradient
 
@@ -133,8 +134,8 @@ class SI(QuadraticPenalty):
         self.path -= self.loss_gradient * (parameter_vector(net) - self.before)
 
     def updated_importance(self, net: nn.Module, batches: Batches) -> torch.Tensor:
-        # Omega_i = sum over tasks of omega_i / ((theta_i - theta*_i)^2 + xi)   (eq. 5). A negative omega, of a
-        # parameter whose change raised the loss, counts as 0: a negative importance would reward further change.
+        # Omega_i = sum over tasks of omega_i / ((theta_i - theta*_i)^2 + xi), xi = damping   (eq. 5). A negative omega,
+        # of a parameter whose change raised the loss, counts as 0: a negative importance would reward further change.
         importance = self.path.relu() / ((parameter_vector(net) - self.anchor) ** 2 + self.damping)
         self.path.zero_()
         return self.importance + importance
@@ -157,9 +158,9 @@ class RWalk(SI):
             self.register_buffer(name, torch.zeros_like(self.anchor))
 
     def after_step(self, net: nn.Module) -> None:
-        # F_i <- alpha g_i^2 + (1 - alpha) F_i
+        # F_i <- alpha g_i^2 + (1 - alpha) F_i, alpha = fisher_update
         self.fisher.lerp_(self.loss_gradient**2, self.fisher_update)
-        # s_i = sum over steps of -g_i change_i / (F_i change_i^2 / 2 + epsilon)
+        # s_i = sum over steps of -g_i change_i / (F_i change_i^2 / 2 + epsilon), epsilon = damping
         change = parameter_vector(net) - self.before
         self.path -= self.loss_gradient * change / (self.fisher * change**2 / 2 + self.damping)
 

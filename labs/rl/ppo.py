@@ -76,7 +76,7 @@ def ppo_loss(logits: Tensor, values: Tensor, steps: Steps, coefficients: Coeffic
     objective = torch.min(ratio * steps.advantages, clipped * steps.advantages)
     # L^VF_t = (V_theta(s_t) - V^targ_t)^2, at most `value_clip`
     value_loss = (values - steps.value_targets).square().clamp(max=coefficients.value_clip)
-    # L = E[-L^CLIP_t + c1 L^VF_t - c2 S[pi_theta](s_t)]   (eq. 9 with the opposite sign: it is maximised there)
+    # L = E[-L^CLIP_t + c1 L^VF_t - c2 S[pi_theta](s_t)]   (minus eq. 9, which the paper maximises)
     loss: Tensor = (-objective + coefficients.value * value_loss - coefficients.entropy * policy.entropy()).mean()
     return loss
 

@@ -2,6 +2,12 @@
 
 The policy gradient theorem: grad J = E[psi_t grad log pi(a_t | s_t)] (Williams 1992; Schulman et al., arXiv:1506.02438,
 eq. 1). The presets differ in psi_t, the credit that an action gets: see `CreditAssignment`.
+
+What RLlib calls, and when: `Algorithm.train` calls `Reinforce.training_step`, which collects episodes and passes those
+that ended to the learner's `update`. This first runs the learner's connectors, `CreditAssignment` last, which make one
+batch of the episodes. Then it calls `_update` once: the module's `forward_train`, `compute_loss_for_module`,
+`compute_gradients` (the backward pass), `postprocess_gradients` (clipping), and `apply_gradients`, one optimizer step
+of the policy. `ReinforceLearner._update` lets the critic's steps follow.
 """
 
 import copy
@@ -77,8 +83,8 @@ class CreditAssignment(ConnectorV2):  # type: ignore[misc]
         with torch.no_grad():
             values = critic.compute_values(columns).cpu().double()
         of_episodes = values.split([len(of_episode) for of_episode in rewards])
-        # V(s_T) = 0 even where the 1000-step limit cut the episode off: like the reward-to-go, the advantage then counts
-        # only the rewards that came.
+        # V(s_T) = 0 even where the 1000-step limit cut the episode off: like the reward-to-go, the advantage counts
+        # only rewards that the agent got.
         after_the_end = values.new_zeros(1)
         return torch.cat(
             [

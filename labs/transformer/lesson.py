@@ -175,7 +175,8 @@ def train_epoch(
     batches = run.loader(dataset, config.accumulation, train=True)
     norms, losses = [], Meter()
     for step, columns in enumerate(batches, len(state.gradient_norms) + 1):
-        # 1. Set the learning rate, and count the target tokens of the step, without BOS and PAD.
+        # 1. Set the learning rate, and count the target tokens of the step, without BOS and PAD: the workers' mean,
+        # because `sync_gradients` divides by the number of workers.
         set_rate(optimizer, learning_rate(config, step))
         micro_batches = regroup(columns)
         token_count = torch.stack([(batch.targets[:, 1:] != PAD).sum() for batch in micro_batches]).sum().float()

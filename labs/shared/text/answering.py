@@ -39,7 +39,8 @@ def best_answers(
         window_offsets = lengths - token_type_ids.sum(1)
         in_window = token_type_ids.bool() & (positions < lengths[:, None] - 1)
 
-        # 2. A reader that was trained with negative windows has null scores, by which windows can be compared.
+        # 2. A reader that was trained with negative windows compares each span with [CLS], the answer "not in this
+        # window", which makes windows comparable; without a threshold, so that every question gets an answer.
         if settings.negative_fraction:
             # score = (start logit + end logit) - (start logit + end logit of [CLS])   (arXiv:1810.04805, section 4.3)
             logits = (logits - logits[..., :1]).masked_fill(~in_window[:, None], -math.inf)
