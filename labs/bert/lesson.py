@@ -1,7 +1,7 @@
 """Homework 7, BERT: answer Chinese questions with a span of a paragraph.
 
 Task
-    Fine-tune a pre-trained model to predict an answer's first and last token, in windows of a long paragraph.
+    Fine-tune a pre-trained model to predict an answer's first and last token, in windows that fit its input length.
 Data
     `labs.bert.data`: 31,690 training, 4131 validation and 4957 test questions, on 10,524, 1490 and 1586 paragraphs; or
     generated biographies of invented people (`labs.shared.text.passages`): each fact is a clause about one person.
@@ -137,12 +137,12 @@ def train(config: BertConfig, run: Run) -> None:
                 done = (epoch + (step + 0.5) / len(batches)) / config.epochs
                 set_rate(optimizer, learning_rate(config, done))
 
-                # 3. Add up the micro-batches' gradients. All workers have equally many, as DDP averages in each backward.
+                # 3. Add up micro-batches' gradients, on all workers equally many: DDP averages in each backward pass.
                 optimizer.zero_grad()
                 for micro_batch in zip(*(column.chunk(config.accumulation) for column in batch), strict=True):
                     *inputs, first, last = micro_batch
                     named = model_inputs(unwrap(model), *inputs)
-                    # L = (CE(start logits, first) + CE(end logits, last)) / 2: `transformers` halves the paper's sum
+                    # L = (CE(start logits, first) + CE(end logits, last)) / 2   (in arXiv:1810.04805 without 1/2)
                     loss = model(**named, start_positions=first, end_positions=last).loss
                     (loss * len(first) / len(batch[0])).backward()
                     losses.add(loss, len(first))
