@@ -142,7 +142,7 @@ def train(config: BertConfig, run: Run) -> None:
                 for micro_batch in zip(*(column.chunk(config.accumulation) for column in batch), strict=True):
                     *inputs, first, last = micro_batch
                     named = model_inputs(unwrap(model), *inputs)
-                    # L = (CE(start logits, first) + CE(end logits, last)) / 2   (in arXiv:1810.04805 without 1/2)
+                    # L = (CE(start logits, first) + CE(end logits, last)) / 2 in transformers; the paper takes the sum
                     loss = model(**named, start_positions=first, end_positions=last).loss
                     (loss * len(first) / len(batch[0])).backward()
                     losses.add(loss, len(first))
