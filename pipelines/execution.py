@@ -1,6 +1,6 @@
 """One node of a running pipeline: its way from the lock of its folder to the record of how it ended.
 
-`Execution.run` is what a node's thread executes; the scheduler's thread calls the other methods.
+`NodeExecution.run` is what a node's thread executes; the scheduler's thread calls the other methods.
 """
 
 import time
@@ -37,7 +37,7 @@ class Ending:
     """Whether it had finished before."""
 
 
-class Execution:
+class NodeExecution:
     """One node's execution.
 
     Args:
@@ -47,7 +47,8 @@ class Execution:
 
     def __init__(self, planned: PlannedNode, pipeline: Path) -> None:
         self.planned, self.pipeline = planned, pipeline
-        self.started = time.monotonic()
+        self.started: float | None = None
+        """When it got the lock: the time limit does not count the time that another process worked on the run."""
         self.asked_at: float | None = None
         self.over_time = False
 
@@ -63,7 +64,7 @@ class Execution:
         A bare run is not asked to abort: it is a thread of the driver, whose other nodes would end with it.
         """
         limit = self.planned.node.time_limit
-        if limit and self.asked_at is None and time.monotonic() - self.started > limit:
+        if limit and self.asked_at is None and self.started is not None and time.monotonic() - self.started > limit:
             self.over_time = True
             self.ask_to_stop()
         if self.is_late() and self.planned.job.workers > 0:
@@ -91,6 +92,7 @@ class Execution:
         lock = driver_lock(self.planned.folder)
         if not self._acquire(lock):
             return Ending("KILLED")
+        self.started = time.monotonic()
         try:
             if self.planned.finished():
                 return Ending("FINISHED", reused=True)
@@ -123,7 +125,7 @@ class Execution:
         write_record(folder, status="RUNNING", started=start, error="")
         outcome: Outcome = "FAILED"
         try:
-            outcome = place(planned.job)
+            outcome = run_job(planned.job)
         except Exception as error:  # Ray reports a lost worker, task or cluster with many classes
             if not has_error(folder):  # what a worker wrote says more
                 write_error(folder, error)
@@ -158,7 +160,7 @@ class Execution:
                 write_record(folder, status=ending.status, ended=time.time(), error=ending.error)
 
 
-def place(job: Job) -> Outcome:
+def run_job(job: Job) -> Outcome:
     """Run a node's job where it belongs and wait for its end."""
     if job.workers == 0:
         return run_bare(job)

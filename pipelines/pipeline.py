@@ -7,8 +7,9 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import Timeout
 
@@ -21,7 +22,7 @@ from pipelines.interrupts import Interrupts
 from pipelines.node import PlannedNode, resources
 from pipelines.plan import plan
 from pipelines.reporter import Reporter
-from pipelines.scheduler import Graph, describe
+from pipelines.scheduler import Scheduler, describe
 from pipelines.spec import Node
 from pipelines.tracking.mirroring import Mirroring
 from pipelines.tracking.writer import Store, StoreUnreachable
@@ -62,7 +63,7 @@ def run_pipeline(
         folder = open_folder(home, name, planned, spec)
         try:
             with driver_lock(folder).acquire(timeout=0):
-                _run_graph(folder, planned, cluster, store, interrupts, reporter)
+                _run_nodes(folder, planned, cluster, store, interrupts, reporter)
         except Timeout:
             if not _follow(folder, interrupts, reporter):
                 return folder, 130
@@ -111,8 +112,12 @@ def _connect(nodes: Iterable[Node], cluster: capacity.Resources) -> capacity.Res
     return connect.connect()
 
 
-def _found_data(home: Path, nodes: Iterable[Node], reporter: Reporter) -> dict[str, Path] | None:
-    """Node name -> prepared data, if all of them are there; `BadInput` for a broken folder before anything starts."""
+def _found_data(home: Path, nodes: Collection[Node], reporter: Reporter) -> dict[str, Path] | None:
+    """Node name -> prepared data; None where some are not prepared yet.
+
+    Raises:
+        BadInput: a folder that any of the nodes names is broken; nothing has started yet.
+    """
     found: dict[str, Path] = {}
     for node in nodes:
         lab = labs.get(node.lab)
@@ -121,9 +126,9 @@ def _found_data(home: Path, nodes: Iterable[Node], reporter: Reporter) -> dict[s
             if node.data is not None:
                 with reporter.status(f"checking {node.data}"):
                     datasets.check(lab, node.data)
-            return None
+            continue
         found[node.name] = place
-    return found
+    return found if len(found) == len(nodes) else None
 
 
 def _prepare_data(home: Path, nodes: list[Node], interrupts: Interrupts, reporter: Reporter) -> dict[str, Path] | None:
@@ -142,12 +147,23 @@ def _prepare_data(home: Path, nodes: list[Node], interrupts: Interrupts, reporte
             status.update(f"preparing data of {_packed_so_far({what[0]: places[what] for what in waiting.values()})}")
             ready, _ = ray.wait(list(waiting), timeout=0.2)
             for ref in ready:
-                paths[waiting.pop(ref)] = ray.get(ref)
+                paths[waiting.pop(ref)] = _result_of(ref)
             if interrupts.count:
                 for ref in waiting:
                     ray.cancel(ref, force=True)
                 return None
     return {node.name: paths[node.lab, node.size, node.data] for node in nodes}
+
+
+def _result_of(ref: Any) -> Path:
+    """The path that a task returns, or the error that it raised, without Ray's traceback in its message."""
+    import ray
+
+    try:
+        path: Path = ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    return path
 
 
 def _prepare(home: Path, lab: str, size: str, source: Path | None) -> Path:
@@ -161,7 +177,7 @@ def _packed_so_far(places: Mapping[str, Path]) -> str:
     return ", ".join(f"{lab} ({size / 1e6:.0f} MB packed)" for lab, size in sorted(packed.items()))
 
 
-def _run_graph(
+def _run_nodes(
     folder: Path, planned: Mapping[str, PlannedNode], cluster: capacity.Resources, store: Store,
     interrupts: Interrupts, reporter: Reporter,
 ) -> None:  # fmt: skip
@@ -171,9 +187,9 @@ def _run_graph(
             return
     else:
         cluster = _connect([p.node for p in planned.values()], cluster)
-    graph = Graph(folder, planned, cluster)
+    scheduler = Scheduler(folder, planned, cluster)
     with Mirroring(folder, store, reporter.say), reporter.pipeline_progress(folder) as progress:
-        graph.run(interrupts, progress.tick)
+        scheduler.run(interrupts, progress.tick)
 
 
 def _follow(folder: Path, interrupts: Interrupts, reporter: Reporter) -> bool:

@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import labs
@@ -11,6 +12,8 @@ from pipelines.home import attempt, records
 from pipelines.node import PlannedNode, facts, job_of, resources
 from pipelines.spec import Node
 from pipelines.tuning.sweep import Sweep
+
+NOTHING = capacity.Resources(cpus=0.0, gpus=0.0)
 
 
 def plan(
@@ -62,14 +65,35 @@ def priorities(seconds: Mapping[str, float], needs: Mapping[str, Iterable[str]])
     return remaining
 
 
+@dataclass(frozen=True)
+class Demand:
+    """What nodes ask for, each by its name; one that has finished already takes no time and no room."""
+
+    needs: dict[str, list[str]]
+    """The nodes that must finish before it."""
+    needed: dict[str, capacity.Resources]
+    """What it takes of the cluster while it runs."""
+    seconds: dict[str, float]
+    """Its own estimated seconds."""
+    remaining: dict[str, float]
+    """Its priority; see `priorities`."""
+
+
+def demand(planned: Mapping[str, PlannedNode]) -> Demand:
+    """What planned nodes ask for: the scheduler's input, and that of the estimate of how long it will take."""
+    finished = {name for name, p in planned.items() if p.finished()}
+    needs = {name: list(p.node.needs.values()) for name, p in planned.items()}
+    needed = {name: NOTHING if name in finished else p.needed for name, p in planned.items()}
+    seconds = {name: 0.0 if name in finished else p.seconds for name, p in planned.items()}
+    return Demand(needs, needed, seconds, priorities(seconds, needs))
+
+
 def makespan(planned: Mapping[str, PlannedNode], cluster: capacity.Resources) -> tuple[float, float]:
     """Estimated seconds of the whole pipeline as it will be scheduled, and a bound that no schedule can beat."""
-    seconds = {name: (0.0 if p.finished() else p.seconds) for name, p in planned.items()}
-    needs = {name: list(p.node.needs.values()) for name, p in planned.items()}
-    remaining = priorities(seconds, needs)
-    work = sum(seconds[name] * p.needed.cpus for name, p in planned.items())
-    bound = max(max(remaining.values(), default=0.0), work / cluster.cpus)
-    return _simulated_seconds(planned, cluster, seconds, needs, remaining), bound
+    ahead = demand(planned)
+    work = sum(seconds * ahead.needed[name].cpus for name, seconds in ahead.seconds.items())
+    bound = max(max(ahead.remaining.values(), default=0.0), work / cluster.cpus)
+    return _simulated_seconds(ahead, cluster), bound
 
 
 def _planned_run(
@@ -84,21 +108,18 @@ def _planned_run(
     return PlannedNode(node, digest, folder, job, needed, seconds)
 
 
-def _simulated_seconds(
-    planned: Mapping[str, PlannedNode], cluster: capacity.Resources, seconds: Mapping[str, float],
-    needs: Mapping[str, list[str]], remaining: Mapping[str, float],
-) -> float:  # fmt: skip
+def _simulated_seconds(ahead: Demand, cluster: capacity.Resources) -> float:
     """When the last node ends if each starts as soon as its needs have ended and it fits, the longest path first."""
     free, now, ended = cluster, 0.0, set[str]()
     running: list[tuple[float, str]] = []
-    waiting = sorted(seconds, key=lambda name: -remaining[name])
+    waiting = sorted(ahead.seconds, key=lambda name: -ahead.remaining[name])
     while waiting or running:
         for name in list(waiting):
-            if ended.issuperset(needs[name]) and planned[name].needed.fits(free):
+            if ended.issuperset(ahead.needs[name]) and ahead.needed[name].fits(free):
                 waiting.remove(name)
-                free = free - planned[name].needed
-                heapq.heappush(running, (now + seconds[name], name))
+                free = free - ahead.needed[name]
+                heapq.heappush(running, (now + ahead.seconds[name], name))
         now, first = heapq.heappop(running)
-        free = free + planned[first].needed
+        free = free + ahead.needed[first]
         ended.add(first)
     return now

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from cluster import capacity
-from pipelines.execution import Ending, Execution
+from pipelines.execution import Ending, NodeExecution
 from pipelines.home import Status, read_record, write_record
 from pipelines.interrupts import Interrupts, abandoned
 from pipelines.node import PlannedNode
-from pipelines.plan import priorities
+from pipelines.plan import demand
 from pipelines.tuning.sweep import PlannedSweep
 
 TICK_S = 0.1
 ENDED = ("FINISHED", "FAILED", "KILLED", "BLOCKED")
 
 
-class Graph:
+class Scheduler:
     """One execution of a pipeline.
 
     Each node runs in a thread of its own. This object belongs to the thread that calls `run`: it alone starts nodes
@@ -37,15 +37,12 @@ class Graph:
 
     def __init__(self, folder: Path, planned: Mapping[str, PlannedNode], cluster: capacity.Resources) -> None:
         self.folder, self.planned, self.free = folder, planned, cluster
-        self.needs = {name: list(p.node.needs.values()) for name, p in planned.items()}
-        self.cached = {name for name, p in planned.items() if p.finished()}
-        seconds = {name: (0.0 if name in self.cached else p.seconds) for name, p in planned.items()}
-        self.remaining = priorities(seconds, self.needs)
-        self.sorter = TopologicalSorter(self.needs)
+        self.demand = demand(planned)
+        self.sorter = TopologicalSorter(self.demand.needs)
         self.sorter.prepare()
         self.ready: list[str] = []
         """Nodes whose needs have finished and that wait for room on the cluster."""
-        self.running: dict[str, tuple[Execution, Future[Ending]]] = {}
+        self.running: dict[str, tuple[NodeExecution, Future[Ending]]] = {}
         self.nodes = {name: describe(p) for name, p in planned.items()}
 
     def run(self, interrupts: Interrupts, tick: Callable[[], None]) -> Status:
@@ -98,26 +95,31 @@ class Graph:
                 error = future.exception()
                 ending = execution.failure(error) if error else future.result()
                 del self.running[name]
-                self.free = self.free + self.planned[name].needed
+                self.free = self.free + self.demand.needed[name]
                 self._end(name, ending)
 
     def _take_ready(self) -> None:
         """Make ready each node whose needs have ended, or block it where one of them did not finish."""
         while names := self.sorter.get_ready():
             for name in names:
-                if all(self.nodes[other]["status"] == "FINISHED" for other in self.needs[name]):
+                if all(self.nodes[other]["status"] == "FINISHED" for other in self.demand.needs[name]):
                     self.ready.append(name)
                 else:
                     self._end(name, Ending("BLOCKED", "a node that it needs did not finish"))
 
     def _start_what_fits(self, executor: ThreadPoolExecutor) -> None:
-        for name in sorted(self.ready, key=lambda name: -self.remaining[name]):
-            needed = self.planned[name].needed
-            if name in self.cached or needed.fits(self.free):
+        """Start ready nodes, the longest remaining path first.
+
+        A node that does not fit yet keeps nothing free for itself: any later one that fits overtakes it. A node that
+        has finished already takes no room.
+        """
+        for name in sorted(self.ready, key=lambda name: -self.demand.remaining[name]):
+            needed = self.demand.needed[name]
+            if needed.fits(self.free):
                 self.ready.remove(name)
                 self.free = self.free - needed
                 self._set(name, status="RUNNING")
-                execution = Execution(self.planned[name], self.folder)
+                execution = NodeExecution(self.planned[name], self.folder)
                 self.running[name] = execution, executor.submit(execution.run)
 
     def _stop_all(self) -> bool:

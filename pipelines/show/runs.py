@@ -13,7 +13,7 @@ from typing import Any
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.home import records
-from pipelines.tracking.writer import Store, run_id, run_ids
+from pipelines.tracking.writer import SECONDS, Store, run_id, run_ids
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Run:
     metrics: dict[str, float]
     """Last value of each metric."""
     seconds: float
+    """Of all commands that worked on it, without the pauses between them."""
     curve: Callable[[str], Iterable[tuple[int, float]]]
     """`curve(metric)`: epoch and value of each time that the metric was logged."""
 
@@ -102,8 +103,8 @@ def _of_folder(folder: Path, record: dict[str, Any], store: Store) -> Run:
     ids = [own] if (own := run_id(folder, store)) else run_ids(folder)
     params = {name: str(value) for name, value in record["params"].items()}
     metrics = {name: value for event in events.read(folder) for name, value in event["metrics"].items()}
-    seconds = record["ended"] - record["created"]
-    return Run([*ids, folder.name][0], record["tags"], params, metrics, seconds, partial(_events_of, folder))
+    curve = partial(_events_of, folder)
+    return Run([*ids, folder.name][0], record["tags"], params, metrics, record["seconds"], curve)
 
 
 def _events_of(folder: Path, metric: str) -> list[tuple[int, float]]:
@@ -112,7 +113,8 @@ def _events_of(folder: Path, metric: str) -> list[tuple[int, float]]:
 
 def _of_mlflow(client: Any, run: Any) -> Run:
     data, info = run.data, run.info
-    seconds = (info.end_time - info.start_time) / 1000
+    # A store may have runs of an earlier version, without that tag: their seconds count pauses between commands too.
+    seconds = float(data.tags.get(SECONDS, (info.end_time - info.start_time) / 1000))
     history = partial(_history, client, info.run_id)
     return Run(info.run_id, dict(data.tags), dict(data.params), dict(data.metrics), seconds, history)
 

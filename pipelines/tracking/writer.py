@@ -29,6 +29,8 @@ CHUNK = 1000
 PARAM_LENGTH = 6000
 KEY = "labs.key"
 """Tag with the folder's own unique key: how a run is found again if the process died before it noted the id."""
+SECONDS = "labs.seconds"
+"""Tag with the seconds that all commands worked on the run: from start to end it may have paused."""
 
 
 class StoreUnreachable(Exception):
@@ -67,7 +69,8 @@ class Store:
         from mlflow.exceptions import MlflowException
 
         try:
-            return Mirror(self, folder).sync()
+            with locked(folder / "mirror.lock", "mirroring"):
+                return Mirror(self, folder).sync()
         except (MlflowException, OSError, sqlalchemy.exc.SQLAlchemyError) as error:
             self._client = None
             why = first_line(error)[:300]
@@ -76,7 +79,7 @@ class Store:
             raise StoreUnreachable(f"MLflow store {self.shown_uri} can't be written: {why}") from None
 
     def sync_all(self) -> int:
-        """Mirror everything below the home folder, a part after its whole; returns how many folders were incomplete."""
+        """Mirror everything below the home folder, parents first; returns how many folders were incomplete."""
         pending = [
             folder
             for kind in KINDS
@@ -89,7 +92,7 @@ class Store:
 
 
 class Mirror:
-    """One folder's mirror in one store."""
+    """One folder's mirror in one store, as its files say while `mirror.lock` is held: from reading them to `sync`."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         self.store, self.folder, self.client = store, folder, store.client()
@@ -98,15 +101,15 @@ class Mirror:
         self.done = self.all.setdefault(store.name, {"metrics": 0, "system": 0, "ended": ""})
 
     def sync(self) -> str:
-        with locked(self.folder / "mirror.lock", "mirroring"):
-            run_id = self.done.get("run_id") or self._open()
-            if self.done["ended"] and self.done["ended"] != self.record["status"]:
-                self.client.update_run(run_id, status="RUNNING")  # it was continued
-                self._note(ended="")
-            self._metrics(run_id, "metrics", snapshot.final_events(self.folder))
-            self._metrics(run_id, "system", events.read(self.folder / SYSTEM))
-            if self.record["status"] in ("FINISHED", "FAILED", "KILLED") and not self.done["ended"]:
-                self._close(run_id)
+        """Write what the store does not have yet; returns the MLflow run's id."""
+        run_id = self.done.get("run_id") or self._open()
+        if self.done["ended"] and self.done["ended"] != self.record["status"]:
+            self.client.update_run(run_id, status="RUNNING")  # it was continued
+            self._note(ended="")
+        self._metrics(run_id, "metrics", snapshot.final_events(self.folder))
+        self._metrics(run_id, "system", events.read(self.folder / SYSTEM))
+        if self.record["status"] in ("FINISHED", "FAILED", "KILLED") and not self.done["ended"]:
+            self._close(run_id)
         return str(run_id)
 
     def _open(self) -> str:
@@ -158,7 +161,8 @@ class Mirror:
             snapshot.log_model(self.folder, run_id, signature)
         if served and (alias := self.record.get("alias")):
             snapshot.register(self.client, self.record["lab"], alias, run_id)
-        for name, value in self.record.get("end_tags", {}).items():
+        tags = {SECONDS: self.record["seconds"], **self.record.get("end_tags", {})}
+        for name, value in tags.items():
             self.client.set_tag(run_id, name, str(value)[:PARAM_LENGTH])
         for artifact in snapshot.artifacts(self.folder):
             self.client.log_artifact(run_id, str(artifact), snapshot.artifact_folder(self.folder, artifact))

@@ -5,10 +5,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pipelines.home import write_record
+from pipelines.show.runs import _of_mlflow, of_home
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -101,3 +104,13 @@ def test_a_figure_that_can_not_be_drawn_is_named(
     said = module_cli("compare", *arguments)
     assert said.code == 2
     assert message in " ".join(said.err.split())
+
+
+def test_the_pause_between_two_commands_does_not_count_as_time(tmp_path: Path) -> None:
+    tags = {"labs.lab": "regression", "labs.folder": str(tmp_path / "runs" / "a")}
+    times = {"created": 0.0, "ended": 1000.0, "seconds": 5.0}
+    write_record(tmp_path / "runs" / "a", status="FINISHED", tags=tags, params={}, **times)
+    assert [run.seconds for run in of_home(tmp_path).found] == [5.0]
+    data = SimpleNamespace(tags={**tags, "labs.seconds": "5.0"}, params={}, metrics={})
+    stored: Any = SimpleNamespace(data=data, info=SimpleNamespace(run_id="a", start_time=0, end_time=1_000_000))
+    assert _of_mlflow(None, stored).seconds == 5.0

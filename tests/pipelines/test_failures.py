@@ -88,8 +88,8 @@ def test_an_environment_that_can_not_be_written_and_the_same_command_continues(
 def test_workers_that_fail_without_saying_why(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines import execution
 
-    place = execution.place
-    monkeypatch.setattr(execution, "place", lambda job: "FAILED" if job.preset == BAD else place(job))
+    run_job = execution.run_job
+    monkeypatch.setattr(execution, "run_job", lambda job: "FAILED" if job.preset == BAD else run_job(job))
     assert_only_bad_failed(run(), "left no error.txt")
 
 
@@ -111,11 +111,11 @@ NEVER_ENDS = """
 import sys, threading
 from pipelines import cli, execution
 
-def place(job):
+def run_job(job):
     print("started", file=sys.__stdout__, flush=True)
     threading.Event().wait()
 
-execution.place, execution.GRACE_S = place, 0.5
+execution.run_job, execution.GRACE_S = run_job, 0.5
 sys.argv = ["labs", "train", "regression", "--size", "tiny", "--workers", "0"]
 cli.main()
 """

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -177,3 +179,46 @@ def test_a_comment_or_docstring_changes_no_fingerprint_and_code_does(
         (tmp_path / "labs" / "some.py").write_text("from labs import part\nfrom labs.part import x\n")
         digests.append(fingerprint.code_digest("labs.some"))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_broken_folder_of_a_later_node_is_named_before_anything_starts(
+    labs_cli: Cli, write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import datasets, pipeline
+
+    (tmp_path / "broken").mkdir()
+    monkeypatch.setattr(datasets, "SEED", 11)  # data that no other test has prepared
+    monkeypatch.setattr(pipeline, "_prepare_data", lambda *arguments: pytest.fail("data were prepared"))
+    said = labs_cli("pipeline", "run", write(a="", b="data: broken"))
+    assert said.code == 2
+    assert said.err.splitlines()[-1].startswith(f"error: data folder {tmp_path / 'broken'} of lab regression: ")
+
+
+def test_what_is_wrong_with_data_is_said_without_the_traceback_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    from labs.core.errors import BadInput
+    from pipelines import pipeline
+
+    def get(ref: object) -> None:
+        raise ray.exceptions.RayTaskError(
+            "_prepare", "many\nlines", BadInput("train.csv is empty")
+        ).as_instanceof_cause()
+
+    monkeypatch.setattr(ray, "get", get)
+    with pytest.raises(BadInput, match=r"^train.csv is empty$"):
+        pipeline._result_of(None)
+
+
+def test_a_node_that_has_finished_takes_no_room() -> None:
+    from cluster.capacity import Resources
+    from pipelines.plan import demand, makespan
+
+    def planned(seconds: float, finished: bool) -> Any:
+        return SimpleNamespace(
+            node=SimpleNamespace(needs={}), needed=Resources(2.0), seconds=seconds, finished=lambda: finished
+        )
+
+    nodes = {"done": planned(50.0, True), "first": planned(3.0, False), "second": planned(4.0, False)}
+    assert demand(nodes).needed == {"done": Resources(0.0), "first": Resources(2.0), "second": Resources(2.0)}
+    assert makespan(nodes, Resources(2.0)) == (7.0, 7.0)

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import pytest
 from labs.core.run import STOP
 from pipelines import execution, requests
 from pipelines.error_file import has_error, write_error
+from pipelines.home import driver_lock
 
 WRITER = """
 import sys, threading
@@ -81,8 +84,23 @@ def test_a_node_that_is_late_is_aborted_unless_it_is_a_thread_of_the_driver(
     planned: Any = SimpleNamespace(
         folder=tmp_path, job=SimpleNamespace(workers=workers), node=SimpleNamespace(time_limit=1e-9)
     )
-    late = execution.Execution(planned, tmp_path)
+    late = execution.NodeExecution(planned, tmp_path)
+    late.started = time.monotonic()
     while not late.over_time:
         late.enforce_time_limit()
     assert (tmp_path / STOP).exists()
     assert requests.is_asked_to_abort(tmp_path) == aborted
+
+
+def test_the_wait_for_another_process_does_not_count_against_the_time_limit(tmp_path: Path) -> None:
+    planned: Any = SimpleNamespace(folder=tmp_path, node=SimpleNamespace(time_limit=1e-9))
+    with driver_lock(tmp_path):
+        waiting = execution.NodeExecution(planned, tmp_path)
+        thread = threading.Thread(target=waiting.run)
+        thread.start()
+        time.sleep(0.1)
+        waiting.enforce_time_limit()
+        over_time = waiting.over_time
+        waiting.ask_to_stop()
+        thread.join()
+    assert not over_time

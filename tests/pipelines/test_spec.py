@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import labs
 from labs.core.errors import BadInput
-from pipelines.spec import COURSE, read_spec
+from pipelines.spec import COURSE, Node, default_needs, read_spec
 from pipelines.spec_fields import TrialResources, TuneSpec, from_options
 
 GOOD = """\
@@ -132,3 +133,17 @@ def test_the_course_has_every_lab() -> None:
     import labs
 
     assert {node.lab for node in read_spec(COURSE)[1]} == set(labs.names())
+
+
+def test_what_a_lab_needs_by_default_has_the_lab_s_own_size() -> None:
+    """At size small the needs are the course's nodes, whose overrides are for that size."""
+    course = {node.name: node for node in read_spec(COURSE)[1]}
+    for size in ("tiny", "small", "course"):
+        lab = labs.get("bert")
+        preset = lab.heading.choose(None, size)
+        needed, node = default_needs(Node("bert", "bert", preset, size, lab.resolve(preset, size, {})))
+        own = labs.get("bert-pretrain")
+        plain = own.resolve(own.heading.choose(None, size), size, {})
+        assert node.needs == {"pretrained": "bert-pretrain"}
+        assert needed.size == size
+        assert needed.config == (course["bert-pretrain"].config if size == "small" else plain)
