@@ -57,7 +57,7 @@ def run_pipeline(
             cluster = _connect(nodes, cluster)
             data = _prepare_data(home, nodes, interrupts, reporter)
         if data is None:
-            reporter.say("interrupted while data were prepared; the same command continues")
+            reporter.say("interrupted while data were prepared: nothing was trained yet; the same command starts it")
             return None, 130
         planned = plan(home, nodes, cluster, data, force=force)
         folder = open_folder(home, name, planned, spec)
@@ -136,7 +136,8 @@ def _prepare_data(home: Path, nodes: list[Node], interrupts: Interrupts, reporte
     import ray
 
     if not ray.is_initialized():
-        return {node.name: datasets.prepared(home, labs.get(node.lab), node.size, node.data) for node in nodes}
+        found = {node.name: datasets.prepared(home, labs.get(node.lab), node.size, node.data) for node in nodes}
+        return None if interrupts.count else found
     wanted = {(node.lab, node.size, node.data) for node in nodes}
     places = {what: datasets.location(home, labs.get(what[0]), *what[1:]) for what in wanted}
     task = ray.remote(num_cpus=1)(_prepare)

@@ -9,6 +9,9 @@ import typer
 from labs.core.errors import BadInput
 from pipelines.commands.options import ABOUT, Home, Json, LabName, print_json, print_table, writable
 
+ARROWS = {"min": "↓", "max": "↑"}
+"""Which way a metric gets better."""
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the program's."""
@@ -28,7 +31,7 @@ def list_labs(as_json: Json = False) -> None:
     from pipelines.show.display import rows_table
 
     for row in rows:
-        row["judged"] = f"{row['metric']['name']} ({row['metric']['goal']})"
+        row["judged"] = f"{row['metric']['name']} {ARROWS[row['metric']['goal']]}"
     columns = {"number": "homework", "name": "lab", "title": "title", "judged": "metric", "presets": "presets"}
     print_table(rows_table(rows, columns))
 
@@ -51,24 +54,36 @@ def show(lab: LabName, home: Home = None, as_json: Json = False) -> None:
 
 
 def _print_tables(document: dict[str, Any]) -> None:
-    from pipelines.show.display import clock, rows_table
+    from dataclasses import replace
+
+    from pipelines.show.display import cell, clock, rows_table, with_commas
 
     first, *others = document["presets"]
     sets = [{"preset": name, "sets": document["differences"][name]} for name in others]
     heading = f"sets otherwise than {first} (size small)"
     print_table(rows_table(sets, {"preset": "preset", "sets": heading}, "Presets"))
-    cost = [{**row, "time": clock(row["seconds"]) if row["seconds"] else None} for row in document["scale"]]
-    columns = {"preset": "preset", "size": "size", "parameters": "parameters", "time": "time on one CPU, roughly",
+    cost = [
+        {**row, "parameters": with_commas(row["parameters"]), "megabytes": with_commas(row["megabytes"])}
+        for row in document["scale"]
+    ]
+    columns = {"preset": "preset", "size": "size", "parameters": "parameters",
                "megabytes": "MB of weights, gradients and Adam's state"}  # fmt: skip
-    print_table(rows_table(cost, columns, "Cost"))
-    absent = f"not made yet: labs data {document['name']} --make DIR"
+    print_table(replace(rows_table(cost, columns, "Cost"), right=("parameters", "megabytes")))
+    seconds = {row["size"]: row["seconds"] for row in document["scale"]}
+    times = [{"size": size, "time": clock(taken) if taken else None} for size, taken in seconds.items()]
+    print_table(rows_table(times, {"size": "size", "time": "time, roughly (course: on a GPU)"}, "Time of any preset"))
+    absent = "made at the first training"
     rows = [{**row, "size_mb": row["bytes"] / 1e6 if row["made"] else absent} for row in document["data"]]
     if rows:
         print_table(rows_table(rows, {"size": "size", "samples": "samples", "size_mb": "MB"}, "Generated data"))
     else:
         typer.echo("No data set: the samples come from the environment.\n")
-    fields = [{"field": name, **info, "default": str(info["default"])} for name, info in document["fields"].items()]
-    print_table(rows_table(fields, {"field": "field", "default": "default", "description": "meaning"}, "Config"))
+    fields = [
+        {"field": name, **info, "default": str(info["default"]), "small": cell(info["small"])}
+        for name, info in document["fields"].items()
+    ]
+    columns = {"field": "field", "default": "default", "small": f"{first}, small", "description": "meaning"}
+    print_table(rows_table(fields, columns, "Config"))
 
 
 def data(

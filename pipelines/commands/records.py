@@ -88,7 +88,7 @@ def compare(
     if as_json:
         return print_json(rows)
     keys = ["lab", "preset", "size", "metric", "goal", "mean", "std", "seeds", "seconds", "config"]
-    drop = ("goal", "size", "seconds", "seeds")  # what a narrow screen loses, in this order
+    drop = ("seeds", "std", "goal", "seconds")  # what a narrow screen loses, in this order
     columns = {key: key for key in keys}
     if markdown:
         typer.echo(tables.markdown(rows, columns))

@@ -66,8 +66,9 @@ def train(
     preset = labs.heading(lab).choose(preset, size)
     resources = from_options(NodeResources, workers=workers, gpus_per_worker=gpus_per_worker)
     fields = overrides(config, set_ or [])
-    say(f"{lab} {preset} {size} seed {seed}: starting")
+    say(f"{lab}: reading the lesson")
     resolved = labs.get(lab).resolve(preset, size, fields)
+    say(f"{lab} {preset} {size} seed {seed}: starting")
     node = Node(
         lab,
         lab,
@@ -122,9 +123,11 @@ def pipeline_plan(
         return print_json(document)
     from pipelines.show.display import clock, rows_table, say
 
-    columns = {"name": "node", "cached": "cached", "seconds": "seconds", "resources": "resources"}
-    print_table(rows_table(document["nodes"], columns))
-    fits = "fits" if document["fits"] else "does not fit"
+    rows = [{**node, "reused": "yes" if node["cached"] else "no", "time": clock(node["seconds"])}
+            for node in document["nodes"]]  # fmt: skip
+    columns = {"name": "node", "reused": "reused", "time": "time", "resources": "resources"}
+    print_table(rows_table(rows, columns))
+    fits = f"the cluster is {'large enough' if document['fits'] else 'too small'}"
     say(f"about {clock(document['makespan_s'])} (no schedule takes less than {clock(document['bound_s'])}); {fits}")
     for fault in document["faults"]:
         say(fault, "red")

@@ -63,7 +63,7 @@ def tune(
     resources = from_options(TrialResources, workers=workers, gpus_per_worker=gpus_per_worker)
     spec = from_options(TuneSpec, trials=trials, time=time, search=search, scheduler=scheduler, concurrent=concurrent,
                         seed=seed)  # fmt: skip
-    say(f"tuning {lab} {preset} {size} seed {seed}: starting")
+    say(f"{lab}: reading the lesson")
     found = labs.get(lab)
     written = read_space(space) if space else own_space(found, size)
     for name in overrides(None, set_ or []):
@@ -72,6 +72,7 @@ def tune(
     fixed = overrides(None, [*(set_ or []), *(fix or [])])
     spec = spec.model_copy(update={"space": written})
     tuning = tuning_of(spec, found, preset, size, fixed, where=f"search space {space}" if space else "")
+    say(f"tuning {lab} {preset} {size} seed {seed}: starting")
     node = Node(lab, lab, preset, size, tuning.space.base, seed, resources=resources, data=data and data.resolve())
 
     from pipelines.home import find_home

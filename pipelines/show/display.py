@@ -82,7 +82,7 @@ def _live_table(nodes: dict[str, dict[str, Any]]) -> FittedTable:
 
 def _line(name: str, node: dict[str, Any]) -> str:
     now = state_of(node)
-    parts = [now["progress"], now["metric"], node["error"]]
+    parts = [now["progress"], now["metric"], _time_so_far(node), node["error"]]
     status = f"{node['status']} (reused)" if node["reused"] else node["status"]
     return "  ".join([time.strftime("%H:%M:%S"), f"{name}: {status}", *(part for part in parts if part)])
 
@@ -92,6 +92,7 @@ def state_of(node: dict[str, Any]) -> dict[str, str]:
     now = {"progress": "", "metric": "", "speed": "", "left": ""}
     trained = [event for event in events.read(Path(node["folder"])) if "of" in event]
     if not trained:
+        now["progress"] = _before_the_first_epoch(node)
         return now
     last = trained[-1]
     metric = labs.heading(node["lab"]).metric.name
@@ -108,11 +109,33 @@ def state_of(node: dict[str, Any]) -> dict[str, str]:
     return now
 
 
+def _before_the_first_epoch(node: dict[str, Any]) -> str:
+    """`epoch 0/N` of a running lab whose config says how many epochs it trains; else nothing."""
+    epochs = _record_while_running(node).get("config", {}).get("epochs")
+    return f"epoch 0/{epochs}" if epochs else ""
+
+
+def _time_so_far(node: dict[str, Any]) -> str:
+    """How long this command has worked on a node that runs; nothing in its first second."""
+    started = _record_while_running(node).get("started")
+    seconds = time.time() - started if started else 0.0
+    return f"{clock(seconds)} so far" if seconds >= 1 else ""
+
+
+def _record_while_running(node: dict[str, Any]) -> dict[str, Any]:
+    """The record of a node's folder; empty for a node that does not run, or whose record is not there or damaged."""
+    folder = Path(node["folder"])
+    if node["status"] == "RUNNING" and has_record(folder):
+        with suppress(BadInput):  # the node itself will fail of it
+            return read_record(folder)
+    return {}
+
+
 def summary_table(summary: dict[str, Any]) -> FittedTable:
     """The table at the end of a pipeline: score on test data, a trivial predictor's beside it, time, MLflow run.
 
-    A narrow screen first loses the MLflow run, then seed and preset (of most pipelines the node's name has both), the
-    trivial predictor's score and the time; never the test score.
+    A narrow screen first loses seed and preset (of most pipelines the node's name has both), then the trivial
+    predictor's score, the time, and last the MLflow run, which `labs deliver` asks for; never the test score.
     """
     columns = {"name": "node", "preset": "preset", "seed": "seed", "status": "status", "metric": "metric",
                "value": "test", "trivial": "trivial", "time": "time", "run": "MLflow run"}  # fmt: skip
@@ -126,7 +149,7 @@ def summary_table(summary: dict[str, Any]) -> FittedTable:
         for node in summary["nodes"]
     ]
     title = f"pipeline {summary['pipeline']}: {summary['status']} in {clock(summary['seconds'])}"
-    drop = ("run", "seed", "preset", "trivial", "time")
+    drop = ("seed", "preset", "trivial", "time", "run")
     return FittedTable(rows, columns, title, drop, right=("value", "trivial", "time"))
 
 
@@ -146,6 +169,11 @@ def rows_table(
 def number(value: float | None) -> str:
     """Four digits; a dash for what is not known."""
     return "-" if value is None else f"{value:.4g}"
+
+
+def with_commas(value: float | None) -> str:
+    """A size or a count: thousands as 12,345, less with four digits."""
+    return f"{value:,.0f}" if value is not None and value >= 1000 else cell(value)
 
 
 def clock(seconds: float) -> str:

@@ -25,8 +25,10 @@ def about(heading: Heading) -> dict[str, Any]:
 def document(lab: "Lab", home: Path) -> dict[str, Any]:
     """A lab as `labs show --json` prints it."""
     scale = [lab.scale(preset, size) for preset in lab.presets for size in lab.sizes]
+    small = lab.resolve(next(iter(lab.presets)), "small").model_dump(mode="json")
     fields = {
         name: {
+            "small": small[name],
             "default": info.get_default(call_default_factory=True),
             "description": " ".join((info.description or "").split()),
         }

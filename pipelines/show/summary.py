@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.error_file import ERROR_FILE, has_error
-from pipelines.home import read_record
+from pipelines.home import has_record, read_record
 from pipelines.show.display import say, screen, summarise, summary_table
 from pipelines.tracking.writer import Store, run_id
 
@@ -45,6 +45,8 @@ def show_pipeline(document: dict[str, Any], home: Path | None) -> None:
 
 def _advice(nodes: list[dict[str, Any]]) -> str:
     """What to do after nodes have not finished: repeating the command helps only where nothing is wrong."""
+    if all(node["status"] in ("WAITING", "KILLED") and not has_record(Path(node["folder"])) for node in nodes):
+        return "nothing was trained yet; the same command starts it"
     failed = [node for node in nodes if node["status"] == "FAILED"]
     if any(node["error"].startswith("BadInput:") for node in failed):
         return "correct what the message says, then the same command again; finished nodes are reused"

@@ -8,6 +8,7 @@ from typing import Any
 from rich.live import Live
 from rich.table import Table
 
+import labs
 from pipelines.home import read_record, result
 from pipelines.show.display import LINE_EVERY_S, cell, clock, number, say, screen, state_of
 from pipelines.tracking.writer import Store, run_id
@@ -130,14 +131,20 @@ def show_sweep(document: dict[str, Any], home: Path | None) -> None:
             say(f"trial {row['number']}: {row['error']} (in {document['folder']}/trials/{row['number']})", style="red")
     if best := document["best"]:
         scores = "  ".join(f"{name} {number(value)}" for name, value in best["metrics"].items())
-        say(f"best: trial {best['number']} with {number(best['value'])} on validation  {scores}")
+        metric = f"val/{labs.heading(document['lab']).metric.name}"
+        say(f"best: trial {best['number']} with {metric} {number(best['value'])}  {scores}")
         say(f"      {cell(best['config'])}")
         for row in (row for row in document["trials"] if row["number"] in document["front"]):
             say(f"front: trial {row['number']} with {cell(row['values'])} (files/front-{row['number']}.yaml)")
         say(f"next: {best['train']}{where}")
         say(f"      labs ui{where}")
     if document["status"] != "FINISHED":
-        say("next: the same command again continues where this one ended")
+        nothing = not document["trials"]
+        say(
+            "next: nothing was tried yet; the same command starts it"
+            if nothing
+            else "next: the same command again continues where this one ended"
+        )
 
 
 def _row(trial: SweepTrial, store: Store) -> dict[str, Any]:
