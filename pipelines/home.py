@@ -22,6 +22,8 @@ Kind = Literal["pipelines", "sweeps", "runs", "trials"]
 KINDS: tuple[Kind, ...] = ("pipelines", "sweeps", "runs", "trials")
 """What has a folder with a record; each kind stands after those that it can be a part of."""
 RECORD = "record.json"
+RESULT = "result.json"
+"""What a run writes at its end (`labs.core.run.Run`): a folder that has it has finished."""
 LOCK_WAIT_S = 600
 
 
@@ -81,7 +83,7 @@ def records(home: Path, kind: Kind) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def result(folder: Path) -> dict[str, Any]:
     """What a finished run wrote to `result.json`; empty for one that has not finished."""
-    path = folder / "result.json"
+    path = folder / RESULT
     return json.loads(path.read_text()) if path.exists() else {}
 
 

@@ -53,6 +53,7 @@ def clear(folder: Path) -> None:
     Raises:
         TimeoutError: the workers of the earlier command did not end.
     """
+    # Before the lock: should clearing fail, `error.txt` must not show an earlier command's error as this one's.
     (folder / ERROR_FILE).unlink(missing_ok=True)
     lock = writer_lock(folder)
     try:
@@ -65,6 +66,7 @@ def clear(folder: Path) -> None:
             what = f"the workers of an earlier command that still write to {folder}"
             raise TimeoutError(f"waited {WRITER_WAIT_S:g} s for {what}") from None
     lock.release()
+    # `error.txt` again: workers that still wrote may have left one as they ended.
     for name in (STOP, ABORT, ERROR_FILE):
         (folder / name).unlink(missing_ok=True)
 

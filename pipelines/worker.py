@@ -26,7 +26,7 @@ def work(job: Job, **run_options: Any) -> Outcome:
         job: the job.
         run_options: passed on to `Run` (`device`, `on_save`, `on_epoch`).
     """
-    if has_error(job.folder):
+    if has_error(job.folder):  # restarted by Ray after a worker wrote an error: another try would fail again
         return "FAILED"
     if is_asked_to_abort(job.folder):
         return "KILLED"
@@ -52,7 +52,7 @@ def work(job: Job, **run_options: Any) -> Outcome:
 
 
 def run_bare(job: Job) -> Outcome:
-    """Run the job in this process, without Ray: what the cost of every other placement is measured against."""
+    """Run the job in this process, without Ray: the baseline of the benchmarks."""
     with TORCH_LOCK:
         return work(job)
 

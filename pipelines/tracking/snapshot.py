@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from labs.core import events
 from pipelines.fingerprint import ROOT
-from pipelines.home import read_record, result
+from pipelines.home import RECORD, RESULT, read_record, result
 from pipelines.torch_lock import TORCH_LOCK
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def write_environment(folder: Path) -> None:
 
 def artifacts(folder: Path) -> list[Path]:
     """The files of a run or a pipeline that go into the store."""
-    single = ["config.json", "record.json", "result.json", "environment.txt", "spec.yaml", "best.yaml", "error.txt"]
+    single = ["config.json", RECORD, RESULT, "environment.txt", "spec.yaml", "best.yaml", "error.txt"]
     below = [path for name in ("figures", "deliver", "files") for path in sorted((folder / name).rglob("*"))]
     return [path for path in [*(folder / name for name in single), *below] if path.is_file()]
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MIRROR = "mirror.json"
+"""For each store the id of the MLflow run (`run_id`), how many events it has of each kind (`metrics`, `system`), and
+the status with which it was closed (`ended`; "" while it is open)."""
 CHUNK = 1000
 """Metrics in one call; MLflow takes no more."""
 PARAM_LENGTH = 6000

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labs.core import events
-from pipelines.home import Status, read_record, result, write_record
+from pipelines.home import RESULT, Status, read_record, result, write_record
 from pipelines.show.sweep_figures import draw
 from pipelines.torch_lock import TORCH_LOCK
 from pipelines.tracking import snapshot
@@ -98,7 +98,7 @@ def _record_end(sweep: Sweep, status: Status, seconds: float) -> None:
 
 
 def _write_result(folder: Path, ended: dict[str, Any]) -> None:
-    events.write_text(folder / "result.json", json.dumps(ended, indent=2))
+    events.write_text(folder / RESULT, json.dumps(ended, indent=2))
 
 
 def _mark(trial: SweepTrial, *, alias: str | None, serve: bool) -> None:

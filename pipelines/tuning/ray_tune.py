@@ -19,6 +19,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from pipelines.error_file import read_error
+from pipelines.home import RESULT
 from pipelines.interrupts import GRACE_S
 from pipelines.job import Job
 from pipelines.requests import ask_to_abort, ask_to_stop
@@ -53,9 +54,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def __init__(self, sweep: Sweep, study: "optuna.Study") -> None:
         super().__init__()
         self.sweep, self.study = sweep, study
-        begun = list(sweep.trials())
-        self.to_continue = [trial for trial in begun if trial.state() == "KILLED"]
-        self.begun = len(begun)
+        earlier = list(sweep.trials())
+        self.to_continue = [trial for trial in earlier if trial.state() == "KILLED"]
+        self.begun = len(earlier)
         self.running: dict[str, SweepTrial] = {}
         self.pruned: set[str] = set()
         self.closed = False
@@ -112,7 +113,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
 def how_it_ended(trial: SweepTrial, *, pruned: bool, error: bool) -> tuple[State, str]:
     """How a trial ended and, where it failed, why: read from what it left in its folder."""
-    if (trial.folder / "result.json").exists():
+    if (trial.folder / RESULT).exists():
         return "FINISHED", ""
     if error:
         return "FAILED", read_error(trial.folder, "its process was lost, twice")
@@ -146,11 +147,11 @@ class SuccessiveHalving(ASHAScheduler):  # type: ignore[misc]
                     result = {"percent": percent, "value": finite(value, metric.goal)}
                     super().on_trial_result(None, stand_in, result)
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: Any, tune_trial: Any, result: dict[str, Any]) -> str:
         """Called by Tune with each report: whether the trial goes on, which it does until it has ended by itself."""
-        decision: str = super().on_trial_result(tune_controller, trial, result)
+        decision: str = super().on_trial_result(tune_controller, tune_trial, result)
         if decision == TrialScheduler.STOP:
-            self.searcher.prune(trial.trial_id)
+            self.searcher.prune(tune_trial.trial_id)
         return str(TrialScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:

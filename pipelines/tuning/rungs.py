@@ -10,7 +10,8 @@ from labs.core import events
 
 GRACE_PERCENT, REDUCTION, MAX_PERCENT = 11, 3, 90
 """Trials are compared at 11 % and at 33 % of their epochs, and two of three end there. The rungs are fractions, not
-numbers of epochs: labs, and trials where `epochs` is searched, train for very different numbers of epochs."""
+numbers of epochs: labs, and trials where `epochs` is searched, train for very different numbers of epochs. 90 is
+below 99, so that ASHA makes no third rung."""
 RUNGS = (GRACE_PERCENT, GRACE_PERCENT * REDUCTION)
 DIVERGED = 1e30
 """What a scheduler gets for a value that is missing or not finite: it can't compare NaN, nor average infinity."""
@@ -63,6 +64,6 @@ def newest_value(folder: Path, metric: str) -> float | None:
 
 
 def finite(value: float | None, goal: str) -> float:
-    """The value; a very bad one in place of a missing one, NaN and infinity."""
+    """The value, or the worst possible one where it is missing, NaN or infinite."""
     worst = DIVERGED if goal == "min" else -DIVERGED
     return worst if value is None or not abs(value) < DIVERGED else value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labs.core import events
 from labs.core.lab import Lab
-from pipelines.home import read_record, result, write_record
+from pipelines.home import RESULT, read_record, result, write_record
 from pipelines.requests import clear
 from pipelines.tuning.rungs import finite, reached_rungs
 
@@ -66,7 +66,7 @@ class SweepTrial:
         if state == "PRUNED":
             last = events.read(self.folder)[-1]
             ended = {"metrics": last["metrics"], "steps": last["step"], "stopped": "pruned"}
-            events.write_text(self.folder / "result.json", json.dumps(ended, indent=2))
+            events.write_text(self.folder / RESULT, json.dumps(ended, indent=2))
         if state in ("FINISHED", "PRUNED"):
             shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         write_record(
