@@ -111,21 +111,24 @@ def in_order(nodes: list[Node], where: str = "") -> list[Node]:
 
 
 def default_needs(node: Node) -> list[Node]:
-    """The node, after the labs that its lab needs: at its own size, at size small as `course.yaml` has them."""
+    """The node, after the nodes of `course.yaml` that its lab needs, at its own size.
+
+    The overrides in that file keep the course short; they count at size small only.
+    """
     lab = labs.get(node.lab)
     if not lab.needs:
         return [node]
-    course = {other.name: other for other in read_spec(COURSE)[1]} if node.size == "small" else {}
-    needed = {role: course.get(name) or _plain(name, node.size) for role, name in lab.needs.items()}
+    course = {other.name: other for other in read_spec(COURSE)[1]}
+    needed = {role: _at_size(course[name], node.size) for role, name in lab.needs.items()}
     node = replace(node, needs={role: other.name for role, other in needed.items()})
     return [*(found for other in needed.values() for found in default_needs(other)), node]
 
 
-def _plain(name: str, size: str) -> Node:
-    """A lab's node with its first preset and nothing overridden."""
-    lab = labs.get(name)
-    preset = lab.heading.choose(None, size)
-    return Node(name, name, preset, size, lab.resolve(preset, size, {}))
+def _at_size(node: Node, size: str) -> Node:
+    """The node as it is at its own size; at another one with the preset's config and nothing overridden."""
+    if node.size == size:
+        return node
+    return replace(node, size=size, config=labs.get(node.lab).resolve(node.preset, size))
 
 
 def _expand(path: Path, name: str, spec: NodeSpec, whole: PipelineSpec, lines: Lines) -> Iterator[Node]:
