@@ -127,7 +127,8 @@ def _record_while_running(node: dict[str, Any]) -> dict[str, Any]:
     folder = Path(node["folder"])
     if node["status"] == "RUNNING" and has_record(folder):
         with suppress(BadInput):  # the node itself will fail of it
-            return read_record(folder)
+            record = read_record(folder)
+            return record if record["status"] == "RUNNING" else {}  # else of an earlier command
     return {}
 
 
