@@ -28,7 +28,7 @@ def test_show_prints_the_lesson_the_fields_and_the_scale(labs_cli: Cli) -> None:
     assert said.code == 0
     assert str(inspect.getdoc(lesson)).splitlines()[0] in said.err
     assert "weight_decay" in said.out
-    assert "2033" in said.out
+    assert "2,033" in said.out
 
 
 @pytest.mark.parametrize("lab", labs.names())
