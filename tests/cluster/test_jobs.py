@@ -107,7 +107,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     )
     try:
         head = Head(f"http://127.0.0.1:{port}", home, _packages(tmp_path_factory.mktemp("code")), env)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not _answers(head.address):
             assert time.monotonic() < deadline, "the head node did not start"
             time.sleep(0.2)
