@@ -5,7 +5,7 @@ The pipeline's folder records each node's status; whoever shows the pipeline, in
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -86,7 +86,7 @@ class Scheduler:
             for execution, _ in self.running.values():
                 execution.enforce_time_limit()
             tick()
-            time.sleep(TICK_S)
+            wait([future for _, future in self.running.values()], TICK_S, FIRST_COMPLETED)
 
     def _note_ended(self) -> None:
         """Note how nodes have ended whose threads are done; an error that a thread raised is a failure like any."""

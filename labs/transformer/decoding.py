@@ -78,12 +78,18 @@ def beam_search(
 
         # 5. Append the chosen tokens, and reorder hypotheses and cache by the hypotheses that they extend.
         parents, tokens = chosen // extended.shape[2], chosen % extended.shape[2]
-        hypotheses = hypotheses.gather(1, parents[:, :, None].expand(-1, -1, longest))
+        hypotheses, cache = _reorder(hypotheses, cache, parents)
         hypotheses[:, :, length - 1] = tokens
-        cache_rows = (parents + torch.arange(rows, device=device)[:, None] * beam_size).flatten()
-        cache = {name: tensor[cache_rows] for name, tensor in cache.items()}
         newest = tokens.flatten()[:, None]
     return best, best_scores
+
+
+def _reorder(hypotheses: torch.Tensor, cache: State, parents: torch.Tensor) -> tuple[torch.Tensor, State]:
+    """The hypotheses (B, K, L) that are extended, by `parents` (B, K), and their rows (B * K, ...) of the cache."""
+    rows, beam_size, longest = hypotheses.shape
+    hypotheses = hypotheses.gather(1, parents[:, :, None].expand(-1, -1, longest))
+    cache_rows = (parents + torch.arange(rows, device=parents.device)[:, None] * beam_size).flatten()
+    return hypotheses, {name: tensor[cache_rows] for name, tensor in cache.items()}
 
 
 def scheduled_sampling(model: nn.Module, sources: torch.Tensor, inputs: torch.Tensor, fraction: float) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from typing import Any
 
 from cluster.connect import RAY_ENVIRONMENT
@@ -53,7 +52,7 @@ def _on_workers(job: Job, rungs: RungReporter | None) -> Outcome:
     while thread.is_alive():
         if rungs:
             rungs.report_reached()
-        time.sleep(POLL_S)
+        thread.join(POLL_S)
     (outcome,) = ended
     if not isinstance(outcome, Exception):
         return outcome
