@@ -43,7 +43,7 @@ from labs.core.config import Config
 from labs.core.lab import Lab
 from labs.core.meter import Meter
 from labs.core.run import Run
-from labs.core.schedule import set_rate, warmup_cosine
+from labs.core.schedule import learning_rate, set_rate
 from labs.core.weights import load_weights
 
 METRIC = COURSE["classification"].metric
@@ -158,7 +158,8 @@ def train(config: ClassificationConfig, run: Run) -> None:
         train_loss, correct = Meter(), Meter()
         for step, (*inputs, labels) in enumerate(batches):
             # Set the learning rate of this step.
-            set_rate(optimizer, learning_rate(config, (epoch + step / len(batches)) / config.epochs))
+            done = (epoch + step / len(batches)) / config.epochs
+            set_rate(optimizer, learning_rate(config.lr, config.schedule, done))
             # Cross-entropy of the real frames:  L = -sum_t log softmax(logits_t)[label_t]
             logits = model(*inputs)
             loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=PAD, reduction="sum")
@@ -178,11 +179,6 @@ def train(config: ClassificationConfig, run: Run) -> None:
         train_accuracy = run.mean(correct.sum, correct.count)
         run.log({"train/accuracy": train_accuracy, "val/accuracy": evaluate(model, validation, run)})
         run.best(METRIC, model)
-
-
-def learning_rate(config: ClassificationConfig, done: float) -> float:
-    """The learning rate after a fraction `done` of the training."""
-    return config.lr * (1.0 if config.schedule == "constant" else warmup_cosine(done))
 
 
 def evaluate(model: Classifier, utterances: Utterances, run: Run) -> float:

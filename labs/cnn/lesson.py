@@ -43,7 +43,7 @@ from labs.core.config import Config
 from labs.core.lab import Lab
 from labs.core.meter import Meter
 from labs.core.run import Run
-from labs.core.schedule import set_rate, warmup_cosine
+from labs.core.schedule import learning_rate, set_rate
 from labs.core.weights import load_shape, load_weights
 from labs.shared.vision import food
 from labs.shared.vision.augmentation import augment, erase, mixup
@@ -145,7 +145,8 @@ def train(config: CnnConfig, run: Run) -> None:
         train_loss = Meter()
         for step, (images, labels) in enumerate(batches):  # (B, members, ...): each member has its own images
             # Set the learning rate of this step.
-            set_rate(optimizer, learning_rate(config, (epoch + step / len(batches)) / config.epochs))
+            done = (epoch + step / len(batches)) / config.epochs
+            set_rate(optimizer, learning_rate(config.lr, config.schedule, done))
             # Augment: random affine maps, flips, colours; random erasing.
             if config.augment:
                 augmented = augment(images.flatten(0, 1), config.image_size, config.augment)
@@ -167,11 +168,6 @@ def train(config: CnnConfig, run: Run) -> None:
         mean_loss = run.mean(train_loss.sum, train_loss.count)
         run.log({"train/loss": mean_loss, "val/accuracy": evaluate(model, validation, run)})
         run.best(METRIC, model)
-
-
-def learning_rate(config: CnnConfig, done: float) -> float:
-    """The learning rate after a fraction `done` of the training."""
-    return config.lr * (1.0 if config.schedule == "constant" else warmup_cosine(done))
 
 
 def evaluate(model: Classifier, validation: list[LabelledImages], run: Run) -> float:

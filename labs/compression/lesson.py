@@ -50,7 +50,7 @@ from labs.core.heading import Metric
 from labs.core.lab import Lab
 from labs.core.meter import Meter
 from labs.core.run import Run
-from labs.core.schedule import set_rate, warmup_cosine
+from labs.core.schedule import learning_rate, set_rate
 from labs.core.weights import SHAPE, WEIGHTS, load_shape, load_weights, unwrap
 from labs.shared.vision.augmentation import augment
 
@@ -151,7 +151,7 @@ def train(config: CompressionConfig, run: Run) -> None:
         for step, (images, labels) in enumerate(batches):
             # 1. Learning rate of this step.
             progress = (epoch + step / len(batches)) / config.epochs
-            set_rate(optimizer, config.lr * (warmup_cosine(progress) if config.schedule == "cosine" else 1.0))
+            set_rate(optimizer, learning_rate(config.lr, config.schedule, progress))
             # 2. Augmentation; student and teacher see the same images.
             images = augment_batch(images, config)
             # 3. Cross-entropy with the labels, or distillation from the teacher's logits.

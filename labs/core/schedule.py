@@ -1,6 +1,7 @@
 """Learning rate schedules as functions of the fraction of training that is done, so that resuming needs no state."""
 
 import math
+from typing import Literal
 
 from torch.optim import Optimizer
 
@@ -15,6 +16,11 @@ def warmup_cosine(done: float, warmup: float = 0.1) -> float:
     if done < warmup:
         return 0.05 + 0.95 * done / warmup
     return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+
+def learning_rate(peak: float, schedule: Literal["constant", "cosine"], done: float) -> float:
+    """The learning rate after the fraction `done` of the training: constant, or `warmup_cosine` of its peak."""
+    return peak * (warmup_cosine(done) if schedule == "cosine" else 1.0)
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:

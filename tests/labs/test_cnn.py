@@ -11,11 +11,12 @@ from PIL import Image
 from torch.nn import functional as F
 
 from labs.cnn.folds import LabelledImages, split
-from labs.cnn.lesson import LAB, Classifier, CnnConfig, learning_rate, predict
+from labs.cnn.lesson import LAB, Classifier, CnnConfig, predict
 from labs.cnn.networks import SixLayerNet, SixLayerResidualNet
 from labs.core import checkpoint, shards
 from labs.core.errors import BadInput
 from labs.core.run import Run
+from labs.core.schedule import learning_rate
 from labs.shared.vision import drawing, food
 from labs.shared.vision.augmentation import augment, erase, mixup
 from tests.labs.folders import fault_of_submission, one_fault
@@ -329,7 +330,7 @@ def test_the_reports_residual_network_adds_over_layers_two_four_and_six() -> Non
 def test_cosine_rate_rises_then_falls() -> None:
     """The learning rate peaks after a tenth of the training and ends at 0."""
     config = CnnConfig(lr=1.0, schedule="cosine")
-    rates = [learning_rate(config, step / 100) for step in range(101)]
+    rates = [learning_rate(config.lr, config.schedule, step / 100) for step in range(101)]
     assert max(range(101), key=rates.__getitem__) == 10
     assert rates[10] == pytest.approx(1.0)
     assert rates[100] == pytest.approx(0.0)
