@@ -99,17 +99,12 @@ def compare(
 
 
 def _read_store(store: Any) -> Any:
-    from urllib.parse import urlsplit
-
-    from pipelines.error_file import first_line
     from pipelines.show import runs as read
 
     try:
         return read.of_store(store)
     except Exception as error:  # MLflow, databases and their drivers each have errors of their own
-        password = urlsplit(store.uri).password or "\0"
-        why = first_line(error).replace(password, "***")
-        typer.echo(f"error: MLflow store {store.shown_uri} can't be read: {why}", err=True)
+        typer.echo(f"error: MLflow store {store.shown_uri} can't be read: {store.reason(error)}", err=True)
         raise typer.Exit(1) from None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from labs.core.errors import BadInput
 from pipelines.home import reconcile, records, result
-from pipelines.show.display import summarise
+from pipelines.show.summary import pipeline_document
 from pipelines.tracking import writer
 
 
@@ -44,9 +44,8 @@ def newest_pipeline(home: Path, name: str | None, store: writer.Store) -> dict[s
     if not found:
         known = sorted({record["name"] for _, record in every})
         raise BadInput(f"no pipeline{f' {name!r}' if name else ''} in {home}: it has {', '.join(known) or 'none'}")
-    folder, record = max(found, key=lambda pair: pair[1].get("started", pair[1]["created"]))
-    folders = [str(folder), *(node["folder"] for node in record["nodes"].values())]
-    return summarise(folder, {path: writer.run_id(Path(path), store) for path in folders})
+    folder, _ = max(found, key=lambda pair: pair[1].get("started", pair[1]["created"]))
+    return pipeline_document(folder, store)
 
 
 def _is_called(folder: Path, name: str) -> bool:

@@ -75,10 +75,12 @@ class Store:
                 return Mirror(self, folder).sync()
         except (MlflowException, OSError, sqlalchemy.exc.SQLAlchemyError) as error:
             self._client = None
-            why = first_line(error)[:300]
-            if password := urlsplit(self.uri).password:
-                why = why.replace(password, "***")
-            raise StoreUnreachable(f"MLflow store {self.shown_uri} can't be written: {why}") from None
+            raise StoreUnreachable(f"MLflow store {self.shown_uri} can't be written: {self.reason(error)}") from None
+
+    def reason(self, error: BaseException) -> str:
+        """The first line of an error of the store, without the password of its URI."""
+        line, password = first_line(error)[:300], urlsplit(self.uri).password
+        return line.replace(password, "***") if password else line
 
     def sync_all(self) -> int:
         """Mirror everything below the home folder, parents first; returns how many folders were incomplete."""
