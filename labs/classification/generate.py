@@ -4,7 +4,6 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter, oaconvolve
 
 from labs.shared.speech import acoustics, espeak
 from labs.shared.speech.sentences import sentence
@@ -126,6 +125,8 @@ def _pause(rng: random.Random, noise: np.random.Generator, loudness: float) -> l
 
 def _record(rng: random.Random, noise: np.random.Generator, audio: np.ndarray) -> np.ndarray:
     """Audio (time,) at `acoustics.RATE` as a microphone records it, with reverberation and background noise."""
+    from scipy.signal import oaconvolve  # 1 s to import
+
     tail = int(acoustics.RATE * 0.3)
     echo = noise.standard_normal(tail) * np.exp(-np.arange(tail) / (acoustics.RATE * rng.uniform(0.03, 0.12)))
     echo *= rng.uniform(0.4, 1.2) / np.sqrt((echo**2).sum())
@@ -138,6 +139,8 @@ def _record(rng: random.Random, noise: np.random.Generator, audio: np.ndarray) -
 
 def _coloured(rng: random.Random, noise: np.random.Generator, length: int) -> np.ndarray:
     """Noise (length,) of power 1 whose spectrum falls or rises with the frequency."""
+    from scipy.signal import lfilter
+
     tilted = lfilter([1.0], [1.0, -rng.uniform(-0.5, 0.95)], noise.standard_normal(length))
     coloured: np.ndarray = tilted / np.sqrt((tilted**2).mean())
     return coloured

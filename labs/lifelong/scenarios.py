@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch.utils.data import TensorDataset
-from torchvision.transforms.v2 import functional as transforms
 
 from labs.lifelong.data import CHUNK, SIDE
 
@@ -49,6 +48,8 @@ def rotate(images: torch.Tensor, angle: float) -> torch.Tensor:
 
     The nearest neighbour is taken, so that the bytes are exactly those of the course, which rotates floats.
     """
+    from torchvision.transforms.v2 import functional as transforms  # 2 s to import
+
     return torch.cat([transforms.rotate(chunk, angle) for chunk in images.split(CHUNK)])
 
 

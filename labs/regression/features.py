@@ -3,8 +3,6 @@
 from typing import Literal
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.feature_selection import f_regression
 
 Selector = Literal["f_score", "trees"]
 
@@ -24,8 +22,12 @@ def relevance(columns: np.ndarray, targets: np.ndarray, selector: Selector) -> n
         (columns,).
     """
     if selector == "f_score":
+        from sklearn.feature_selection import f_regression  # 2 s to import, and only some presets select
+
         scores: np.ndarray = f_regression(columns, targets)[0]
     else:
+        from sklearn.ensemble import ExtraTreesRegressor
+
         trees = ExtraTreesRegressor(100, min_samples_leaf=5, random_state=0)
         scores = trees.fit(columns, targets).feature_importances_
     return scores

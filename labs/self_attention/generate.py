@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.signal import firwin2, oaconvolve
 
 from labs.shared.speech import acoustics, espeak
 from labs.shared.speech.sentences import sentence
@@ -74,6 +73,8 @@ def _record(rng: random.Random, speaker: Speaker) -> np.ndarray:
 
 def _disturb(rng: np.random.Generator, speech: np.ndarray) -> np.ndarray:
     """Speech recorded in a room: microphone, reverberation, steady background noise, up to two bursts, loudness."""
+    from scipy.signal import oaconvolve  # 1 s to import
+
     tail = np.arange(acoustics.RATE // 5) / acoustics.RATE
     room = rng.uniform(0, 0.25) * rng.standard_normal(len(tail)) * np.exp(-tail / rng.uniform(0.01, 0.08))
     room[0] = 1
@@ -90,6 +91,8 @@ def _disturb(rng: np.random.Generator, speech: np.ndarray) -> np.ndarray:
 
 def _colour(rng: np.random.Generator, decibels: float) -> np.ndarray:
     """A random filter (65,) whose gains at eight frequencies have a standard deviation of so many decibels."""
+    from scipy.signal import firwin2
+
     bands = np.array([0, 250, 500, 1000, 2000, 4000, 6000, 8000]) / 8000
     taps: np.ndarray = firwin2(65, bands, 10 ** (rng.normal(0, decibels, len(bands)) / 20))
     return taps.astype(np.float32)

@@ -13,8 +13,8 @@ from pipelines.tracking.writer import Store
 Start = Callable[..., subprocess.Popen[str]]
 WAIT_S = 240
 SAVE_EVERY_S = 1.0
-EPOCHS = ("--set", "epochs=30", "--set", "patience=30")
-TRAIN = ("train", "regression", "--preset", "strong", "--json", *EPOCHS)
+EPOCHS = ("--set", "epochs=200", "--set", "patience=200")
+TRAIN = ("train", "regression", "--preset", "strong", "--size", "tiny", "--json", *EPOCHS)
 
 
 def without_times(metrics: dict[str, float]) -> dict[str, float]:

@@ -141,14 +141,15 @@ def test_a_trial_that_diverges_is_a_bad_result_and_one_that_raises_is_recorded_w
 @pytest.mark.parametrize(
     ("lab", "options"),
     [
-        ("regression", ["--workers", "2"]),
-        ("classification", ["--preset", "boss"]),
-        ("cnn", ["--search", "random"]),
-        ("self-attention", []),
+        ("regression", ["--workers", "2", "--fix", "epochs=4"]),
+        ("classification", ["--preset", "boss", "--fix", "epochs=3", "--fix", "hidden=64", "--fix", "layers=1"]),
+        ("cnn", ["--search", "random", "--fix", "epochs=5"]),
+        ("self-attention", ["--fix", "epochs=5"]),
         ("rl", ["--scheduler", "none"]),
     ],
 )
 def test_each_lab_is_tuned_for_a_few_trials(labs_cli: Cli, lab: str, options: list[str]) -> None:
+    """With one search after another; what makes a trial long is fixed."""
     said = labs_cli("tune", lab, "--size", "tiny", "--trials", "2", *options, "--json")
     assert said.code == 0, said.err
     assert [trial["status"] in ("FINISHED", "PRUNED") for trial in said.json["trials"]] == [True] * 2
@@ -160,7 +161,9 @@ def test_a_lab_that_needs_another_is_tuned_with_its_run(
     labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it needs is trained first, as `course.yaml` has it, and once only."""
-    (tmp_path / "course.yaml").write_text("{name: course, nodes: {cnn: {lab: cnn, size: tiny}}}")
+    (tmp_path / "course.yaml").write_text(
+        "{name: course, nodes: {cnn: {lab: cnn, size: tiny, resources: {workers: 0}}}}"
+    )
     monkeypatch.setattr("pipelines.spec.COURSE", tmp_path / "course.yaml")
     tune = ("tune", "compression", "--size", "tiny", "--scheduler", "none", "--json")
     said = labs_cli(*tune, "--trials", "1")
@@ -193,8 +196,9 @@ def test_a_lab_with_two_goals_gets_the_configs_that_no_other_beats_in_both(
 
 
 def test_a_tune_node_gets_what_the_node_needs(labs_cli: Cli, tmp_path: Path) -> None:
-    student = {"lab": "compression", "size": "tiny", "tune": {"trials": 1, "seed": 4}, "needs": {"teacher": "cnn"}}
-    nodes = {"cnn": {"lab": "cnn", "size": "tiny", "seeds": [3, 4]}, "student": {**student, "seeds": [3]}}
+    bare = {"size": "tiny", "resources": {"workers": 0}}
+    student = {"lab": "compression", "tune": {"trials": 1, "seed": 4}, "needs": {"teacher": "cnn"}}
+    nodes = {"cnn": {"lab": "cnn", **bare, "seeds": [3, 4]}, "student": {**student, **bare, "seeds": [3]}}
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump({"name": "tuned", "nodes": nodes}))
     said = labs_cli("pipeline", "run", spec, "--json")
@@ -210,7 +214,8 @@ def test_a_tune_node_is_tuned_first_and_then_trained_with_its_best_config(
     labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.show.display.LINE_EVERY_S", 0.0)
-    node = {"lab": "regression", "preset": "strong", "size": "tiny", "tune": {"trials": 3}, "seeds": [1]}
+    node = {"lab": "regression", "preset": "strong", "size": "tiny", "tune": {"trials": 3}, "seeds": [1],
+            "resources": {"workers": 0}}  # fmt: skip
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump({"name": "tuned", "nodes": {"table": node}}))
     said = labs_cli("pipeline", "run", spec, "--json")

@@ -2,9 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.fft import dct
-from scipy.signal import resample_poly
-from transformers.audio_utils import mel_filter_bank
 
 RATE = 16000
 """Sampling rate in Hz at which features are computed, that of the course's recordings."""
@@ -17,6 +14,8 @@ FLOOR = 1e-9
 
 def resample(samples: np.ndarray, rate: int) -> np.ndarray:
     """Samples (time,), int16 or float, at the sampling rate `rate` -> float32 from -1 to 1 at `RATE`."""
+    from scipy.signal import resample_poly  # 1 s to import, and only preparing data needs it
+
     scale = 32768 if samples.dtype == np.int16 else 1
     divisor = np.gcd(rate, RATE)
     resampled: np.ndarray = resample_poly(samples / scale, RATE // divisor, rate // divisor).astype(np.float32)
@@ -28,6 +27,8 @@ def log_mel(samples: np.ndarray, mels: int = 40) -> np.ndarray:
 
     Frame t covers the samples from t * HOP to t * HOP + WINDOW: 1 + (time - WINDOW) // HOP frames, at least one.
     """
+    from transformers.audio_utils import mel_filter_bank
+
     audio = torch.from_numpy(np.pad(samples, (0, max(0, WINDOW - len(samples)))).astype(np.float32))
     spectrum = torch.fft.rfft(audio.unfold(0, WINDOW, HOP) * torch.hann_window(WINDOW), n=FFT).abs() ** 2
     filters = mel_filter_bank(1 + FFT // 2, mels, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
@@ -41,6 +42,8 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
 
     Each column is normalised to mean 0 and standard deviation 1 over the utterance, as in the course's data.
     """
+    from scipy.fft import dct
+
     static = dct(log_mel(samples), norm="ortho")[:, :13]
     columns = np.concatenate([static, delta(static), delta(delta(static))], 1)
     normalised: np.ndarray = ((columns - columns.mean(0)) / (columns.std(0) + 1e-8)).astype(np.float32)
