@@ -47,6 +47,7 @@ def test_a_driver_killed_while_it_makes_the_stores_schema_leaves_a_store_that_wo
     labs_cli: Cli, home: Path, labs_process: Start
 ) -> None:
     bare = ("train", "regression", "--size", "tiny", "--workers", "0", "--json")
+    (home / "mlflow.db").unlink()
     process = labs_process(*bare)
 
     def half_made() -> bool:

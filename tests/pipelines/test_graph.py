@@ -105,12 +105,12 @@ def test_a_node_over_its_time_limit_is_saved_and_continues_with_a_higher_one(
 def test_a_second_process_follows_the_first_and_ends_with_the_same(
     labs_cli: Cli, labs_process: Callable[..., object], home: Path
 ) -> None:
-    arguments = ("train", "regression", "--size", "tiny", "--workers", "0", "--json", "--set", "epochs=400")
-    first = labs_process(*arguments, "--set", "patience=400")
+    arguments = ("train", "regression", "--size", "tiny", "--workers", "0", "--json", "--set", "epochs=150")
+    first = labs_process(*arguments, "--set", "patience=150")
     deadline = time.monotonic() + 60
     while not list((home / "runs").glob("*/events.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    second = labs_cli(*arguments, "--set", "patience=400")
+    second = labs_cli(*arguments, "--set", "patience=150")
     out, _ = first.communicate(timeout=120)  # type: ignore[attr-defined]
     assert "following it" in second.err
     assert second.json == json.loads(out)
@@ -120,7 +120,7 @@ def test_a_second_process_follows_the_first_and_ends_with_the_same(
 def test_the_first_interrupt_saves_and_the_same_command_continues(
     labs_cli: Cli, write: Callable[..., Path], home: Path
 ) -> None:
-    spec = write(a="overrides: {epochs: 400, passes: 20, patience: 400}", b="needs: {x: a}")
+    spec = write(a="overrides: {epochs: 150, passes: 20, patience: 150}", b="needs: {x: a}")
     whole = labs_cli("pipeline", "run", spec, "--json", "--force").json
     before = set((home / "runs").iterdir())
 

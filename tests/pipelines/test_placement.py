@@ -23,7 +23,7 @@ def without_times(metrics: dict[str, float]) -> dict[str, float]:
 def test_bare_and_one_ray_worker_give_identical_metrics(labs_cli: Cli, tmp_path: Path) -> None:
     metrics = []
     for workers in (0, 1):
-        presets = {"regression": "strong", "cnn": "strong", "lifelong": "ewc"}
+        presets = {"cnn": "strong", "lifelong": "ewc"}
         nodes = {
             lab: {"lab": lab, "preset": preset, "size": "tiny", "seeds": [3], "resources": {"workers": workers}}
             for lab, preset in presets.items()

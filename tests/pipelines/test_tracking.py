@@ -179,8 +179,8 @@ def test_a_store_that_answers_nothing_does_not_hold_up_training(labs_cli: Cli) -
 
 
 def test_many_writers_on_a_fresh_store_lose_nothing(home: Path, labs_process: Callable[..., Any]) -> None:
-    """Four commands start on an empty home at once: one schema, one experiment, every run whole."""
-    seeds = range(4)
+    """Three commands start on an empty home at once: one schema, one experiment, every run whole."""
+    seeds = range(3)
     started = [labs_process(*TRAIN, "--seed", str(seed)) for seed in seeds]
     documents = []
     for process in started:
@@ -188,8 +188,8 @@ def test_many_writers_on_a_fresh_store_lose_nothing(home: Path, labs_process: Ca
         assert process.returncode == 0, err
         documents.append(json.loads(out))
     store = Store(home, None)
-    assert len(runs(store)) == 8
-    assert len({document["run_id"] for document in documents}) == 4
+    assert len(runs(store)) == 6
+    assert len({document["run_id"] for document in documents}) == 3
     for document in documents:
         assert [step for step, _ in curve(store, document["run_id"], "val/mse")] == [1, 2, 3, 4, 5, 6]
     assert os.path.exists(home / "mlflow.db")

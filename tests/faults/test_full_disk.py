@@ -1,0 +1,67 @@
+"""A disk that fills up: the run fails with that sentence, and with more room the same command ends as if undisturbed.
+
+The disk is a real one, of a drawn size, in a mount namespace of its own.
+"""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.seeds import FAULT_SEEDS
+from tests.faults.story import TRAIN, WAIT_S, without_times
+
+pytestmark = pytest.mark.slow
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+SCRIPT = """
+mount -t tmpfs -o size=$1k none "$2" || exit 77
+shift
+export LABS_HOME="$1/home"
+shift
+"$@" > "$OUT/small.json" 2> "$OUT/small.err"; echo $? > "$OUT/small.code"
+mount -o remount,size=1g "$DISK"
+exec "$@" > "$OUT/large.json" 2> "$OUT/large.err"
+"""
+
+
+def can_mount() -> bool:
+    """Whether this user may make a mount namespace and mount a file system in it."""
+    try:
+        tried = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, timeout=10)
+    except OSError:
+        return False
+    return tried.returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs a mount namespace of its own (unshare)")
+@pytest.mark.parametrize("seed", FAULT_SEEDS)
+def test_a_full_disk_is_named_and_with_more_room_nothing_is_lost(
+    undisturbed: dict[str, float], tmp_path: Path, seed: int
+) -> None:
+    kilobytes, disk = random.Random(seed).randint(50, 3000), tmp_path / "disk"
+    disk.mkdir()
+    command = [sys.executable, "-m", "pipelines.cli", *TRAIN, "--workers", "0"]
+    done = subprocess.run(
+        [
+            *NAMESPACE,
+            "env",
+            f"OUT={tmp_path}",
+            f"DISK={disk}",
+            "sh",
+            "-c",
+            SCRIPT,
+            "sh",
+            str(kilobytes),
+            disk,
+            *command,
+        ],
+        timeout=WAIT_S,
+    )
+    said = (tmp_path / "small.err").read_text()
+    assert (tmp_path / "small.code").read_text().strip() in ("1", "2"), said
+    assert "No space left on device" in said
+    assert done.returncode == 0, (tmp_path / "large.err").read_text()
+    assert without_times(json.loads((tmp_path / "large.json").read_text())["metrics"]) == undisturbed

@@ -1,0 +1,49 @@
+"""Twenty rounds of training in one process and on one Ray session: nothing accumulates. For `make faults`."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import Said
+from tests.faults.seeds import FAULT_SEEDS
+
+ROUNDS = 20
+SPEC = """
+name: soak
+nodes:
+  table: {lab: regression, size: tiny}
+  food: {lab: cnn, size: tiny, resources: {workers: 0}}
+  small: {lab: compression, size: tiny, resources: {workers: 0}, needs: {teacher: food}}
+  lander: {lab: rl, size: tiny}
+"""
+
+
+@pytest.mark.skipif(len(FAULT_SEEDS) < 10, reason="takes minutes: make faults")
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("ray_session")
+def test_nothing_accumulates_over_many_pipelines(labs_cli: Callable[..., Said], tmp_path: Path) -> None:
+    from ray.util import placement_group_table
+
+    (tmp_path / "soak.yaml").write_text(SPEC)
+    process, measured = psutil.Process(), []
+    for number in range(ROUNDS):
+        said = labs_cli("pipeline", "run", tmp_path / "soak.yaml", "--force")
+        assert said.code == 0, said.err
+        measured.append(
+            {
+                "open files": process.num_fds(),
+                "threads": process.num_threads(),
+                "processes": len(process.children(recursive=True)),
+                "megabytes": process.memory_info().rss / 1e6,
+                "temporary files": len(list(Path(tempfile.gettempdir()).glob("labs-*"))),
+            }
+        )
+        print(number, measured[-1])
+    assert not [group for group in placement_group_table().values() if group["state"] == "CREATED"]
+    half = measured[ROUNDS // 2]  # what is loaded once, is loaded by then
+    for name, limit in (("open files", 10), ("threads", 10), ("processes", 2), ("temporary files", 0)):
+        assert measured[-1][name] - half[name] <= limit, name
+    assert measured[-1]["megabytes"] < 1.1 * half["megabytes"]
