@@ -19,8 +19,9 @@ pytestmark = pytest.mark.slow
 
 
 def test_one_interrupt_saves_within_20_seconds_leaves_no_process_and_continues(
-    undisturbed: dict[str, float], ray_session: None, labs_cli: Cli, home: Path, labs_process: Start
+    undisturbed: dict[str, float], labs_cli: Cli, home: Path, labs_process: Start
 ) -> None:
+    """Interrupted on a Ray worker, it continues in this process: placement is no part of a run."""
     process = labs_process(*TRAIN)
     wait_for(lambda: epochs_done(home) >= 5, process)
     family = psutil.Process(process.pid).children(recursive=True)
@@ -32,7 +33,7 @@ def test_one_interrupt_saves_within_20_seconds_leaves_no_process_and_continues(
     _, alive = psutil.wait_procs(family, timeout=20)
     assert not alive
     assert {run.info.status for run in Store(home, None).client().search_runs(["1"])} == {"KILLED"}
-    continued = labs_cli(*TRAIN)
+    continued = labs_cli(*TRAIN, "--workers", "0")
     assert continued.code == 0, continued.err
     assert without_times(continued.json["metrics"]) == undisturbed
     assert each_step_once(home, continued.json["run_id"])

@@ -21,7 +21,7 @@ def test_two_pipelines_on_one_home_share_what_is_the_same(
     started = []
     for name in ("left", "right"):
         spec = tmp_path / f"{name}.yaml"
-        shared = f"  shared: {NODE}, overrides: {{epochs: 150, patience: 150}}}}\n"
+        shared = f"  shared: {NODE}, overrides: {{epochs: 60, patience: 60}}}}\n"
         spec.write_text(f"name: {name}\nnodes:\n{shared}  {name}: {NODE}, preset: strong, needs: {{x: shared}}}}\n")
         started.append(labs_process("pipeline", "run", spec, "--json"))
         time.sleep(random.Random(seed).uniform(0.0, 3.0))
