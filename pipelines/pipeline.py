@@ -77,11 +77,16 @@ def cluster_resources() -> capacity.Resources:
 
 
 def complete_mirror(store: Store, reporter: Reporter) -> None:
-    """Mirror everything below the home folder that the store does not have yet."""
+    """Mirror everything below the home folder that the store does not have yet; what goes wrong is only a warning."""
     try:
-        store.sync_all()
+        faults = store.sync_all()[1]
     except StoreUnreachable as error:
         reporter.say(f"warning: {error}. Nothing is lost: `labs sync` writes it when the store is back.")
+    except Exception as error:  # the run has ended well: its own end counts
+        reporter.say(f"warning: MLflow store {store.shown_uri}: {store.reason(error)}. `labs sync` tries again.")
+    else:
+        for fault in faults:
+            reporter.say(f"warning: {fault}")
 
 
 def open_folder(home: Path, name: str, planned: Mapping[str, PlannedNode], spec: str) -> Path:

@@ -47,7 +47,11 @@ Home = Annotated[
 StoreUri = Annotated[
     str | None,
     typer.Option(
-        "--store", help="URI of the MLflow store, such as http://host:5000. Default: SQLite in the home folder."
+        "--store",
+        help="URI of the MLflow store, such as http://host:5000. Default: MLFLOW_TRACKING_URI, or SQLite in the home "
+        "folder.",
+        envvar="MLFLOW_TRACKING_URI",
+        show_envvar=False,
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run again what has already finished.")]

@@ -132,11 +132,15 @@ def sync(store: StoreUri = None, home: Home = None) -> None:
     say(f"{found.shown_uri}: writing the runs of {where}")
     reconcile(where)
     try:
-        count = found.sync_all()
+        count, faults = found.sync_all()
     except StoreUnreachable as error:
         say(f"error: {error}")
         raise typer.Exit(1) from None
     say(f"{found.shown_uri}: {count} runs and pipelines written")
+    for fault in faults:
+        say(f"error: {fault}")
+    if faults:
+        raise typer.Exit(1)
 
 
 def ui(
@@ -149,16 +153,25 @@ def ui(
 
     from pipelines.home import find_home
     from pipelines.show.display import say
-    from pipelines.tracking.writer import Store
+    from pipelines.tracking.writer import Store, StoreUnreachable
 
-    found = Store(find_home(home), store)
+    where = find_home(home)
+    found = Store(where, store)
     if found.uri.startswith("http"):
         say(f"the store has its own interface: {found.shown_uri}")
         return
     say(f"{found.shown_uri}: starting MLflow's interface")
-    found.client()
+    try:
+        found.open()
+    except StoreUnreachable as error:
+        say(f"error: {error}")
+        raise typer.Exit(1) from None
     say(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
     # Not as an argument: a database's password would stand in the list of processes.
-    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": found.uri}
+    environment = {
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": found.uri,
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": (where / "artifacts").as_uri(),  # of experiments made there; else ./mlartifacts
+    }
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     raise typer.Exit(subprocess.run(command, env=environment).returncode)

@@ -13,7 +13,8 @@ from typing import Any
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.home import records
-from pipelines.tracking.writer import SECONDS, Store, run_id, run_ids
+from pipelines.tracking.mirror import SECONDS
+from pipelines.tracking.writer import Store, run_id, run_ids
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,48 @@
 """Keeps the store up to date while a pipeline or a sweep runs."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from labs.core.errors import BadInput
 from pipelines.home import has_record, read_record
-from pipelines.tracking.writer import Store, StoreUnreachable, is_mirrored
+from pipelines.tracking.writer import NotMirrored, Store, StoreUnreachable, is_mirrored
 
 MIRROR_EVERY_S = 2.0
-RETRY_STORE_S = 30.0
+RETRY_S = 30.0
+"""Seconds until a store that was down, or a folder that could not be written, is tried again."""
+LATER = "Training goes on; the next command, or `labs sync`, writes it."
 
 
 class Mirroring:
     """While entered, a thread mirrors a pipeline or a sweep, with all its parts, into the store.
 
+    Whatever goes wrong with the store while a run trains is a warning, given once, and never ends the run. A store of
+    the user's own choice is opened before the thread starts: what is wrong with it is said before hours of training.
+    The home's own file has nobody who could refuse it, and opening it takes seconds.
+
     Args:
         folder: the folder of the pipeline or of the sweep.
         store: where to.
-        warn: takes one sentence, the first time that the store can't be reached.
+        warn: takes one sentence.
     """
 
     def __init__(self, folder: Path, store: Store, warn: Callable[[str], None]) -> None:
         self.folder, self.store, self.warn = folder, store, warn
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._mirror_until_ended, name="mirror", daemon=True)
+        self.warned: set[str] = set()
+        self.retry_at: dict[Path, float] = {}
+        """For a folder that could not be written, when to try again."""
 
     def __enter__(self) -> None:
+        """Start; `BadInput` if a package is missing that the store needs."""
+        if not self.store.is_own:
+            try:
+                self.store.open()
+            except StoreUnreachable as error:
+                self._warn("store", str(error))
         self.thread.start()
 
     def __exit__(self, *raised: object) -> None:
@@ -33,23 +50,35 @@ class Mirroring:
         self.thread.join(timeout=60)
 
     def _mirror_until_ended(self) -> None:
-        warned, wait = False, MIRROR_EVERY_S
+        wait = MIRROR_EVERY_S
         while not self.ended.wait(wait):
             try:
                 self._mirror_once()
                 wait = MIRROR_EVERY_S
             except StoreUnreachable as error:
-                wait = RETRY_STORE_S
-                if not warned:
-                    self.warn(f"warning: {error}. Training goes on; the next command, or `labs sync`, writes it.")
-                    warned = True
+                self._warn("store", str(error))
+                wait = RETRY_S
+            except Exception as error:  # a thread that died here would leave the rest of the training unseen
+                self._warn("mirror", f"the mirror in MLflow stands still: {self.store.reason(error)}")
+                wait = RETRY_S
 
     def _mirror_once(self) -> None:
         for folder in self._folders():
             if self.ended.is_set():
                 return
-            if has_record(folder) and not is_mirrored(folder, read_record(folder), self.store.name):
-                self.store.sync(folder)
+            if time.monotonic() < self.retry_at.get(folder, 0.0):
+                continue
+            try:
+                if has_record(folder) and not is_mirrored(folder, read_record(folder), self.store.name):
+                    self.store.sync(folder)
+            except (NotMirrored, BadInput) as error:
+                self._warn(str(folder), str(error))
+                self.retry_at[folder] = time.monotonic() + RETRY_S
+
+    def _warn(self, about: str, message: str) -> None:
+        if about not in self.warned:
+            self.warned.add(about)
+            self.warn(f"warning: {message}. {LATER}")
 
     def _folders(self) -> Iterator[Path]:
         """The pipeline or sweep, its nodes, and the trials of sweeps."""

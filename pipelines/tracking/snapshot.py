@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 import platform
 import subprocess
 import warnings
@@ -60,7 +61,7 @@ def code_version() -> dict[str, str]:
         **{f"labs.{name}": metadata.version(name) for name in ("torch", "ray", "mlflow")},
         "mlflow.source.name": "labs",
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": getpass.getuser(),
+        "mlflow.user": _user(),
     }
     commit = _git("rev-parse", "HEAD")
     if commit:
@@ -140,6 +141,14 @@ def register(client: "MlflowClient", name: str, alias: str, run_id: str) -> None
     source = f"models:/{output.model_id}"
     version = known[0] if known else client.create_model_version(name, source, run_id, model_id=output.model_id)
     client.set_registered_model_alias(name, alias, version.version)
+
+
+def _user() -> str:
+    """Name of the user; in a container its number may have none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _installed(name: str) -> bool:

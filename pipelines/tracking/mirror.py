@@ -1,0 +1,181 @@
+"""One folder's mirror in one MLflow store.
+
+A run's folder is the truth. Each folder's `mirror.json` says, for each store, which MLflow run mirrors it and how far.
+Only what a checkpoint or the end of the run has made final is mirrored, so nothing that a resumed run does again was
+written before. Written twice, an event is the same (timestamp, step, value), which the store keeps once.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labs.core import events
+from pipelines.home import read_record, result
+from pipelines.system_load import SYSTEM
+from pipelines.tracking import snapshot
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MIRROR = "mirror.json"
+"""For each store the id of the MLflow run (`run_id`), how many events it has of each kind (`metrics`, `system`), and
+the status with which it was closed (`ended`; "" while it is open) and the time of that end (`until`)."""
+CHUNK = 1000
+"""Metrics in one call; MLflow takes no more."""
+PARAM_LENGTH = 6000
+PARENT = "mlflow.parentRunId"
+KEY = "labs.key"
+"""Tag with the folder's own unique key: how a run is found again if the process died before it noted the id."""
+SECONDS = "labs.seconds"
+"""Tag with the seconds that all commands worked on the run: from start to end it may have paused."""
+CLOSED = ("FINISHED", "FAILED", "KILLED")
+"""The states in which a run is closed in the store; others may go on."""
+
+
+class Mirror:
+    """One folder's mirror in one store, as its files say while `mirror.lock` is held: from reading them to `sync`.
+
+    Args:
+        folder: the folder.
+        store: name of the store in the folder's notes.
+        client: of the store.
+        experiment: id of the experiment there.
+        mirror_parent: mirrors the folder that this one is a part of; returns the id of its run, None if it has none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: str,
+        client: "MlflowClient",
+        experiment: str,
+        mirror_parent: Callable[[Path], str | None],
+    ) -> None:
+        self.folder, self.store, self.client, self.experiment = folder, store, client, experiment
+        self.mirror_parent = mirror_parent
+        self.record = read_record(folder)
+        self.all = notes(folder)
+        self.done = self.all.setdefault(store, {"metrics": 0, "system": 0, "ended": ""})
+
+    def sync(self) -> str:
+        """Write what the store does not have yet; returns the MLflow run's id."""
+        run_id = self.done.get("run_id") or self._open()
+        if self.done["ended"] and not has_end(self.done, self.record):
+            self.client.update_run(run_id, status="RUNNING")  # it was continued
+            self._note(ended="")
+        self._metrics(run_id, "metrics", snapshot.final_events(self.folder))
+        self._metrics(run_id, "system", events.read(self.folder / SYSTEM))
+        if self.record["status"] in CLOSED and not self.done["ended"]:
+            self._close(run_id)
+        return str(run_id)
+
+    def _open(self) -> str:
+        """The folder's run in the store, found by its key or made, with parameters, data set and tags."""
+        key = self.record["key"]
+        found = self.client.search_runs([self.experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
+        run = found[0] if found else self._create(key)
+        run_id: str = run.info.run_id
+        params = _params(self.record["params"])
+        for chunk in _chunks(params, 100):
+            self.client.log_batch(run_id, params=chunk)
+        if "data" in self.record and not run.inputs.dataset_inputs:
+            self.client.log_inputs(run_id, [snapshot.dataset(self.record)])
+        self._note(run_id=run_id)
+        return run_id
+
+    def _create(self, key: str) -> Any:
+        tags = {KEY: key, **self.record["tags"], **snapshot.code_version()}
+        if (parent := self._parent()) and (parent_id := self.mirror_parent(parent)):
+            tags[PARENT] = parent_id
+        started = int(self.record["created"] * 1000)
+        return self.client.create_run(self.experiment, started, tags, run_name=self.record["name"])
+
+    def _metrics(self, run_id: str, kind: str, written: list[dict[str, Any]]) -> None:
+        from mlflow.entities import Metric
+
+        new = written[self.done[kind] :]
+        metrics = [
+            Metric(name, value, int(event["time"] * 1000), event["step"])
+            for event in new
+            for name, value in event["metrics"].items()
+        ]
+        for chunk in _chunks(metrics, CHUNK):
+            self.client.log_batch(run_id, metrics=chunk)
+        if new:
+            self._note(**{kind: len(written)})
+
+    def _close(self, run_id: str) -> None:
+        """What is only there at the end: the model, the status, tags that changed, files.
+
+        A model can't be logged while a bare run trains in this process; then a later call closes the run. A model that
+        can't be made at all, as when the prepared data were removed, keeps nothing else from the store.
+        """
+        fault = None
+        try:
+            if not self._serve(run_id):
+                return
+        except Exception as error:
+            fault = error
+        ended = int(self.record.get("ended", time.time()) * 1000)
+        self.client.set_terminated(run_id, self.record["status"], ended)
+        tags = {SECONDS: self.record["seconds"], **self.record.get("end_tags", {})}
+        if (parent := self._parent()) and (parent_id := notes(parent).get(self.store, {}).get("run_id")):
+            tags[PARENT] = parent_id  # one that could not be mirrored when this run was made may be there now
+        for name, value in tags.items():
+            self.client.set_tag(run_id, name, str(value)[:PARAM_LENGTH])
+        for artifact in snapshot.artifacts(self.folder):
+            self.client.log_artifact(run_id, str(artifact), snapshot.artifact_folder(self.folder, artifact))
+        if fault:
+            raise fault
+        self._note(ended=self.record["status"], until=self.record.get("ended"))
+
+    def _serve(self, run_id: str) -> bool:
+        """Log and register the trained model, of a run that has one; False if that has to wait."""
+        # Of a sweep's many trials only the best one's model goes into the store.
+        if not result(self.folder) or not self.record.get("serve", True):
+            return True
+        if not self.client.get_run(run_id).outputs.model_outputs:
+            signature = snapshot.model_signature(self.folder)
+            if signature is None:
+                return False
+            snapshot.log_model(self.folder, run_id, signature)
+        if alias := self.record.get("alias"):
+            snapshot.register(self.client, self.record["lab"], alias, run_id)
+        return True
+
+    def _parent(self) -> Path | None:
+        """Folder of the pipeline or the sweep that this one is a part of."""
+        parent = self.record.get("parent")
+        return Path(parent) if parent else None
+
+    def _note(self, **fields: Any) -> None:
+        self.done.update(fields)
+        events.write_text(self.folder / MIRROR, json.dumps(self.all, indent=2))
+
+
+def has_end(done: dict[str, Any], record: dict[str, Any]) -> bool:
+    """Whether a mirror has the run's latest end: a run that was killed may be continued, and killed once more."""
+    return done.get("ended") == record["status"] and done.get("until") == record.get("ended")
+
+
+def notes(folder: Path) -> dict[str, dict[str, Any]]:
+    """What is known of a folder's mirrors; nothing where the file was torn, as runs are found again by their keys."""
+    path = folder / MIRROR
+    found: dict[str, dict[str, Any]] = {}
+    if path.exists():
+        with suppress(ValueError):
+            found = json.loads(path.read_text())
+    return found
+
+
+def _params(values: dict[str, Any]) -> list[Any]:
+    from mlflow.entities import Param
+
+    return [Param(name, str(value)[:PARAM_LENGTH]) for name, value in values.items()]
+
+
+def _chunks(items: list[Any], length: int) -> Iterable[list[Any]]:
+    return (items[i : i + length] for i in range(0, len(items), length))

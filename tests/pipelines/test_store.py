@@ -1,0 +1,372 @@
+"""MLflow stores that are down or refuse: said in one sentence, before training, and nothing is lost."""
+
+import json
+import os
+import pwd
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labs.core import events
+from pipelines.home import read_record, write_record
+from pipelines.tracking import connection, mirroring, snapshot
+from pipelines.tracking.mirroring import Mirroring
+from pipelines.tracking.store_uri import without_secrets
+from pipelines.tracking.writer import MIRROR, NotMirrored, Store, without_password
+from tests.conftest import Said
+
+Cli = Callable[..., Said]
+TRAIN = ("train", "regression", "--size", "tiny", "--workers", "0", "--json")
+EXPERIMENT = {"experiment_id": "1", "name": "ml-labs", "lifecycle_stage": "active"}
+
+
+@contextmanager
+def server(answers: dict[str, tuple[int, Any]]) -> Iterator[str]:
+    """A tracking server that gives each call, by the end of its path, a fixed answer; 404 for any other call."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            path = self.path.partition("?")[0]
+            code, document = next((answer for end, answer in answers.items() if path.endswith(end)), (404, {}))
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(json.dumps(document).encode())
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    httpd = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{httpd.server_port}"
+    finally:
+        httpd.shutdown()
+
+
+def runs(store: Store) -> list[Any]:
+    return list(store.client().search_runs([store.experiment], max_results=1000))
+
+
+def trained_folders(home: Path) -> list[Path]:
+    return sorted((home / "runs").iterdir(), key=lambda folder: float(read_record(folder)["created"]))
+
+
+@pytest.mark.parametrize(
+    ("uri", "remedy"),
+    [
+        ("./mlruns2", "mlruns2/mlflow.db"),
+        ("file:///somewhere/mlruns", "sqlite:////somewhere/mlruns/mlflow.db"),
+        ("localhost:5000", "http://host:5000"),
+        ("postgres://me:secret@host/db", "did you mean 'postgresql'"),
+        ("postgresql://me:secret@host/db", "pip install"),  # whose default driver depends on SQLAlchemy's version
+        ("postgresql+psycopg2://me:secret@host/db", "pip install psycopg2-binary"),
+        ("mysql+pymysql://me:secret@host/db", "pip install pymysql"),
+        ("mysql+nothing://me:secret@host/db", "must be a URI"),
+        ("http://host:port", "a host and a port"),
+        ("sqlite://", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
+    ],
+)
+def test_a_store_that_can_never_work_is_bad_input_before_any_work(
+    labs_cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch, uri: str, remedy: str
+) -> None:
+    for driver in ("psycopg2", "psycopg", "pymysql"):
+        monkeypatch.setitem(sys.modules, driver, None)  # as where it is not installed
+    said = labs_cli(*TRAIN, "--store", uri)
+    assert said.code == 2
+    assert remedy in said.err
+    assert "secret" not in said.err
+    assert not (home / "runs").exists()
+
+
+def test_a_database_that_does_not_answer_costs_seconds(labs_cli: Cli, tmp_path: Path) -> None:
+    """MLflow alone tries to connect ten times, for 101 s, and does so again at the end of the command."""
+    labs_cli(*TRAIN, "--seed", "1")  # libraries are imported, data are there
+    started = time.monotonic()
+    said = labs_cli(*TRAIN, "--store", f"sqlite:///{tmp_path}")  # a folder can't be opened as a database
+    assert said.code == 0
+    assert said.err.count("warning") == 2, said.err
+    assert "can't be written" in said.err
+    assert time.monotonic() - started < 20
+
+
+def test_a_server_that_never_answers_is_given_up(labs_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REACH_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        said = labs_cli(*TRAIN, "--store", f"http://127.0.0.1:{silent.getsockname()[1]}")
+    assert said.code == 0
+    assert "no server answers" in said.err
+
+
+def test_an_experiment_that_may_not_be_made_is_said_with_what_to_do(labs_cli: Cli) -> None:
+    answers = {
+        "get-by-name": (404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such experiment"}),
+        "create": (403, {"error_code": "PERMISSION_DENIED", "message": "not yours"}),
+    }
+    with server(answers) as host:
+        said = labs_cli(*TRAIN, "--store", f"http://{host}")
+    assert said.code == 0
+    assert "PERMISSION_DENIED: not yours" in said.err.replace("\n", " ")
+    assert "MLFLOW_EXPERIMENT_NAME" in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.skipif(find_spec("boto3") is not None, reason="the package is there")
+def test_a_package_that_the_store_s_files_need_is_named_before_training(labs_cli: Cli, home: Path) -> None:
+    with server({"get-by-name": (200, {"experiment": {**EXPERIMENT, "artifact_location": "s3://bucket/1"}})}) as host:
+        said = labs_cli(*TRAIN, "--store", f"http://{host}")
+    assert said.code == 2
+    assert "pip install boto3" in said.err
+    assert not (home / "runs").exists()
+
+
+def test_an_old_server_is_named_with_its_version(labs_cli: Cli) -> None:
+    with server({"/version": (200, 2.9)}) as host:
+        said = labs_cli("sync", "--store", f"http://{host}")
+        labs_cli(*TRAIN)
+        said = labs_cli("sync", "--store", f"http://{host}")
+    assert said.code == 1
+    assert "runs MLflow 2.9" in said.err.replace("\n", " ")
+
+
+def test_one_bad_folder_keeps_no_other_from_the_store(labs_cli: Cli, home: Path, tmp_path: Path) -> None:
+    """A tag that MLflow refuses, and prepared data that were removed: each folder is written, or named, by itself."""
+    for seed in "012":
+        labs_cli(*TRAIN, "--seed", seed)
+    tagged, dataless, whole = trained_folders(home)
+    write_record(tagged, end_tags={"lr=0.01": "x"})
+    data = read_record(dataless)["data"]
+    write_record(dataless, data={**data, "packed": str(tmp_path / "removed")})
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    said = labs_cli("sync", "--store", other)
+    assert said.code == 1
+    assert "4 runs and pipelines written" in said.err.replace("\n", " ")
+    assert said.err.count("error: ") == 2
+    assert {folder.name for folder in (tagged, dataless, whole) if folder.name in said.err.replace("\n", "")} == {
+        tagged.name,
+        dataless.name,
+    }
+    written = {run.data.tags["labs.folder"]: run for run in runs(Store(home, other)) if "labs.lab" in run.data.tags}
+    assert set(written) == {str(tagged), str(dataless), str(whole)}
+    assert {run.info.status for run in written.values()} == {"FINISHED"}
+
+
+def test_a_run_is_written_where_its_pipeline_can_t_be(labs_cli: Cli, home: Path, tmp_path: Path) -> None:
+    labs_cli(*TRAIN)
+    (pipeline,) = (home / "pipelines").iterdir()
+    write_record(pipeline, params={"name" * 100: "longer than MLflow takes"})
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    assert labs_cli("sync", "--store", other).code == 1
+    (run,) = [run for run in runs(Store(home, other)) if "labs.lab" in run.data.tags]
+    assert run.info.status == "FINISHED"
+
+
+def test_torn_notes_of_a_mirror_are_made_anew(labs_cli: Cli, home: Path) -> None:
+    labs_cli(*TRAIN)
+    (folder,) = trained_folders(home)
+    (folder / MIRROR).write_text("")
+    assert labs_cli("status").code == 0
+    assert labs_cli("sync").code == 0
+    assert len(runs(Store(home, None))) == 2
+
+
+def test_what_came_before_a_second_end_of_the_same_kind_is_written(labs_cli: Cli, home: Path) -> None:
+    """A run is killed, mirrored, continued while the store is down, and killed once more: the epoch is not lost."""
+    run_id = labs_cli(*TRAIN).json["run_id"]
+    (folder,) = trained_folders(home)
+    (folder / "result.json").unlink()
+    write_record(folder, status="KILLED", ended=1.0)
+    assert labs_cli("sync").code == 0
+    (folder / "checkpoints" / "step-9").mkdir(parents=True)
+    events.append(folder, {"time": 2.0, "step": 9, "metrics": {"val/mse": 1.5}})
+    write_record(folder, ended=2.0)
+    assert "1 runs and pipelines written" in labs_cli("sync").err.replace("\n", " ")
+    client = Store(home, None).client()
+    assert 9 in [point.step for point in client.get_metric_history(run_id, "val/mse")]
+
+
+def test_a_deleted_experiment_is_restored(labs_cli: Cli, home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labs_cli(*TRAIN)
+    store = Store(home, None)
+    store.client().delete_experiment(store.experiment)
+    said = labs_cli(*TRAIN, "--seed", "21")
+    assert said.code == 0
+    assert "was deleted: restored" in caplog.text
+    rows = labs_cli("compare", "--store", store.uri, "--json").json
+    assert rows[0]["seeds"] == [0, 21]
+
+
+def test_files_go_below_the_home_and_nothing_into_the_current_folder(
+    labs_cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    trained = labs_cli(*TRAIN, "--store", f"sqlite:///{tmp_path / 'elsewhere.db'}").json
+    assert list(here.iterdir()) == []
+    client = Store(home, f"sqlite:///{tmp_path / 'elsewhere.db'}").client()
+    assert client.get_run(trained["run_id"]).info.artifact_uri.startswith((home / "artifacts").as_uri())
+    assert client.get_experiment("0").artifact_location.startswith((home / "artifacts").as_uri())
+
+
+def test_mlflow_s_own_variables_name_store_and_experiment(
+    labs_cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, flag = f"sqlite:///{tmp_path / 'theirs.db'}", f"sqlite:///{tmp_path / 'flag.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", theirs)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "it's mine")
+    labs_cli(*TRAIN)
+    assert not (home / "mlflow.db").exists()
+    store = Store(home, theirs)
+    assert len(runs(store)) == 2
+    assert store.client().get_experiment(store.experiment).name == "it's mine"
+    labs_cli("sync", "--store", flag)
+    assert len(runs(Store(home, flag))) == 2
+    assert os.environ["MLFLOW_TRACKING_URI"] == theirs
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///somewhere/mlruns")
+    assert labs_cli(*TRAIN, "--seed", "1").code == 2
+
+
+def test_a_store_s_uri_is_not_left_in_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow puts it there, password included, for every process that is started later."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    Store(home, None).client()
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://me:p#s/w@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("http://TOKEN@host", "http://***@host"),
+        ("https://host/a?token=abc&x=1", "https://host/a?token=***&x=***"),
+        ("mssql+pyodbc:///?odbc_connect=PWD%3Dabc", "mssql+pyodbc:///?odbc_connect=***"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+    ],
+)
+def test_secrets_of_a_uri_are_not_shown(uri: str, shown: str) -> None:
+    assert without_password(uri) == shown
+    assert without_secrets(f"can't open {uri}", uri) == f"can't open {shown}"
+
+
+def test_secrets_of_a_uri_are_not_in_a_driver_s_words_either() -> None:
+    assert without_secrets("no 'p@ss' for me", "postgresql://me:p%40ss@host/db") == "no '***' for me"
+    assert without_secrets("PWD=abc refused", "mssql+pyodbc:///?odbc_connect=PWD%3Dabc") == "*** refused"
+
+
+def test_mlflow_prints_no_address_with_a_password(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = {"info": {"run_id": "a", "experiment_id": "1", "status": "FINISHED", "run_name": "n"}, "data": {}}
+    answers = {
+        "get-by-name": (200, {"experiment": {**EXPERIMENT, "artifact_location": "mlflow-artifacts:/1"}}),
+        "runs/update": (200, {"run_info": run["info"]}),
+        "runs/get": (200, {"run": run}),
+    }
+    with server(answers) as host:
+        Store(home, f"http://admin:secret@{host}").client().set_terminated("a")
+    said = capsys.readouterr()
+    assert "secret" not in said.out + said.err
+
+
+def test_a_user_without_a_name_can_train(labs_cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under a bare number."""
+
+    def nobody(_: int) -> None:
+        raise KeyError("uid not found")
+
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    snapshot.code_version.cache_clear()
+    trained = labs_cli(*TRAIN)
+    snapshot.code_version.cache_clear()
+    assert trained.code == 0
+    assert Store(home, None).client().get_run(trained.json["run_id"]).data.tags["mlflow.user"] == str(os.getuid())
+
+
+def test_an_error_of_the_store_that_nobody_foresaw_does_not_end_a_run(
+    labs_cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("something new")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "sync_all", fail)
+        said = labs_cli(*TRAIN)
+    assert said.code == 0
+    assert "something new" in said.err
+    assert labs_cli("sync").code == 0
+
+
+def test_the_mirror_goes_on_after_an_error_of_any_class(
+    labs_cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labs_cli(*TRAIN)
+    (pipeline,) = (home / "pipelines").iterdir()
+    (run,) = trained_folders(home)
+    for folder in (pipeline, run):
+        (folder / MIRROR).unlink()
+    monkeypatch.setattr(mirroring, "MIRROR_EVERY_S", 0.01)
+    monkeypatch.setattr(mirroring, "RETRY_S", 0.01)
+    errors = [RuntimeError("new"), NotMirrored(f"{pipeline} can't be written"), NotMirrored("again")]
+    written: list[Path] = []
+
+    class Unlucky(Store):
+        def sync(self, folder: Path) -> str:
+            if errors:
+                raise errors.pop(0)
+            written.append(folder)
+            return ""
+
+    said: list[str] = []
+    with Mirroring(pipeline, Unlucky(home, None), said.append):
+        deadline = time.monotonic() + 10
+        while len(written) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert {pipeline, run} == set(written)
+    assert ["new" in said[0], str(pipeline) in said[1]] == [True, True]
+
+
+def test_homes_that_open_one_fresh_store_at_once_share_it(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'shared.db'}"
+    code = "import sys; from pathlib import Path; from pipelines.tracking.writer import Store; "
+    code += "home = Path(sys.argv[1]); home.mkdir(); Store(home, sys.argv[2]).open()"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"home{number}"), uri], stderr=subprocess.PIPE)
+        for number in range(4)
+    ]
+    for process in started:
+        assert process.communicate(timeout=120)[1] == b""
+        assert process.returncode == 0
+    names = [found.name for found in Store(tmp_path / "home0", uri).client().search_experiments()]
+    assert sorted(names) == ["Default", "ml-labs"]
+
+
+@pytest.mark.parametrize("command", [("compare",), ("sync",), ("ui",)])
+def test_a_store_that_is_down_is_one_sentence_of_every_command(
+    labs_cli: Cli, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    labs_cli(*TRAIN)
+    said = labs_cli(*command, "--store", f"sqlite:///{tmp_path}")
+    assert said.code == 1
+    assert said.err.count("error: ") == 1
+    assert "Traceback" not in said.err
+
+
+def test_a_pipeline_s_name_may_hold_a_quote(labs_cli: Cli, tmp_path: Path) -> None:
+    said = labs_cli("compare", "--store", f"sqlite:///{tmp_path / 'a.db'}", "--pipeline", "it's")
+    assert said.code == 2
+    assert '''no pipeline "it's"''' in said.err
