@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
 from pipelines.home import locked
-from pipelines.tracking.store_uri import is_database, sqlite_file, without_password
+from pipelines.tracking.store_uri import is_database, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -130,7 +130,7 @@ def _reach_server(uri: str) -> None:
     except requests.exceptions.SSLError:
         return  # MLflow has settings of its own for certificates
     except (requests.ConnectionError, requests.Timeout):
-        raise ConnectionError(f"no server answers at {without_password(uri)} within {REACH_S} s") from None
+        raise ConnectionError(f"no server answers there within {REACH_S} s") from None
     if answer.ok and re.fullmatch(r"[012]\.\d+[\w.]*", answer.text.strip()):
         raise ConnectionError(f"the server runs MLflow {answer.text.strip()}; version 3 or a newer one is needed there")
 

@@ -343,7 +343,7 @@ def test_the_mirror_goes_on_after_an_error_of_any_class(
 def test_homes_that_open_one_fresh_store_at_once_share_it(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'shared.db'}"
     code = "import sys; from pathlib import Path; from pipelines.tracking.writer import Store; "
-    code += "home = Path(sys.argv[1]); home.mkdir(); Store(home, sys.argv[2]).open()"
+    code += "home = Path(sys.argv[1]); home.mkdir(); Store(home, sys.argv[2]).client()"
     started = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"home{number}"), uri], stderr=subprocess.PIPE)
         for number in range(4)
