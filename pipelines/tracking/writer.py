@@ -142,11 +142,12 @@ class Store:
         return None
 
     def _is_down(self, error: Exception) -> bool:
-        """Whether an error is the store's fault and not that of what was written to it."""
+        """Whether an error is the store's fault and not that of what was written to it: it is opened anew to see."""
         if getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
             return True
+        self._client = None
         try:
-            self.client().get_experiment(self.experiment)
+            self.client()
         except Exception:
             return True
         return False

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shutil
 import socket
 import subprocess
 import sys
@@ -142,7 +143,13 @@ def test_an_old_server_is_named_with_its_version(labs_cli: Cli) -> None:
     assert "runs MLflow 2.9" in said.err.replace("\n", " ")
 
 
-def test_one_bad_folder_keeps_no_other_from_the_store(labs_cli: Cli, home: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def other(empty_store: Path, tmp_path: Path) -> str:
+    """Another store, with nothing in it."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path / 'other.db')}"
+
+
+def test_one_bad_folder_keeps_no_other_from_the_store(labs_cli: Cli, home: Path, other: str, tmp_path: Path) -> None:
     """A tag that MLflow refuses, and prepared data that were removed: each folder is written, or named, by itself."""
     for seed in "012":
         labs_cli(*TRAIN, "--seed", seed)
@@ -150,7 +157,6 @@ def test_one_bad_folder_keeps_no_other_from_the_store(labs_cli: Cli, home: Path,
     write_record(tagged, end_tags={"lr=0.01": "x"})
     data = read_record(dataless)["data"]
     write_record(dataless, data={**data, "packed": str(tmp_path / "removed")})
-    other = f"sqlite:///{tmp_path / 'other.db'}"
     said = labs_cli("sync", "--store", other)
     assert said.code == 1
     assert "4 runs and pipelines written" in said.err.replace("\n", " ")
@@ -164,11 +170,10 @@ def test_one_bad_folder_keeps_no_other_from_the_store(labs_cli: Cli, home: Path,
     assert {run.info.status for run in written.values()} == {"FINISHED"}
 
 
-def test_a_run_is_written_where_its_pipeline_can_t_be(labs_cli: Cli, home: Path, tmp_path: Path) -> None:
+def test_a_run_is_written_where_its_pipeline_can_t_be(labs_cli: Cli, home: Path, other: str) -> None:
     labs_cli(*TRAIN)
     (pipeline,) = (home / "pipelines").iterdir()
     write_record(pipeline, params={"name" * 100: "longer than MLflow takes"})
-    other = f"sqlite:///{tmp_path / 'other.db'}"
     assert labs_cli("sync", "--store", other).code == 1
     (run,) = [run for run in runs(Store(home, other)) if "labs.lab" in run.data.tags]
     assert run.info.status == "FINISHED"
@@ -229,7 +234,6 @@ def test_mlflow_s_own_variables_name_store_and_experiment(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", theirs)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "it's mine")
     labs_cli(*TRAIN)
-    assert not (home / "mlflow.db").exists()
     store = Store(home, theirs)
     assert len(runs(store)) == 2
     assert store.client().get_experiment(store.experiment).name == "it's mine"
@@ -340,6 +344,29 @@ def test_the_mirror_goes_on_after_an_error_of_any_class(
     assert ["new" in said[0], str(pipeline) in said[1]] == [True, True]
 
 
+def test_a_row_that_another_home_has_just_written_is_taken_over(
+    labs_cli: Cli, home: Path, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two homes log the same data set at once: PostgreSQL tells the slower one of a duplicate key."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    labs_cli(*TRAIN)
+    log_inputs, refusals = MlflowClient.log_inputs, ["(psycopg2.errors.UniqueViolation) duplicate key dataset_pk"]
+
+    def log_or_refuse(client: Any, *arguments: Any) -> None:
+        if refusals:
+            raise MlflowException(refusals.pop())
+        log_inputs(client, *arguments)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", log_or_refuse)
+    assert labs_cli("sync", "--store", other).code == 0
+    written = runs(Store(home, other))
+    assert [len(run.inputs.dataset_inputs) for run in written if "labs.lab" in run.data.tags] == [1]
+    assert {run.info.status for run in written} == {"FINISHED"}
+
+
+@pytest.mark.slow
 def test_homes_that_open_one_fresh_store_at_once_share_it(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'shared.db'}"
     code = "import sys; from pathlib import Path; from pipelines.tracking.writer import Store; "
@@ -366,7 +393,7 @@ def test_a_store_that_is_down_is_one_sentence_of_every_command(
     assert "Traceback" not in said.err
 
 
-def test_a_pipeline_s_name_may_hold_a_quote(labs_cli: Cli, tmp_path: Path) -> None:
-    said = labs_cli("compare", "--store", f"sqlite:///{tmp_path / 'a.db'}", "--pipeline", "it's")
+def test_a_pipeline_s_name_may_hold_a_quote(labs_cli: Cli, other: str) -> None:
+    said = labs_cli("compare", "--store", other, "--pipeline", "it's")
     assert said.code == 2
     assert '''no pipeline "it's"''' in said.err
