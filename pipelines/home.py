@@ -71,14 +71,15 @@ def records(home: Path, kind: Kind) -> Iterator[tuple[Path, dict[str, Any]]]:
 
     One that can't be read is named and passed over.
     """
-    place = "sweeps/*/trials" if kind == "trials" else kind
-    found = []
-    for path in home.glob(f"{place}/*/{RECORD}"):
-        try:
-            found.append((path.parent, read_record(path.parent)))
-        except BadInput as error:
-            _warn_once(str(error))
+    found, faults = _read_records(home, kind)
+    for fault in faults:
+        _warn_once(fault)
     yield from sorted(found, key=lambda pair: pair[1]["created"])
+
+
+def damaged_records(home: Path) -> list[str]:
+    """A sentence for each record below the home that can't be read."""
+    return [fault for kind in KINDS for fault in _read_records(home, kind)[1]]
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -149,6 +150,18 @@ def _killed_nodes(record: dict[str, Any]) -> dict[str, Any]:
 @cache
 def _warn_once(message: str) -> None:
     logging.getLogger("labs").warning("warning: %s", message)
+
+
+def _read_records(home: Path, kind: Kind) -> tuple[list[tuple[Path, dict[str, Any]]], list[str]]:
+    """Folders and records of one kind, and a sentence for each that can't be read."""
+    place = "sweeps/*/trials" if kind == "trials" else kind
+    found, faults = [], []
+    for path in home.glob(f"{place}/*/{RECORD}"):
+        try:
+            found.append((path.parent, read_record(path.parent)))
+        except BadInput as error:
+            faults.append(str(error))
+    return found, faults
 
 
 def _numbered(base: Path, number: int) -> Path:

@@ -123,7 +123,7 @@ def _draw(file: Path, runs: list[Any], rows: list[dict[str, Any]]) -> None:
 
 def sync(store: StoreUri = None, home: Home = None) -> None:
     """Write to MLflow what it does not have yet of the home folder's runs."""
-    from pipelines.home import find_home, reconcile
+    from pipelines.home import damaged_records, find_home, reconcile
     from pipelines.show.display import say
     from pipelines.tracking.writer import Store, StoreUnreachable
 
@@ -137,6 +137,7 @@ def sync(store: StoreUri = None, home: Home = None) -> None:
         say(f"error: {error}")
         raise typer.Exit(1) from None
     say(f"{found.shown_uri}: {count} runs and pipelines written")
+    faults += damaged_records(where)
     for fault in faults:
         say(f"error: {fault}")
     if faults:

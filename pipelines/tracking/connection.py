@@ -16,6 +16,7 @@ from pipelines.tracking.store_uri import is_database, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
 ENVIRONMENT = {
     # An unreachable server must not hold up training: MLflow's own defaults retry for minutes.
@@ -33,6 +34,8 @@ REACH_S = 5
 CONNECT_ARGS = {"mysql": {"connect_timeout": REACH_S}, "mssql": {"timeout": REACH_S}}
 """The same for drivers of databases; PostgreSQL's reads PGCONNECT_TIMEOUT."""
 RETRY_AFTER_S = (1.0, 2.0, 4.0)
+REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+"""How MLflow calls what a server answers with 401 or 403."""
 ARTIFACT_PACKAGES = {
     "s3": "boto3", "r2": "boto3", "b2": "boto3", "gs": "google-cloud-storage", "wasbs": "azure-storage-blob",
 }  # fmt: skip
@@ -143,26 +146,49 @@ def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str
         name: the experiment's name.
         artifacts: where a new experiment keeps files; None leaves that to the server.
     """
-    from mlflow.exceptions import MlflowException
-
-    found, fault = client.get_experiment_by_name(name), ""
+    found = _find_experiment(client, name)
     if found is None or found.lifecycle_stage != "active":
-        try:
-            if found is None:
-                client.create_experiment(name, artifacts)
-            else:
-                client.restore_experiment(found.experiment_id)
-                logging.getLogger("labs").warning("warning: MLflow's experiment %r was deleted: restored", name)
-        except MlflowException as error:
-            fault = first_line(error)
-        found = client.get_experiment_by_name(name)
-        if found is None or found.lifecycle_stage != "active":  # else another process did it in this moment
-            raise PermissionError(
-                f"experiment {name!r} can't be {'restored' if found else 'made'} there ({fault}): ask for the right to "
-                "do so, or name an experiment that you may write to in MLFLOW_EXPERIMENT_NAME"
-            )
+        found = _make_or_restore(client, name, found, artifacts)
     _check_artifacts(found.artifact_location)
     return str(found.experiment_id)
+
+
+def _find_experiment(client: "MlflowClient", name: str) -> "Experiment | None":
+    """The experiment, deleted or not: MLflow finds both by name."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_experiment_by_name(name)
+    except MlflowException as error:
+        if error.error_code not in REFUSED:
+            raise
+        raise PermissionError(
+            "the server does not let this user in: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            f"MLFLOW_TRACKING_TOKEN ({first_line(error)})"
+        ) from None
+
+
+def _make_or_restore(
+    client: "MlflowClient", name: str, found: "Experiment | None", artifacts: str | None
+) -> "Experiment":
+    from mlflow.exceptions import MlflowException
+
+    fault = ""
+    try:
+        if found is None:
+            client.create_experiment(name, artifacts)
+        else:
+            client.restore_experiment(found.experiment_id)
+            logging.getLogger("labs").warning("warning: MLflow's experiment %r was deleted: restored", name)
+    except MlflowException as error:
+        fault = first_line(error)
+    found = client.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage != "active":  # else another process did it in this moment
+        raise PermissionError(
+            f"experiment {name!r} can't be {'restored' if found else 'made'} there: ask for the right to do so, or "
+            f"name an experiment that you may write to in MLFLOW_EXPERIMENT_NAME ({fault})"
+        )
+    return found
 
 
 def _check_artifacts(location: str) -> None:

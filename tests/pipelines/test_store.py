@@ -125,6 +125,15 @@ def test_an_experiment_that_may_not_be_made_is_said_with_what_to_do(labs_cli: Cl
     assert "Traceback" not in said.err
 
 
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_server_that_lets_nobody_in_says_where_the_password_belongs(labs_cli: Cli, code: int) -> None:
+    with server({"get-by-name": (code, "You are not authenticated")}) as host:
+        said = labs_cli("compare", "--store", f"http://me:secret@{host}")
+    assert said.code == 1
+    assert "MLFLOW_TRACKING_PASSWORD" in said.err
+    assert "secret" not in said.err
+
+
 @pytest.mark.skipif(find_spec("boto3") is not None, reason="the package is there")
 def test_a_package_that_the_store_s_files_need_is_named_before_training(labs_cli: Cli, home: Path) -> None:
     with server({"get-by-name": (200, {"experiment": {**EXPERIMENT, "artifact_location": "s3://bucket/1"}})}) as host:
@@ -168,6 +177,16 @@ def test_one_bad_folder_keeps_no_other_from_the_store(labs_cli: Cli, home: Path,
     written = {run.data.tags["labs.folder"]: run for run in runs(Store(home, other)) if "labs.lab" in run.data.tags}
     assert set(written) == {str(tagged), str(dataless), str(whole)}
     assert {run.info.status for run in written.values()} == {"FINISHED"}
+
+
+def test_a_damaged_record_is_named_and_the_rest_is_written(labs_cli: Cli, home: Path, other: str) -> None:
+    labs_cli(*TRAIN)
+    (folder,) = trained_folders(home)
+    (folder / "record.json").write_text("")
+    said = labs_cli("sync", "--store", other)
+    assert said.code == 1
+    assert f"error: {folder}" in said.err
+    assert len(runs(Store(home, other))) == 1
 
 
 def test_a_run_is_written_where_its_pipeline_can_t_be(labs_cli: Cli, home: Path, other: str) -> None:
