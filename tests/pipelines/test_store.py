@@ -409,6 +409,7 @@ def test_a_store_that_is_down_is_one_sentence_of_every_command(
     said = labs_cli(*command, "--store", f"sqlite:///{tmp_path}")
     assert said.code == 1
     assert said.err.count("error: ") == 1
+    assert ("can't be read" if command == ("compare",) else "can't be written") in said.err
     assert "Traceback" not in said.err
 
 
