@@ -3,8 +3,11 @@
 This module does not import Ray, so that a plan for this machine takes milliseconds.
 """
 
+import math
 import os
 import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,40 +41,139 @@ class Resources:
         return Resources(self.cpus - other.cpus, self.gpus - other.gpus)
 
 
+Bundles = tuple[Resources, ...]
+"""What a job takes: each of its processes goes to one node as a whole."""
+
+
+def in_all(parts: Iterable[Resources]) -> Resources:
+    """The sum."""
+    return sum(parts, start=Resources(0.0))
+
+
+def gpu_share(gpus: float) -> float:
+    """What a process occupies that asks for so many GPUs: a fraction lies on one GPU, so 0.6 leaves no room for 0.6."""
+    return 1 / math.floor(1 / gpus + 1e-9) if 0 < gpus < 1 else gpus
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The nodes of a cluster: name -> what the node has in all."""
+
+    nodes: Mapping[str, Resources]
+
+    @property
+    def resources(self) -> Resources:
+        """What all nodes have together."""
+        return in_all(self.nodes.values())
+
+
+class Room:
+    """What is free of a cluster, node by node, while jobs come and go.
+
+    Ray chooses the nodes in the end. What fits here, first fit and the largest part first, fits there as well.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.held: dict[str, list[tuple[str, Resources]]] = {}
+        """Job -> the node of each of its parts."""
+
+    def take(self, job: str, bundles: Bundles) -> bool:
+        """Hold what a job needs; False, and nothing is held, where that is not free."""
+        free, placed = self._free(), []
+        for bundle in sorted(bundles, key=lambda bundle: (-bundle.gpus, -bundle.cpus)):
+            # Like Ray, with what asks for no GPU on nodes without one.
+            node = next((name for name in sorted(free, key=lambda n: free[n].gpus) if bundle.fits(free[name])), None)
+            if node is None:
+                return False
+            free[node] = free[node] - bundle
+            placed.append((node, bundle))
+        self.held[job] = placed
+        return True
+
+    def give_back(self, job: str) -> None:
+        """Free what a job held."""
+        del self.held[job]
+
+    def update(self, cluster: Cluster) -> None:
+        """Nodes have joined or left. Ray starts the processes of a node that left on others, so they take room there.
+
+        Where there is none they wait, and hold nothing.
+        """
+        self.cluster = cluster
+        for job, placed in list(self.held.items()):
+            if any(node not in cluster.nodes for node, _ in placed):
+                self.held[job] = []
+                self.take(job, tuple(bundle for _, bundle in placed))
+
+    def _free(self) -> dict[str, Resources]:
+        free = dict(self.cluster.nodes)
+        for placed in self.held.values():
+            for node, bundle in placed:
+                free[node] = free[node] - bundle
+        return free
+
+
 def local() -> Resources:
     """What this process may use of this machine: its CPU affinity and container limit, and the visible GPUs."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Resources(max(1, min(affinity, _container_cpus())), _gpus())
 
 
-def total() -> Resources:
-    """What the cluster that this process is connected to has in all, or else this machine."""
+def is_connected() -> bool:
+    """Whether this process is connected to a Ray cluster."""
     ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
-        return local()
-    held = ray.cluster_resources()
-    return Resources(held.get("CPU", 0.0), held.get("GPU", 0.0))
+    return ray is not None and ray.is_initialized()
 
 
-def require(what: str, needed: Resources, within: Resources) -> None:
+def total() -> Cluster:
+    """The cluster that this process is connected to, or else this machine as its only node."""
+    if not is_connected():
+        return Cluster({"this machine": local()})
+    import ray
+
+    return Cluster(
+        {
+            node["NodeID"]: Resources(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            for node in ray.nodes()
+            if node["Alive"]
+        }
+    )
+
+
+def require(what: str, bundles: Bundles, within: Cluster, remedy: str = "") -> None:
     """Check that a job can run on an otherwise idle cluster.
 
     Args:
         what: the job, as the subject of the message, such as "training cnn with 4 workers".
-        needed: what it takes.
-        within: what the cluster has in all.
+        bundles: what each of its processes takes.
+        within: the cluster.
+        remedy: what the message ends with.
 
     Raises:
-        ClusterError: it can't; the message has both numbers.
+        ClusterError: it can't; the message has the numbers of both.
     """
+    needed, has = in_all(bundles), within.resources
     short = [
-        (_count(need, kind), f"{has:g}")
-        for kind, need, has in (("CPU", needed.cpus, within.cpus), ("GPU", needed.gpus, within.gpus))
-        if need > has
+        (_count(need, kind), f"{there:g}")
+        for kind, need, there in (("CPU", needed.cpus, has.cpus), ("GPU", needed.gpus, has.gpus))
+        if need > there
     ]
     if short:
-        needs, has = (" and ".join(numbers) for numbers in zip(*short, strict=True))
-        raise ClusterError(f"{what} needs {needs}, the cluster has {has} in all")
+        needs, there = (" and ".join(numbers) for numbers in zip(*short, strict=True))
+        raise ClusterError(f"{what} needs {needs}, the cluster has {there} in all{remedy}")
+    if not Room(within).take(what, bundles):
+        gpus = needed.gpus > 0
+        parts = " and ".join(f"{n} times {_described(part, gpus)}" for part, n in Counter(bundles).items())
+        nodes = " and ".join(
+            f"{_count(n, 'node')} of {_described(node, gpus)}" for node, n in Counter(within.nodes.values()).items()
+        )
+        raise ClusterError(f"{what} needs {parts}, each time on one node; the cluster has {nodes}{remedy}")
+
+
+def _described(resources: Resources, gpus: bool) -> str:
+    """What a process takes or a node has; the GPUs only where they matter."""
+    return _count(resources.cpus, "CPU") + (f" with {_count(resources.gpus, 'GPU')}" if gpus else "")
 
 
 def _count(number: float, kind: str) -> str:

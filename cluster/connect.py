@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import capacity
-from cluster.capacity import Resources
+from cluster.capacity import Cluster
 from cluster.errors import ClusterError
 
 HANDSHAKE_S = 8  # Ray itself tries a silent address for two minutes, and a wrong token for 20 s
@@ -27,7 +27,7 @@ RAY_ENVIRONMENT = {
 }
 
 
-def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Resources:
+def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Cluster:
     """Join the cluster of RAY_ADDRESS (Ray sets it in a submitted job), or else start one on this machine.
 
     Args:
@@ -35,7 +35,7 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Resources:
         quiet: leave out Ray's notices and the workers' output.
 
     Returns:
-        What the cluster has in all.
+        The cluster.
 
     Raises:
         ClusterError: the cluster of RAY_ADDRESS does not answer, or not to this user's token.
@@ -64,7 +64,7 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Resources:
     return capacity.total()
 
 
-def join(address: str, *, quiet: bool = True) -> Resources:
+def join(address: str, *, quiet: bool = True) -> Cluster:
     """Join the cluster whose head node answers at `address`, a `host:port`; see `connect`."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "://" in address:

@@ -29,6 +29,13 @@ def read_error(folder: Path, otherwise: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's class and the first line of its message, without the colours that Ray adds."""
-    message = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().split("\n")[0]
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    """An error's class and the first line of its message, without the colours that Ray adds.
+
+    After a first line that only announces ("Training failed due to controller error:") comes the last one, which is
+    where a traceback in the message has its error.
+    """
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    message = f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    return f"{type(error).__name__}: {message}"

@@ -24,6 +24,9 @@ from pipelines.tuning.conduct import conduct
 from pipelines.tuning.sweep import PlannedSweep, Sweep
 from pipelines.worker import run_bare
 
+ABORT_S = 30.0
+"""Seconds that a node's processes have to end when they are asked to abort."""
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -59,25 +62,51 @@ class NodeExecution:
             ask_to_stop(self.planned.folder)
 
     def enforce_time_limit(self) -> None:
-        """Ask the node to save and end when its time is over, and to abort when its time to save is over too.
-
-        A bare run is not asked to abort: it is a thread of the driver, whose other nodes would end with it.
-        """
+        """Ask the node to save and end when its time is over, and to abort when its time to save is over too."""
         limit = self.planned.node.time_limit
         if limit and self.asked_at is None and self.started is not None and time.monotonic() - self.started > limit:
             self.over_time = True
             self.ask_to_stop()
-        if self.is_late() and self.planned.job.workers > 0:
-            ask_to_abort(self.planned.folder)
+        if self.is_late():
+            self.ask_to_abort()
+
+    def ask_to_abort(self) -> None:
+        """Ask the node's processes to end at once, saved or not."""
+        for folder in self._folders_of_processes():
+            ask_to_abort(folder)
 
     def is_late(self) -> bool:
         """Whether the node was asked to end and its time to save is over."""
-        return self.asked_at is not None and time.monotonic() - self.asked_at > GRACE_S
+        return self._waited(GRACE_S)
 
-    def give_up(self) -> None:
-        """Record that the node, which does not end, counts as killed; a later command continues it."""
+    def is_lost(self) -> bool:
+        """Whether the node's time is over and its processes have not ended although they were asked to abort.
+
+        A bare run has none: it ends after its epoch.
+        """
+        return self.over_time and self._waited(GRACE_S + ABORT_S) and not self._is_bare()
+
+    def give_up(self) -> Ending:
+        """Record how the node ends that does not end by itself; a later command continues it."""
+        ending = self._as_asked("KILLED", "")
         if has_record(self.planned.folder):
-            write_record(self.planned.folder, status="KILLED", ended=time.time())
+            write_record(self.planned.folder, status=ending.status, ended=time.time(), error=ending.error)
+        return ending
+
+    def _waited(self, seconds: float) -> bool:
+        return self.asked_at is not None and time.monotonic() - self.asked_at > seconds
+
+    def _folders_of_processes(self) -> list[Path]:
+        """Where the node's processes listen: a sweep's in its trials' folders.
+
+        A bare run is a thread of the driver, whose other nodes would end with it.
+        """
+        if isinstance(self.planned, PlannedSweep):
+            return [trial.folder for trial in self.planned.sweep.trials() if trial.state() == "RUNNING"]
+        return [] if self._is_bare() else [self.planned.folder]
+
+    def _is_bare(self) -> bool:
+        return self.planned.job.workers == 0 and not isinstance(self.planned, PlannedSweep)
 
     def failure(self, error: BaseException) -> Ending:
         """How a node ends whose thread raised an error."""

@@ -1,5 +1,7 @@
 """The home folder: where data, runs and pipelines live, and how processes agree on who writes what."""
 
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -25,6 +27,10 @@ RECORD = "record.json"
 RESULT = "result.json"
 """What a run writes at its end (`labs.core.run.Run`): a folder that has it has finished."""
 LOCK_WAIT_S = 600
+START_WAIT_S = 0.5
+"""How long a process that wants to drive waits for the lock: longer than one that only asks holds it."""
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What a file system answers that has no locks."""
 
 
 def find_home(given: Path | None) -> Path:
@@ -34,7 +40,21 @@ def find_home(given: Path | None) -> Path:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"home folder {home} can't be made: {error.strerror}") from None
+    _require_locks(home)
     return home
+
+
+def _require_locks(home: Path) -> None:
+    """Check that the home's file system has locks: without, nobody could tell a living process from a dead one."""
+    try:
+        with (home / "home.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            raise BadInput(
+                f"home folder {home} is on a file system without file locks ({error.strerror}): "
+                "mount it with locks, or choose another folder (--home, LABS_HOME)"
+            ) from None
 
 
 def has_record(folder: Path) -> bool:
@@ -104,7 +124,10 @@ def driver_lock(folder: Path) -> FileLock:
 
 
 def is_driven(folder: Path) -> bool:
-    """Whether some living process drives this folder's run."""
+    """Whether some living process drives this folder's run.
+
+    To ask is to hold the lock for an instant. Whoever wants to drive waits longer than that (`START_WAIT_S`).
+    """
     lock = driver_lock(folder)
     try:
         lock.acquire(timeout=0)
@@ -133,15 +156,31 @@ def reconcile(home: Path) -> None:
     """Mark what a killed process left RUNNING as KILLED, or as FINISHED where its result is there."""
     for kind in reversed(KINDS):
         for folder, record in records(home, kind):
-            # A trial has no driver of its own: the driver of its sweep counts.
-            if record["status"] == "RUNNING" and not is_driven(folder.parents[1] if kind == "trials" else folder):
-                ended = record.get("started", time.time())
-                status: Status = "FINISHED" if kind in ("runs", "trials") and result(folder) else "KILLED"
-                write_record(folder, status=status, ended=max(ended, _last_event_time(folder)), **_killed_nodes(record))
+            if record["status"] == "RUNNING":
+                _reconcile(kind, folder)
 
 
-def _killed_nodes(record: dict[str, Any]) -> dict[str, Any]:
-    """The nodes of a pipeline whose driver has died, none of them RUNNING; nothing for other records."""
+def _reconcile(kind: Kind, folder: Path) -> None:
+    """Mark how a folder's work has ended, unless a process drives it, or has ended it since its record was read."""
+    last_event = _last_event_time(folder)
+    # A trial has no driver of its own: the driver of its sweep counts.
+    lock = driver_lock(folder.parents[1] if kind == "trials" else folder)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return
+    try:
+        record = read_record(folder)
+        if record["status"] == "RUNNING":
+            status: Status = "FINISHED" if kind in ("runs", "trials") and result(folder) else "KILLED"
+            ended = max(record.get("started", time.time()), last_event)
+            write_record(folder, status=status, ended=ended, **killed_nodes(record))
+    finally:
+        lock.release()
+
+
+def killed_nodes(record: dict[str, Any]) -> dict[str, Any]:
+    """The nodes of a pipeline whose driver has ended, none of them RUNNING; nothing for other records."""
     nodes = record.get("nodes", {})
     killed = {name: {**node, "status": "KILLED"} for name, node in nodes.items() if node["status"] == "RUNNING"}
     return {"nodes": {**nodes, **killed}} if killed else {}

@@ -18,6 +18,9 @@ from pipelines.home import has_record, read_record, result, write_record
 from pipelines.job import Job
 from pipelines.spec import BEST_CONFIG_ROLE, Node
 
+CPU_REMEDY = ": take fewer workers, or train on CPUs with --gpus-per-worker 0 (in a spec gpus_per_worker: 0)"
+"""How a node's default of one GPU a worker is avoided."""
+
 
 @dataclass(frozen=True)
 class PlannedNode:
@@ -28,7 +31,7 @@ class PlannedNode:
     folder: Path
     job: Job
     """What its workers do; of a sweep, what the jobs of its trials have in common."""
-    needed: capacity.Resources
+    bundles: capacity.Bundles
     """What it takes of the cluster while it runs."""
     seconds: float
     """Estimate from earlier runs of the same lab, preset and size, else the lab's own."""
@@ -38,30 +41,32 @@ class PlannedNode:
         return bool(result(self.folder))
 
 
-def resources(node: Node, cluster: capacity.Resources) -> tuple[float, capacity.Resources]:
-    """GPUs of each worker, and all that the node takes.
+def resources(node: Node, cluster: capacity.Cluster) -> tuple[float, capacity.Bundles]:
+    """GPUs of each worker, and what each process of the node takes.
 
     Raises:
-        ClusterError: the cluster can never hold it; the message has both numbers.
+        ClusterError: the cluster can never hold it; the message has the numbers.
         BadInput: the lab can't be trained with so many workers.
     """
-    lab = labs.get(node.lab)
-    workers = max(1, node.resources.workers)
+    lab, asked = labs.get(node.lab), node.resources
+    workers, gpus, remedy = max(1, asked.workers), asked.gpus_per_worker, ""
     if lab.placement == "rllib" and workers > 1:
         raise BadInput(f"node {node.name}: lab {node.lab} scales by its config (num_env_runners), not by workers")
-    gpus = node.resources.gpus_per_worker
     if gpus is None:
         # RLlib's networks are so small that a GPU is only used where it was asked for.
-        gpus = 1.0 if lab.placement == "train" and cluster.gpus >= workers else 0.0
-    by_workers = workers * node.resources.cpus_per_worker
-    cpus = by_workers if lab.placement == "train" else sum(lab.bundles(node.config))
-    needed = capacity.Resources(cpus=cpus, gpus=gpus * workers)
+        gpus = 1.0 if lab.placement == "train" and cluster.resources.gpus else 0.0
+        remedy = CPU_REMEDY if gpus else ""
+    cpus = [float(asked.cpus_per_worker)] * workers if lab.placement == "train" else lab.bundles(node.config)
+    # With RLlib, the process that learns is the first one, and the only one that may use a GPU.
+    with_gpu = workers if lab.placement == "train" else 1
+    share = capacity.gpu_share(gpus)
+    bundles = tuple(capacity.Resources(n, share if i < with_gpu else 0.0) for i, n in enumerate(cpus))
     plural = "worker" if workers == 1 else "workers"
-    capacity.require(f"node {node.name} (lab {node.lab}) with {workers} {plural}", needed, cluster)
+    capacity.require(f"node {node.name} (lab {node.lab}) with {workers} {plural}", bundles, cluster, remedy)
     batch = getattr(node.config, "batch_size", workers)
     if batch % workers:
         raise BadInput(f"node {node.name}: batch size {batch} can't be split evenly between {workers} workers")
-    return gpus, needed
+    return gpus, bundles
 
 
 def with_best_config(planned: PlannedNode) -> PlannedNode:

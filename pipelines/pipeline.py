@@ -7,17 +7,19 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-from filelock import Timeout
 
 import labs
 from cluster import capacity, connect
 from labs.core import events, shards
-from pipelines import datasets
-from pipelines.home import driver_lock, has_record, is_driven, read_record, reconcile, write_record
+from labs.core.errors import BadInput
+from pipelines import datasets, shared_home
+from pipelines.error_file import first_line
+from pipelines.following import driving
+from pipelines.home import has_record, killed_nodes, read_record, reconcile, write_record
 from pipelines.interrupts import Interrupts
 from pipelines.node import PlannedNode, resources
 from pipelines.plan import plan
@@ -54,25 +56,25 @@ def run_pipeline(
     data = _found_data(home, nodes, reporter)
     with Interrupts() as interrupts:
         if data is None:
-            cluster = _connect(nodes, cluster)
+            cluster = connect_for(home, nodes, cluster, reporter)
             data = _prepare_data(home, nodes, interrupts, reporter)
         if data is None:
             reporter.say("interrupted while data were prepared: nothing was trained yet; the same command starts it")
             return None, 130
         planned = plan(home, nodes, cluster, data, force=force)
         folder = open_folder(home, name, planned, spec)
-        try:
-            with driver_lock(folder).acquire(timeout=0):
-                _run_nodes(folder, planned, cluster, store, interrupts, reporter)
-        except Timeout:
-            if not _follow(folder, interrupts, reporter):
+        with driving(folder, interrupts, reporter, lambda: reporter.pipeline_progress(folder)) as mine:
+            if not mine and interrupts.count:
                 return folder, 130
+            if mine:
+                with end_recorded(folder):
+                    _run_nodes(home, folder, planned, cluster, store, interrupts, reporter)
     complete_mirror(store, reporter)
     return folder, _exit_code(folder)
 
 
-def cluster_resources() -> capacity.Resources:
-    """What the cluster of RAY_ADDRESS, or else this machine, has in all; starts no Ray."""
+def cluster_resources() -> capacity.Cluster:
+    """The cluster of RAY_ADDRESS, or else this machine; starts no Ray."""
     return connect.connect() if os.environ.get("RAY_ADDRESS") else capacity.total()
 
 
@@ -102,6 +104,7 @@ def open_folder(home: Path, name: str, planned: Mapping[str, PlannedNode], spec:
             status="WAITING",
             created=time.time(),
             seconds=0.0,
+            error="",
             nodes={node: describe(p) for node, p in planned.items()},
             params={"pipeline": name, "nodes": len(planned)},
             tags={"labs.pipeline": name, "labs.folder": str(folder)},
@@ -110,11 +113,25 @@ def open_folder(home: Path, name: str, planned: Mapping[str, PlannedNode], spec:
     return folder
 
 
-def _connect(nodes: Iterable[Node], cluster: capacity.Resources) -> capacity.Resources:
-    """Connect Ray unless every node trains in this process."""
+def connect_for(home: Path, nodes: Iterable[Node], cluster: capacity.Cluster, reporter: Reporter) -> capacity.Cluster:
+    """Connect Ray unless every node trains in this process; the cluster's nodes must share the home folder."""
     if all(node.resources.workers == 0 and node.tuning is None for node in nodes):
         return cluster
-    return connect.connect()
+    cluster = connect.connect()
+    shared_home.require(home, reporter.say)
+    return cluster
+
+
+@contextmanager
+def end_recorded(folder: Path) -> Iterator[None]:
+    """Where an error ends the command, such as a cluster that does not answer, the folder's record says so."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError, BadInput):  # a full disk or a damaged record, which may be the error itself
+            killed = killed_nodes(read_record(folder))
+            write_record(folder, status="FAILED", error=first_line(error), ended=time.time(), **killed)
+        raise
 
 
 def _found_data(home: Path, nodes: Collection[Node], reporter: Reporter) -> dict[str, Path] | None:
@@ -184,7 +201,7 @@ def _packed_so_far(places: Mapping[str, Path]) -> str:
 
 
 def _run_nodes(
-    folder: Path, planned: Mapping[str, PlannedNode], cluster: capacity.Resources, store: Store,
+    home: Path, folder: Path, planned: Mapping[str, PlannedNode], cluster: capacity.Cluster, store: Store,
     interrupts: Interrupts, reporter: Reporter,
 ) -> None:  # fmt: skip
     if all(p.finished() for p in planned.values()):
@@ -192,20 +209,10 @@ def _run_nodes(
             reporter.say(f"pipeline {folder.name} has already finished; --force runs it again")
             return
     else:
-        cluster = _connect([p.node for p in planned.values()], cluster)
+        cluster = connect_for(home, [p.node for p in planned.values()], cluster, reporter)
     scheduler = Scheduler(folder, planned, cluster)
     with Mirroring(folder, store, reporter.say), reporter.pipeline_progress(folder) as progress:
         scheduler.run(interrupts, progress.tick)
-
-
-def _follow(folder: Path, interrupts: Interrupts, reporter: Reporter) -> bool:
-    """Show what another process does with the same pipeline until it ends; False if the view was interrupted."""
-    reporter.say(f"another process runs {folder.name}; following it (Ctrl-C ends only this view)")
-    with reporter.pipeline_progress(folder) as progress:
-        while is_driven(folder) and not interrupts.count:
-            progress.tick()
-            time.sleep(0.2)
-    return not interrupts.count
 
 
 def _exit_code(folder: Path) -> int:

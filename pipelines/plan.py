@@ -13,18 +13,16 @@ from pipelines.node import PlannedNode, facts, job_of, resources
 from pipelines.spec import Node
 from pipelines.tuning.sweep import Sweep
 
-NOTHING = capacity.Resources(cpus=0.0, gpus=0.0)
-
 
 def plan(
-    home: Path, nodes: Iterable[Node], cluster: capacity.Resources, data: Mapping[str, Path], *, force: bool = False
+    home: Path, nodes: Iterable[Node], cluster: capacity.Cluster, data: Mapping[str, Path], *, force: bool = False
 ) -> dict[str, PlannedNode]:
     """Give each node its fingerprint and its folder.
 
     Args:
         home: the home folder.
         nodes: the graph's nodes, in an order in which each follows what it needs.
-        cluster: what the cluster has in all.
+        cluster: the cluster.
         data: node name -> prepared data.
         force: give each node a new folder, unless one that was begun this way is still unfinished.
     """
@@ -71,7 +69,7 @@ class Demand:
 
     needs: dict[str, list[str]]
     """The nodes that must finish before it."""
-    needed: dict[str, capacity.Resources]
+    bundles: dict[str, capacity.Bundles]
     """What it takes of the cluster while it runs."""
     seconds: dict[str, float]
     """Its own estimated seconds."""
@@ -83,43 +81,42 @@ def demand(planned: Mapping[str, PlannedNode]) -> Demand:
     """What planned nodes ask for: the scheduler's input, and that of the estimate of how long it will take."""
     finished = {name for name, p in planned.items() if p.finished()}
     needs = {name: list(p.node.needs.values()) for name, p in planned.items()}
-    needed = {name: NOTHING if name in finished else p.needed for name, p in planned.items()}
+    bundles = {name: () if name in finished else p.bundles for name, p in planned.items()}
     seconds = {name: 0.0 if name in finished else p.seconds for name, p in planned.items()}
-    return Demand(needs, needed, seconds, priorities(seconds, needs))
+    return Demand(needs, bundles, seconds, priorities(seconds, needs))
 
 
-def makespan(planned: Mapping[str, PlannedNode], cluster: capacity.Resources) -> tuple[float, float]:
+def makespan(planned: Mapping[str, PlannedNode], cluster: capacity.Cluster) -> tuple[float, float]:
     """Estimated seconds of the whole pipeline as it will be scheduled, and a bound that no schedule can beat."""
     ahead = demand(planned)
-    work = sum(seconds * ahead.needed[name].cpus for name, seconds in ahead.seconds.items())
-    bound = max(max(ahead.remaining.values(), default=0.0), work / cluster.cpus)
+    work = sum(seconds * capacity.in_all(ahead.bundles[name]).cpus for name, seconds in ahead.seconds.items())
+    bound = max(max(ahead.remaining.values(), default=0.0), work / cluster.resources.cpus)
     return _simulated_seconds(ahead, cluster), bound
 
 
 def _planned_run(
-    home: Path, node: Node, cluster: capacity.Resources, data: Path, upstream: Mapping[str, PlannedNode],
+    home: Path, node: Node, cluster: capacity.Cluster, data: Path, upstream: Mapping[str, PlannedNode],
     seconds: float, *, force: bool,
 ) -> PlannedNode:  # fmt: skip
-    gpus, needed = resources(node, cluster)
+    gpus, bundles = resources(node, cluster)
     digest = fingerprint(facts(node, gpus, data), {role: other.fingerprint for role, other in upstream.items()})
     name = f"{node.lab}-{node.preset}-{node.size}-s{node.seed}-{digest[:12]}"
     folder = attempt(home / "runs" / name, force=force)
     job = job_of(node, gpus, folder, data, {role: other.folder for role, other in upstream.items()})
-    return PlannedNode(node, digest, folder, job, needed, seconds)
+    return PlannedNode(node, digest, folder, job, bundles, seconds)
 
 
-def _simulated_seconds(ahead: Demand, cluster: capacity.Resources) -> float:
+def _simulated_seconds(ahead: Demand, cluster: capacity.Cluster) -> float:
     """When the last node ends if each starts as soon as its needs have ended and it fits, the longest path first."""
-    free, now, ended = cluster, 0.0, set[str]()
+    room, now, ended = capacity.Room(cluster), 0.0, set[str]()
     running: list[tuple[float, str]] = []
     waiting = sorted(ahead.seconds, key=lambda name: -ahead.remaining[name])
     while waiting or running:
         for name in list(waiting):
-            if ended.issuperset(ahead.needs[name]) and ahead.needed[name].fits(free):
+            if ended.issuperset(ahead.needs[name]) and room.take(name, ahead.bundles[name]):
                 waiting.remove(name)
-                free = free - ahead.needed[name]
                 heapq.heappush(running, (now + ahead.seconds[name], name))
         now, first = heapq.heappop(running)
-        free = free + ahead.needed[first]
+        room.give_back(first)
         ended.add(first)
     return now

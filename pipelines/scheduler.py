@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import capacity
+from cluster.errors import ClusterError
 from pipelines.execution import Ending, NodeExecution
 from pipelines.home import Status, read_record, write_record
 from pipelines.interrupts import Interrupts, abandoned
@@ -20,6 +21,10 @@ from pipelines.plan import demand
 from pipelines.tuning.sweep import PlannedSweep
 
 TICK_S = 0.1
+LOOK_EVERY_S = 5.0
+"""How often nodes that joined or left the cluster are noticed."""
+ROOM_WAIT_S = 600.0
+"""How long nodes that fit nowhere wait for nodes of the cluster that have left."""
 ENDED = ("FINISHED", "FAILED", "KILLED", "BLOCKED")
 
 
@@ -32,11 +37,12 @@ class Scheduler:
     Args:
         folder: the pipeline's folder.
         planned: the nodes, in an order in which each follows what it needs.
-        cluster: what the cluster has in all.
+        cluster: the cluster.
     """
 
-    def __init__(self, folder: Path, planned: Mapping[str, PlannedNode], cluster: capacity.Resources) -> None:
-        self.folder, self.planned, self.free = folder, planned, cluster
+    def __init__(self, folder: Path, planned: Mapping[str, PlannedNode], cluster: capacity.Cluster) -> None:
+        self.folder, self.planned, self.room = folder, planned, capacity.Room(cluster)
+        self.looked_at = self.had_room_at = time.monotonic()
         self.demand = demand(planned)
         self.sorter = TopologicalSorter(self.demand.needs)
         self.sorter.prepare()
@@ -53,7 +59,7 @@ class Scheduler:
             tick: called several times a second, for the display.
         """
         start, before = time.time(), read_record(self.folder)["seconds"]
-        write_record(self.folder, status="RUNNING", started=start, nodes=self.nodes)
+        write_record(self.folder, status="RUNNING", started=start, error="", nodes=self.nodes)
         executor = ThreadPoolExecutor(len(self.planned), thread_name_prefix="node")
         try:
             self._run_nodes(executor, interrupts, tick)
@@ -82,9 +88,10 @@ class Scheduler:
                     return
             else:
                 self._take_ready()
+                self._look_at_cluster()
                 self._start_what_fits(executor)
-            for execution, _ in self.running.values():
-                execution.enforce_time_limit()
+                self._fail_what_fits_nowhere()
+            self._enforce_time_limits()
             tick()
             wait([future for _, future in self.running.values()], TICK_S, FIRST_COMPLETED)
 
@@ -95,7 +102,7 @@ class Scheduler:
                 error = future.exception()
                 ending = execution.failure(error) if error else future.result()
                 del self.running[name]
-                self.free = self.free + self.demand.needed[name]
+                self.room.give_back(name)
                 self._end(name, ending)
 
     def _take_ready(self) -> None:
@@ -107,6 +114,12 @@ class Scheduler:
                 else:
                     self._end(name, Ending("BLOCKED", "a node that it needs did not finish"))
 
+    def _look_at_cluster(self) -> None:
+        """Now and then: nodes of a cluster may have joined or left since."""
+        if capacity.is_connected() and time.monotonic() - self.looked_at > LOOK_EVERY_S:
+            self.room.update(capacity.total())
+            self.looked_at = time.monotonic()
+
     def _start_what_fits(self, executor: ThreadPoolExecutor) -> None:
         """Start ready nodes, the longest remaining path first.
 
@@ -114,13 +127,36 @@ class Scheduler:
         has finished already takes no room.
         """
         for name in sorted(self.ready, key=lambda name: -self.demand.remaining[name]):
-            needed = self.demand.needed[name]
-            if needed.fits(self.free):
+            if self.room.take(name, self.demand.bundles[name]):
                 self.ready.remove(name)
-                self.free = self.free - needed
                 self._set(name, status="RUNNING")
                 execution = NodeExecution(self.planned[name], self.folder)
                 self.running[name] = execution, executor.submit(execution.run)
+
+    def _fail_what_fits_nowhere(self) -> None:
+        """Where nothing runs and nothing fits, nodes of the cluster have left: nothing waits for them for ever."""
+        if self.running or not self.ready:
+            self.had_room_at = time.monotonic()
+        elif time.monotonic() - self.had_room_at > ROOM_WAIT_S:
+            for name in self.ready:
+                try:
+                    capacity.require(f"node {name}", self.demand.bundles[name], self.room.cluster)
+                except ClusterError as error:
+                    self._end(name, Ending("FAILED", f"waited {ROOM_WAIT_S:g} s for nodes that left: {error}"))
+            self.ready.clear()
+
+    def _enforce_time_limits(self) -> None:
+        """Let nodes that are over their time end; one that does not even abort counts as ended all the same.
+
+        Its thread is left alone. So is what the thread waits for, such as workers that the cluster has no room for.
+        """
+        for name, (execution, _) in list(self.running.items()):
+            execution.enforce_time_limit()
+            if execution.is_lost():
+                abandoned.set()
+                del self.running[name]
+                self.room.give_back(name)
+                self._end(name, execution.give_up())
 
     def _stop_all(self) -> bool:
         """Ask every running node to save and end; False once all have, or their time for it is over."""
@@ -129,6 +165,7 @@ class Scheduler:
         if any(not execution.is_late() for execution, _ in self.running.values()):
             return True
         for execution, _ in self.running.values():
+            execution.ask_to_abort()  # processes on other machines do not end with this one
             execution.give_up()
         return False
 

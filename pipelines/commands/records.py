@@ -36,9 +36,9 @@ def status(
     summary = newest_pipeline(where, pipeline, Store(where, store))
     if as_json:
         return print_json(summary)
-    from pipelines.show.display import screen, summary_table
+    from pipelines.show.summary import show_status
 
-    screen.print(summary_table(summary))
+    show_status(summary)
 
 
 def compare(

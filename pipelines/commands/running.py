@@ -48,7 +48,7 @@ def train(
         int, typer.Option(help="Number of Ray Train workers. 0 trains in this process, without Ray.")
     ] = 1,
     gpus_per_worker: Annotated[
-        float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has enough, else 0.")
+        float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has GPUs, else 0.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     data: Data = None,

@@ -1,5 +1,6 @@
 """What a pipeline would do, for `labs pipeline plan`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pipelines.plan import makespan, plan
 from pipelines.spec import Node
 
 
-def plan_document(home: Path, nodes: list[Node], cluster: capacity.Resources) -> dict[str, Any]:
+def plan_document(home: Path, nodes: list[Node], cluster: capacity.Cluster) -> dict[str, Any]:
     """What `labs pipeline plan --json` prints; nothing is made or started.
 
     A node whose data are not made yet counts as not cached.
@@ -31,7 +32,7 @@ def plan_document(home: Path, nodes: list[Node], cluster: capacity.Resources) ->
         data[node.name] = datasets.location(home, lab, node.size, node.data)
     planned = plan(home, nodes, cluster, data)
     for name, p in planned.items():
-        needed = {"cpus": p.needed.cpus, "gpus": p.needed.gpus}
+        needed = asdict(capacity.in_all(p.bundles))
         cached = p.finished()
         rows.append({"name": name, "cached": cached, "seconds": 0.0 if cached else p.seconds, "resources": needed})
     length, bound = makespan(planned, cluster)

@@ -4,20 +4,24 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.error_file import ERROR_FILE, has_error
-from pipelines.home import has_record, read_record
+from pipelines.home import has_record, is_driven, read_record
 from pipelines.show.display import say, screen, summarise, summary_table
 from pipelines.tracking.writer import Store, run_id
 
 
 def pipeline_document(folder: Path, store: Store) -> dict[str, Any]:
     """What `labs pipeline run --json` prints: a pipeline's folder, with the ids of its runs in the store."""
-    folders = [str(folder), *(node["folder"] for node in read_record(folder)["nodes"].values())]
-    return summarise(folder, {path: run_id(Path(path), store) for path in folders})
+    record = read_record(folder)
+    folders = [str(folder), *(node["folder"] for node in record["nodes"].values())]
+    document = summarise(folder, {path: run_id(Path(path), store) for path in folders})
+    driven = record["status"] != "FINISHED" and is_driven(folder)
+    return {**document, "error": record.get("error", ""), "driven": driven}
 
 
 def interrupted_document(name: str) -> dict[str, Any]:
     """The same for a pipeline that was interrupted while its data were prepared: it has no folder yet."""
-    return {"pipeline": name, "run_id": None, "status": "KILLED", "seconds": 0.0, "nodes": []}
+    return {"pipeline": name, "run_id": None, "status": "KILLED", "seconds": 0.0, "error": "", "driven": False,
+            "nodes": []}  # fmt: skip
 
 
 def show_pipeline(document: dict[str, Any], home: Path | None) -> None:
@@ -28,10 +32,7 @@ def show_pipeline(document: dict[str, Any], home: Path | None) -> None:
         home: what the user gave as `--home`, to be repeated in what to type next.
     """
     screen.print(summary_table(document))
-    for node in document["nodes"]:
-        if node["error"]:
-            hint = f" (traceback: {node['folder']}/{ERROR_FILE})" if has_error(Path(node["folder"])) else ""
-            say(f"{node['name']}: {node['error']}{hint}", style="red")
+    _show_errors(document)
     where = f" --home {home}" if home else ""
     finished = [node for node in document["nodes"] if node["status"] == "FINISHED" and node["run_id"]]
     if finished:
@@ -41,6 +42,24 @@ def show_pipeline(document: dict[str, Any], home: Path | None) -> None:
         say(f"      labs deliver {last['lab']} --run {last['run_id'][:8]} --out delivered{where}")
     if document["status"] != "FINISHED":
         say(f"next: {_advice(document['nodes'])}")
+
+
+def show_status(document: dict[str, Any]) -> None:
+    """Print the table of nodes, the errors, and whether anything works on what has not finished."""
+    screen.print(summary_table(document))
+    _show_errors(document)
+    if document["status"] != "FINISHED" and not document["driven"]:
+        say(f"no process runs this pipeline now: {_advice(document['nodes'])}")
+
+
+def _show_errors(document: dict[str, Any]) -> None:
+    """The error that ended the pipeline itself, if one did, and those of its nodes."""
+    if document["error"]:
+        say(document["error"], style="red")
+    for node in document["nodes"]:
+        if node["error"]:
+            hint = f" (traceback: {node['folder']}/{ERROR_FILE})" if has_error(Path(node["folder"])) else ""
+            say(f"{node['name']}: {node['error']}{hint}", style="red")
 
 
 def _advice(nodes: list[dict[str, Any]]) -> str:

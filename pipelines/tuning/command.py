@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-from filelock import Timeout
-
 import labs
 from cluster import connect
-from cluster.errors import ClusterError
-from pipelines import datasets
-from pipelines.home import driver_lock, read_record, reconcile, write_record
+from pipelines import datasets, shared_home
+from pipelines.following import driving
+from pipelines.home import has_record, read_record, reconcile, write_record
 from pipelines.interrupts import Interrupts
 from pipelines.node import resources
-from pipelines.pipeline import EXIT, cluster_resources, complete_mirror, run_pipeline
+from pipelines.pipeline import EXIT, cluster_resources, complete_mirror, end_recorded, run_pipeline
 from pipelines.plan import plan
 from pipelines.reporter import Reporter
 from pipelines.spec import Node, Tuning, default_needs
@@ -27,9 +25,6 @@ def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store, reporter: Re
 
     Returns:
         The sweep and the exit code.
-
-    Raises:
-        ClusterError: another process runs the same sweep.
     """
     reconcile(home)
     cluster = cluster_resources()
@@ -47,13 +42,19 @@ def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store, reporter: Re
         if code:
             _note_missing_needs(sweep, before, store, reporter)
             return sweep, code
-        try:
-            with driver_lock(sweep.folder).acquire(timeout=0):
-                status = _conduct(sweep, store, interrupts, reporter)
-        except Timeout:
-            raise ClusterError(f"another process runs the sweep in {sweep.folder}; wait for it, or stop it") from None
+        with driving(sweep.folder, interrupts, reporter, lambda: reporter.sweep_progress(sweep)) as mine:
+            if not mine and interrupts.count:
+                return sweep, 130
+            if mine or _is_to_be_extended(sweep):
+                with end_recorded(sweep.folder):
+                    _conduct(home, sweep, store, interrupts, reporter)
     complete_mirror(store, reporter)
-    return sweep, EXIT[status]
+    return sweep, EXIT[read_record(sweep.folder)["status"]]
+
+
+def _is_to_be_extended(sweep: Sweep) -> bool:
+    """Whether another process has finished the sweep, with fewer trials than this command asks for."""
+    return has_record(sweep.folder) and read_record(sweep.folder)["status"] == "FINISHED" and not sweep.finished()
 
 
 def _note_missing_needs(sweep: Sweep, before: Path | None, store: Store, reporter: Reporter) -> None:
@@ -64,11 +65,12 @@ def _note_missing_needs(sweep: Sweep, before: Path | None, store: Store, reporte
     write_record(sweep.folder, status=read_record(before)["status"] if before else "KILLED")
 
 
-def _conduct(sweep: Sweep, store: Store, interrupts: Interrupts, reporter: Reporter) -> str:
+def _conduct(home: Path, sweep: Sweep, store: Store, interrupts: Interrupts, reporter: Reporter) -> None:
     sweep.create_record()
     if sweep.finished() and sweep.complete():
         reporter.say(f"sweep {sweep.folder.name} already has its {sweep.tuning.trials} trials; more --trials extend it")
-        return "FINISHED"
+        return
     connect.connect()
+    shared_home.require(home, reporter.say)
     with Mirroring(sweep.folder, store, reporter.say), reporter.sweep_progress(sweep) as progress:
-        return conduct(sweep, lambda: interrupts.count > 0, progress.tick)
+        conduct(sweep, lambda: interrupts.count > 0, progress.tick)

@@ -36,20 +36,20 @@ class Sweep:
         home: the home folder.
         node: what every trial has in common: lab, preset, size, fixed config, seed, resources.
         tuning: what is searched.
-        cluster: what the cluster has in all.
+        cluster: the cluster.
         data: prepared data.
         upstream: role -> the run that every trial needs as that role.
         force: take a new folder if the newest one's sweep has finished.
     """
 
     def __init__(
-        self, home: Path, node: Node, tuning: Tuning, cluster: capacity.Resources, data: Path,
+        self, home: Path, node: Node, tuning: Tuning, cluster: capacity.Cluster, data: Path,
         upstream: Mapping[str, PlannedNode], *, force: bool = False,
     ) -> None:  # fmt: skip
         self.node, self.tuning, self.lab = node, tuning, labs.get(node.lab)
         self.cluster, self.data = cluster, data
         self.upstream = {role: other.folder for role, other in upstream.items()}
-        self.gpus, self.needed = resources(node, cluster)
+        self.gpus, self.bundles = resources(node, cluster)
         searched = {"search": tuning.search, "scheduler": tuning.scheduler, "space": tuning.space.document()}
         what = {**facts(node, self.gpus, data), **searched}
         self.fingerprint = fingerprint(what, {role: other.fingerprint for role, other in upstream.items()})
@@ -58,10 +58,9 @@ class Sweep:
 
     @property
     def concurrent(self) -> int:
-        """Trials at a time: as many as the cluster can hold, by CPUs and by GPUs, or fewer if fewer were asked for."""
-        by_gpus = self.cluster.gpus / self.needed.gpus if self.needed.gpus else float("inf")
-        fit = max(1, int(min(self.cluster.cpus / self.needed.cpus, by_gpus) + 1e-9))
-        return min(fit, self.tuning.concurrent or fit, self.tuning.trials)
+        """Trials at a time: as many as the cluster's nodes can hold, or fewer if fewer were asked for."""
+        most, room = min(self.tuning.concurrent or self.tuning.trials, self.tuning.trials), capacity.Room(self.cluster)
+        return next((n for n in range(most) if not room.take(f"trial {n}", self.bundles)), most)
 
     def complete(self) -> bool:
         """Whether all trials that are asked for were run to their ends."""
@@ -79,11 +78,10 @@ class Sweep:
     def planned(self, seconds: float) -> "PlannedSweep":
         """The sweep as a pipeline's node; `seconds` is a trial's estimate."""
         many = self.concurrent
-        needed = capacity.Resources(cpus=self.needed.cpus * many, gpus=self.needed.gpus * many)
         whole = min(seconds * self.tuning.trials / many, self.tuning.seconds or float("inf"))
         digest = f"{self.fingerprint} {self.tuning.trials} {self.tuning.seconds}"
         job = job_of(self.node, self.gpus, self.folder, self.data, self.upstream)
-        return PlannedSweep(self.node, digest, self.folder, job, needed, whole, self)
+        return PlannedSweep(self.node, digest, self.folder, job, self.bundles * many, whole, self)
 
     def create_record(self, parent: Path | None = None) -> None:
         """Write the record of a sweep that has none yet; `parent` is the folder of a pipeline that it is part of."""
@@ -178,10 +176,10 @@ class Sweep:
         trial, overrides = self.trial(number), {**self.tuning.space.fixed, **fields}
         config = self.lab.resolve(self.node.preset, self.node.size, overrides)
         node = replace(self.node, config=config, retries=0)
-        gpus, needed = resources(node, self.cluster)
+        gpus, bundles = resources(node, self.cluster)
         job = job_of(node, gpus, trial.folder, self.data, self.upstream).model_copy(update={"test": False})
         create_record(
-            PlannedNode(node, self.fingerprint, trial.folder, job, needed, 0.0),
+            PlannedNode(node, self.fingerprint, trial.folder, job, bundles, 0.0),
             self.folder,
             suffix=f"-t{number}",
             more_tags={"labs.trial": str(number)},

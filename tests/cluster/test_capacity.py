@@ -7,26 +7,79 @@ from pathlib import Path
 import pytest
 
 from cluster import capacity
-from cluster.capacity import Resources, require
+from cluster.capacity import Bundles, Cluster, Resources, Room, require
 from cluster.errors import ClusterError
 
 
+def cluster(*nodes: Resources) -> Cluster:
+    return Cluster({f"n{i}": node for i, node in enumerate(nodes)})
+
+
+ONE = Resources(1)
+
+
 @pytest.mark.parametrize(
-    ("needed", "sentence"),
+    ("bundles", "nodes", "sentence"),
     [
-        (Resources(4), "training cnn needs 4 CPUs, the cluster has 2 in all"),
-        (Resources(1, 1), "training cnn needs 1 GPU, the cluster has 0 in all"),
-        (Resources(2.5, 2), "training cnn needs 2.5 CPUs and 2 GPUs, the cluster has 2 and 0 in all"),
+        ((Resources(4),), [Resources(2)], "4 CPUs, the cluster has 2 in all"),
+        ((Resources(1, 1),), [Resources(2)], "1 GPU, the cluster has 0 in all"),
+        ((Resources(2.5, 2),), [Resources(2)], "2.5 CPUs and 2 GPUs, the cluster has 2 and 0 in all"),
+        ((Resources(2),), [ONE] * 3, "1 times 2 CPUs, each time on one node; the cluster has 3 nodes of 1 CPU"),
+        (
+            (Resources(2),) * 3, [Resources(3)] * 2 + [ONE],
+            "3 times 2 CPUs, each time on one node; the cluster has 2 nodes of 3 CPUs and 1 node of 1 CPU",
+        ),
+        (
+            (Resources(1, 2),), [Resources(4, 1)] * 2,
+            "1 times 1 CPU with 2 GPUs, each time on one node; the cluster has 2 nodes of 4 CPUs with 1 GPU",
+        ),
+        (
+            (ONE, Resources(0.5), Resources(0.5)), [Resources(0.75)] * 3,
+            "1 times 1 CPU and 2 times 0.5 CPUs, each time on one node; the cluster has 3 nodes of 0.75 CPUs",
+        ),
+    ],
+)  # fmt: skip
+def test_what_can_never_fit_is_refused_with_both_numbers(
+    bundles: Bundles, nodes: list[Resources], sentence: str
+) -> None:
+    with pytest.raises(ClusterError) as raised:
+        require("training cnn", bundles, within=cluster(*nodes))
+    assert str(raised.value) == f"training cnn needs {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("bundles", "nodes"),
+    [
+        ((Resources(2, 1),), [Resources(2, 1)]),
+        ((Resources(2),) * 3, [Resources(4), Resources(2)]),
+        ((Resources(0.5), Resources(0.5), ONE), [ONE, ONE]),  # the largest part first
+        ((ONE, Resources(1, 1)), [Resources(1, 1), ONE]),  # what asks for no GPU leaves it free
     ],
 )
-def test_what_can_never_fit_is_refused_with_both_numbers(needed: Resources, sentence: str) -> None:
-    with pytest.raises(ClusterError) as raised:
-        require("training cnn", needed, within=Resources(2))
-    assert str(raised.value) == sentence
+def test_what_fits_exactly_is_let_through(bundles: Bundles, nodes: list[Resources]) -> None:
+    require("training cnn", bundles, within=cluster(*nodes))
 
 
-def test_what_fits_exactly_is_let_through() -> None:
-    require("training cnn", Resources(2, 1), within=Resources(2, 1))
+def test_room_is_taken_and_given_back_node_by_node() -> None:
+    room = Room(cluster(Resources(2), Resources(2)))
+    assert room.take("a", (Resources(1.5),))
+    assert room.take("b", (Resources(1.5),))
+    assert not room.take("c", (ONE,))  # there is half a CPU on each node
+    room.give_back("a")
+    assert room.take("c", (ONE,))
+
+
+def test_nodes_that_join_are_used_and_nodes_that_leave_take_their_room_away() -> None:
+    room = Room(Cluster({"first": ONE}))
+    assert room.take("a", (ONE,))
+    assert not room.take("b", (ONE,))
+    room.update(Cluster({"first": ONE, "second": ONE}))
+    assert room.take("b", (ONE,))
+    room.give_back("a")
+    room.update(Cluster({"first": ONE}))  # what was on the second node goes on on the first one
+    assert not room.take("c", (ONE,))
+    room.give_back("b")
+    assert room.take("c", (ONE,))
 
 
 def test_resources_are_taken_and_given_back() -> None:
@@ -60,9 +113,8 @@ def test_no_nvidia_driver_means_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_this_machine_is_looked_at_without_ray_or_torch() -> None:
-    script = (
-        "import sys; from cluster import capacity; print(capacity.total().cpus >= 1, {'ray', 'torch'} & {*sys.modules})"
-    )
+    look = "import sys; from cluster import capacity; print(capacity.total().resources.cpus >= 1, "
+    script = look + "{'ray', 'torch'} & {*sys.modules})"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert said == "True set()\n"
 

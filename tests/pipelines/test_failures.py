@@ -1,14 +1,17 @@
 """Whatever goes wrong around a node is that node's failure: what needs it is blocked, the others go on."""
 
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.error_file import first_line
+from pipelines.requests import is_asked_to_abort
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -96,7 +99,7 @@ def test_workers_that_fail_without_saying_why(run: Callable[..., Said], monkeypa
 def test_a_sweep_whose_best_config_is_not_there(run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines import execution, pipeline
 
-    monkeypatch.setattr(pipeline, "_connect", lambda nodes, cluster: cluster)
+    monkeypatch.setattr(pipeline, "connect_for", lambda home, nodes, cluster, reporter: cluster)
     monkeypatch.setattr(execution, "conduct", lambda *arguments, **more: "FINISHED")
     said = run(", tune: {trials: 1}")
     nodes = nodes_of(said)
@@ -109,33 +112,103 @@ def test_a_sweep_whose_best_config_is_not_there(run: Callable[..., Said], monkey
 
 NEVER_ENDS = """
 import sys, threading
-from pipelines import cli, execution
+from pipelines import cli, execution, pipeline
 
+train = execution.run_job
 def run_job(job):
+    if job.preset == "simple":
+        return train(job)
     print("started", file=sys.__stdout__, flush=True)
     threading.Event().wait()
 
-execution.run_job, execution.GRACE_S = run_job, 0.5
-sys.argv = ["labs", "train", "regression", "--size", "tiny", "--workers", "0"]
+pipeline.connect_for = lambda home, nodes, cluster, reporter: cluster
+execution.run_job, execution.GRACE_S, execution.ABORT_S = run_job, 0.5, 0.5
+sys.argv = ["labs", *sys.argv[1:]]
 cli.main()
 """
 
 
-def test_one_interrupt_ends_a_pipeline_whose_node_never_ends(home: Path, labs_cli: Cli) -> None:
-    """After the time to save is over nothing waits for the node: not the graph, and not the interpreter's exit."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", NEVER_ENDS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        while "started" not in (line := process.stdout.readline()) and line:
-            pass
-        start = time.monotonic()
-        process.terminate()
-        _, err = process.communicate(timeout=60)
-    finally:
+@pytest.fixture
+def start(labs_cli: Cli) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `labs ...` in a process where no Ray is, and where a job never ends unless its preset is simple."""
+    processes = []
+
+    def labs(*arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", NEVER_ENDS, *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        return process
+
+    yield labs
+    for process in processes:
         process.kill()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_one_interrupt_ends_a_pipeline_whose_node_never_ends(
+    home: Path, start: Callable[..., subprocess.Popen[str]], workers: int
+) -> None:
+    """After the time to save is over nothing waits for the node: not the graph, and not the interpreter's exit.
+
+    Workers, which may be on other machines, are asked to abort: they do not end with this process.
+    """
+    process = start("train", "regression", "--size", "tiny", "--preset", "strong", "--workers", workers)
+    assert process.stdout is not None
+    while "started" not in (line := process.stdout.readline()) and line:
+        pass
+    begin = time.monotonic()
+    process.terminate()
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - begin < 20
     assert "KILLED" in err
     assert "the same command again continues" in err
+    (folder,) = (home / "runs").iterdir()
+    assert is_asked_to_abort(folder) == (workers > 0)
+
+
+def test_the_time_limit_ends_a_node_whose_workers_never_start(
+    home: Path, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """Nobody is there to read what the node is asked for; the rest of the pipeline goes on all the same."""
+    spec = tmp_path / "spec.yaml"
+    stuck = "{lab: regression, size: tiny, preset: strong, time_limit: 0.5}"
+    spec.write_text(f"name: test\nnodes:\n  stuck: {stuck}\n  after: {NODE}, needs: {{x: stuck}}}}\n  free: {NODE}}}\n")
+    process = start("pipeline", "run", spec, "--json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    nodes = {node["name"]: node for node in json.loads(out[out.index("{") :])["nodes"]}
+    assert {name: node["status"] for name, node in nodes.items()} == {
+        "stuck": "FAILED", "after": "BLOCKED", "free": "FINISHED"}  # fmt: skip
+    assert nodes["stuck"]["error"].startswith("time limit of 0.5 s reached")
+    assert json.loads((Path(nodes["stuck"]["folder"]) / "record.json").read_text())["status"] == "FAILED"
+    assert is_asked_to_abort(Path(nodes["stuck"]["folder"]))
+
+
+def test_an_error_that_ends_the_command_is_in_the_pipeline_s_record(
+    labs_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood there as WAITING for good, and nothing said that nobody worked on it."""
+    from cluster import connect
+    from cluster.errors import ClusterError
+
+    def fail() -> None:
+        raise ClusterError("no Ray cluster answers")
+
+    labs_cli("train", "regression", "--size", "tiny", "--workers", "0")  # prepares the data
+    with monkeypatch.context() as patch:
+        patch.setattr(connect, "connect", fail)
+        said = labs_cli("train", "regression", "--size", "tiny", "--seed", "3")
+    assert (said.code, said.err.splitlines()[-1]) == (2, "error: no Ray cluster answers")
+    status = labs_cli("status", "--json").json
+    assert (status["status"], status["error"]) == ("FAILED", "ClusterError: no Ray cluster answers")
+    assert "no process runs this pipeline now: nothing was trained yet; the same command starts it" in (
+        labs_cli("status").err
+    )
+
+
+@pytest.mark.parametrize(("first", "last"), [("Training failed due to controller error:", "RuntimeError: refused"),
+                                             ("a line", None), ("nothing follows:", None)])  # fmt: skip
+def test_an_error_s_line_is_the_one_that_tells(first: str, last: str | None) -> None:
+    text = f"{first}\n\n  File x\n\x1b[36m  {last}\n\n" if last else first
+    assert first_line(ValueError(text)) == (f"ValueError: {first} {last}" if last else f"ValueError: {first}")

@@ -50,11 +50,22 @@ def test_a_failed_node_stops_only_what_needs_it(labs_cli: Cli, write: Callable[.
     assert "Traceback" in (Path(bad["folder"]) / "error.txt").read_text()
 
 
-def test_a_finished_pipeline_run_again_does_nothing_and_says_so(labs_cli: Cli, write: Callable[..., Path]) -> None:
+def runs_in_store(home: Path) -> int:
+    from pipelines.tracking.writer import Store
+
+    store = Store(home, None)
+    return len(store.client().search_runs([store.experiment]))
+
+
+def test_a_finished_pipeline_run_again_does_nothing_and_says_so(
+    labs_cli: Cli, write: Callable[..., Path], home: Path
+) -> None:
     spec = write(a="preset: simple", b="preset: strong")
     first = labs_cli("pipeline", "run", spec, "--json")
+    before = runs_in_store(home)
     second = labs_cli("pipeline", "run", spec, "--json")
     assert "has already finished" in second.err
+    assert runs_in_store(home) == before == 3
     assert second.json == first.json
     assert first.json["run_id"]
 
@@ -211,14 +222,14 @@ def test_what_is_wrong_with_data_is_said_without_the_traceback_of_the_task(monke
 
 
 def test_a_node_that_has_finished_takes_no_room() -> None:
-    from cluster.capacity import Resources
+    from cluster.capacity import Cluster, Resources
     from pipelines.plan import demand, makespan
 
     def planned(seconds: float, finished: bool) -> Any:
         return SimpleNamespace(
-            node=SimpleNamespace(needs={}), needed=Resources(2.0), seconds=seconds, finished=lambda: finished
+            node=SimpleNamespace(needs={}), bundles=(Resources(2.0),), seconds=seconds, finished=lambda: finished
         )
 
     nodes = {"done": planned(50.0, True), "first": planned(3.0, False), "second": planned(4.0, False)}
-    assert demand(nodes).needed == {"done": Resources(0.0), "first": Resources(2.0), "second": Resources(2.0)}
-    assert makespan(nodes, Resources(2.0)) == (7.0, 7.0)
+    assert demand(nodes).bundles == {"done": (), "first": (Resources(2.0),), "second": (Resources(2.0),)}
+    assert makespan(nodes, Cluster({"node": Resources(2.0)})) == (7.0, 7.0)

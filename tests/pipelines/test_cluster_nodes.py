@@ -1,0 +1,134 @@
+"""What a pipeline asks of a cluster's nodes, and which of them are there: clusters of numbers, without Ray."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import capacity
+from cluster.capacity import Cluster, Resources
+from tests.conftest import Said
+
+Cli = Callable[..., Said]
+TINY = "lab: regression, size: tiny"
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replaces this machine by a cluster of some nodes."""
+
+    def are(*each: Resources) -> None:
+        cluster = Cluster({f"n{i}": node for i, node in enumerate(each)})
+        monkeypatch.setattr(capacity, "total", lambda: cluster)
+
+    return are
+
+
+def spec_of(tmp_path: Path, *each: str) -> Path:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("\n".join(["name: test", "nodes:", *(f"  {node}" for node in each)]) + "\n")
+    return spec
+
+
+def test_a_worker_that_no_node_has_room_for_is_refused_before_anything_starts(
+    labs_cli: Cli, nodes: Callable[..., None], tmp_path: Path
+) -> None:
+    """The sum would do: three CPUs for two. It waited for ever."""
+    nodes(Resources(1), Resources(1), Resources(1))
+    said = labs_cli("pipeline", "run", spec_of(tmp_path, f"cnn: {{{TINY}, resources: {{cpus_per_worker: 2}}}}"))
+    assert said.code == 2
+    assert said.err.splitlines()[-1] == (
+        "error: node cnn (lab regression) with 1 worker needs 1 times 2 CPUs, each time on one node; "
+        "the cluster has 3 nodes of 1 CPU"
+    )
+
+
+def test_more_workers_than_gpus_do_not_train_on_cpus_unasked(labs_cli: Cli, nodes: Callable[..., None]) -> None:
+    nodes(Resources(16, 4))
+    said = labs_cli("train", "regression", "--size", "tiny", "--workers", "8")
+    assert said.code == 2
+    assert said.err.splitlines()[-1] == (
+        "error: node regression (lab regression) with 8 workers needs 8 GPUs, the cluster has 4 in all: "
+        "take fewer workers, or train on CPUs with --gpus-per-worker 0 (in a spec gpus_per_worker: 0)"
+    )
+
+
+def test_a_fraction_of_a_gpu_lies_on_one_gpu(labs_cli: Cli, nodes: Callable[..., None]) -> None:
+    """1.8 GPUs of two: the third worker waited for ever."""
+    nodes(Resources(16, 2))
+    said = labs_cli("train", "regression", "--size", "tiny", "--workers", "3", "--gpus-per-worker", "0.6")
+    assert said.code == 2
+    assert "with 3 workers needs 3 GPUs, the cluster has 2 in all" in said.err
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "needed"),
+    [
+        (0.0, "", 0.0),
+        (4.0, ", gpus_per_worker: 0", 0.0),
+        (8.0, "", 8.0),
+        (4.0, ", gpus_per_worker: 0.4", 4.0),  # two on each GPU
+    ],
+)
+def test_one_gpu_a_worker_is_the_default_where_there_are_gpus(
+    labs_cli: Cli, nodes: Callable[..., None], tmp_path: Path, gpus: float, asked: str, needed: float
+) -> None:
+    nodes(Resources(16, gpus))
+    spec = spec_of(tmp_path, f"many: {{{TINY}, resources: {{workers: 8{asked}}}}}")
+    plan = labs_cli("pipeline", "plan", spec, "--json").json
+    assert [node["resources"] for node in plan["nodes"]] == [{"cpus": 8.0, "gpus": needed}]
+
+
+def test_as_many_trials_run_at_a_time_as_the_nodes_hold(
+    labs_cli: Cli, nodes: Callable[..., None], tmp_path: Path
+) -> None:
+    """Two nodes of three CPUs hold two trials of two CPUs; their sum would hold three."""
+    nodes(Resources(3), Resources(3))
+    spec = spec_of(tmp_path, f"table: {{{TINY}, tune: {{trials: 9}}, resources: {{cpus_per_worker: 2}}}}")
+    plan = labs_cli("pipeline", "plan", spec, "--json").json
+    assert [node["resources"]["cpus"] for node in plan["nodes"]] == [4.0, 2.0]
+
+
+def test_a_node_that_joins_the_cluster_is_used(labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines import execution, scheduler
+
+    joined, train, both = time.monotonic() + 1.0, execution.run_job, threading.Barrier(2)
+
+    def total() -> Cluster:
+        return Cluster({"first": Resources(1), **({"second": Resources(1)} if time.monotonic() > joined else {})})
+
+    def run_job(job: Any) -> Any:
+        both.wait(timeout=10)  # two jobs at a time, or an error
+        return train(job)
+
+    monkeypatch.setattr(capacity, "total", total)
+    monkeypatch.setattr(capacity, "is_connected", lambda: True)
+    monkeypatch.setattr(scheduler, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(execution, "run_job", run_job)
+    bare = f"{{{TINY}, resources: {{workers: 0}}, seeds: [1, 2]}}"
+    said = labs_cli("pipeline", "run", spec_of(tmp_path, f"two: {bare}"), "--json")
+    assert said.code == 0, said.err
+
+
+def test_what_needs_a_node_that_has_left_fails_after_some_time(
+    labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import scheduler
+
+    sizes = iter([Resources(2)])
+    monkeypatch.setattr(capacity, "total", lambda: Cluster({"n": next(sizes, Resources(1))}))
+    monkeypatch.setattr(capacity, "is_connected", lambda: True)
+    monkeypatch.setattr(scheduler, "LOOK_EVERY_S", -1.0)
+    monkeypatch.setattr(scheduler, "ROOM_WAIT_S", 0.2)
+    wide = f"wide: {{{TINY}, resources: {{workers: 0, cpus_per_worker: 2}}}}"
+    said = labs_cli(
+        "pipeline", "run", spec_of(tmp_path, wide, f"slim: {{{TINY}, resources: {{workers: 0}}}}"), "--json"
+    )
+    assert said.code == 1, said.err
+    assert {node["name"]: node["status"] for node in said.json["nodes"]} == {"wide": "FAILED", "slim": "FINISHED"}
+    assert said.json["nodes"][0]["error"] == (
+        "waited 0.2 s for nodes that left: node wide needs 2 CPUs, the cluster has 1 in all"
+    )
