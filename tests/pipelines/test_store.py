@@ -392,7 +392,7 @@ def test_homes_that_open_one_fresh_store_at_once_share_it(tmp_path: Path) -> Non
     code += "home = Path(sys.argv[1]); home.mkdir(); Store(home, sys.argv[2]).client()"
     started = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"home{number}"), uri], stderr=subprocess.PIPE)
-        for number in range(4)
+        for number in range(2)
     ]
     for process in started:
         assert process.communicate(timeout=120)[1] == b""
