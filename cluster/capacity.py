@@ -180,13 +180,15 @@ def _count(number: float, kind: str) -> str:
     return f"{number:g} {kind}{'' if number == 1 else 's'}"
 
 
-def _container_cpus(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
+def _container_cpus(groups: Path = Path("/sys/fs/cgroup")) -> float:
     """CPUs that the container's scheduler grants: a machine shows all of its own to a container limited to two."""
-    try:
-        quota, period = limit.read_text().split()
-    except (OSError, ValueError):
-        return float("inf")
-    return float("inf") if quota == "max" else int(quota) // int(period)
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):  # cgroup v2, v1
+        try:
+            quota, period = " ".join((groups / file).read_text() for file in files).split()
+        except (OSError, ValueError):
+            continue
+        return float("inf") if quota in ("max", "-1") else int(quota) // int(period)
+    return float("inf")
 
 
 def _gpus() -> int:

@@ -9,22 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cluster import capacity
+from cluster import capacity, environment
 from cluster.capacity import Cluster
 from cluster.errors import ClusterError
 
 HANDSHAKE_S = 8  # Ray itself tries a silent address for two minutes, and a wrong token for 20 s
 OBJECT_STORE_BYTES = 512 * 2**20  # data is memory-mapped from files: only results pass through the store
 TOKEN_PLACES = "RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
-
-# Ray Train passes its own variables on to its controller and workers, on this machine or elsewhere; a runtime_env with
-# variables would start a fresh process for every worker.
-RAY_ENVIRONMENT = {
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.05",  # a report waits for this poll: 0.06 s instead of 2 s
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
 
 
 def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Cluster:
@@ -38,16 +29,20 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Cluster:
         The cluster.
 
     Raises:
-        ClusterError: the cluster of RAY_ADDRESS does not answer, or not to this user's token.
+        ClusterError: the cluster of RAY_ADDRESS does not answer, or not to this user's token; or this machine's
+            settings keep a Ray from starting.
     """
     address = os.environ.get("RAY_ADDRESS")
     if address and address != "local":
         return join(address, quiet=quiet)
     if os.environ.get("RAY_AUTH_MODE", "token") == "token" and not has_token():
-        _make_token()
+        # For this Ray alone: only processes that this one starts need to know it, so no file has it.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # The watcher is one more process, and nobody reclaims this machine.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     _prepare()
+    if "ray" not in sys.modules:  # it starts threads when it is imported
+        environment.check_limits()
     import ray
 
     if not ray.is_initialized():
@@ -59,6 +54,7 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Cluster:
             num_cpus=num_cpus or int(capacity.local().cpus),
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
+            _temp_dir=environment.short_folder(),
             **_log_options(quiet),
         )
     return capacity.total()
@@ -91,13 +87,34 @@ def disconnect() -> None:
 
 
 def has_token() -> bool:
-    """Whether this user has a token where Ray looks for one."""
-    return any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or _token_file().exists()
+    """Whether this user has a token where Ray looks for one.
+
+    Raises:
+        ClusterError: RAY_AUTH_TOKEN_PATH names a file without one.
+    """
+    if "RAY_AUTH_TOKEN" in os.environ:
+        return True
+    if named := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        _check_token_file(named)
+        return True
+    try:
+        return (Path.home() / ".ray" / "auth_token").exists()
+    except RuntimeError:  # a user without a home folder, as in containers
+        return False
+
+
+def _check_token_file(named: str) -> None:
+    try:
+        fault = "" if Path(named).read_bytes().strip() else "is empty"
+    except OSError as error:
+        fault = f"can't be read ({error.strerror})"
+    if fault:
+        raise ClusterError(f"RAY_AUTH_TOKEN_PATH names {named}, which {fault}: correct it, or unset it")
 
 
 def use_token() -> None:
     """Send the user's token to clusters, unless RAY_AUTH_MODE is set. Without a token, open clusters still work."""
-    if "RAY_AUTH_MODE" in os.environ or not has_token():
+    if not has_token() or "RAY_AUTH_MODE" in os.environ:
         return
     os.environ["RAY_AUTH_MODE"] = "token"
     if "ray" in sys.modules:  # it has read the mode already and would refuse the cluster that it starts itself
@@ -107,28 +124,8 @@ def use_token() -> None:
 
 
 def _prepare() -> None:
-    for name, value in RAY_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    environment.set_variables()
     use_token()
-
-
-def _token_file() -> Path:
-    return Path.home() / ".ray" / "auth_token"
-
-
-def _make_token() -> None:
-    """Make the user's token before Ray does: Ray would let every user of the machine read it."""
-    file = _token_file()
-    file.parent.mkdir(mode=0o700, exist_ok=True)
-    part = file.with_name(f"auth_token.{os.getpid()}")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(secrets.token_hex(32))
-    try:
-        os.link(part, file)  # whole, or not at all if another process was first
-    except FileExistsError:
-        pass  # the token of that process is as good
-    finally:
-        part.unlink()
 
 
 def _handshake(address: str) -> None:
@@ -137,7 +134,8 @@ def _handshake(address: str) -> None:
     from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
-    with init_grpc_channel(address) as channel:
+    # Like Ray's own connections, past the proxy that the environment may name.
+    with init_grpc_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         try:
             head.GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=HANDSHAKE_S, wait_for_ready=True)

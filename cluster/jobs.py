@@ -10,14 +10,18 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cluster.connect import TOKEN_PLACES, use_token
-from cluster.errors import ClusterError
+from cluster.environment import keep_proxies_off_loopback
+from cluster.errors import ClusterError, ConnectionLost
 
+PACKAGES = ("labs", "pipelines", "cluster")
+# The folder of the job's code is a temporary one, so the home must be elsewhere.
+PROGRAM = 'LABS_HOME="${LABS_HOME:-$HOME/.labs}" python -m pipelines.cli '
 UPLOAD_BYTES = 10 * 2**20  # the code is far smaller: more is a mistake
 ANSWER_S = 60  # an upload over a slow line
 CONNECT_S = 5
@@ -38,7 +42,8 @@ def submit(
     *,
     address: str,
     code: Path,
-    packages: tuple[str, ...] = ("labs", "pipelines", "cluster"),
+    packages: tuple[str, ...] = PACKAGES,
+    variables: Mapping[str, str] | None = None,
     follow: bool = True,
     write: Write = lambda text: print(text, end=""),
 ) -> int:
@@ -49,33 +54,44 @@ def submit(
         address: the job server, such as http://127.0.0.1:8265.
         code: the folder that holds the packages.
         packages: what is uploaded, with `pyproject.toml` if there is one.
+        variables: what the command does not show: the job finds it in its environment.
         follow: show the log until the job ends; otherwise return once it is accepted.
         write: takes the text to show, newlines included.
 
     Returns:
         The job's own exit code; 130 if it was stopped, or following it was interrupted; 0 when not following.
+
+    Raises:
+        ClusterError: nothing was submitted.
+        ConnectionLost: the job was submitted, and the job server has stopped answering since.
     """
     with tempfile.TemporaryDirectory(prefix="labs-upload-") as folder:
         _stage(code, packages, Path(folder))
         with _plain_errors(address):
             client = _client(address)
             job_id = client.submit_job(
-                # The folder of the job's code is a temporary one, so the home must be elsewhere.
-                entrypoint=f'LABS_HOME="${{LABS_HOME:-$HOME/.labs}}" python -m pipelines.cli {shlex.join(command)}',
-                runtime_env={"working_dir": folder, "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S)}},
+                entrypoint=PROGRAM + shlex.join(command),
+                runtime_env={
+                    "working_dir": folder,
+                    "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), **(variables or {})},
+                },
             )
     write(f"job {job_id}\n  labs jobs logs {job_id} --follow\n  labs jobs stop {job_id}\n")
     return _follow(client, address, job_id, write) if follow else 0
 
 
 def list_jobs(address: str) -> list[dict[str, Any]]:
-    """The cluster's jobs, newest first; times in seconds since 1970."""
+    """The cluster's jobs, newest first; times in seconds since 1970.
+
+    `command` is what was typed after `labs submit --`; of a job that another program submitted, its entrypoint.
+    """
     with _plain_errors(address):
         jobs = [job for job in _client(address).list_jobs() if job.submission_id]
     return [
         {
             "id": job.submission_id,
             "status": job.status.value,
+            "command": job.entrypoint.removeprefix(PROGRAM),
             "entrypoint": job.entrypoint,
             "start": job.start_time and job.start_time / 1000,
             "end": job.end_time and job.end_time / 1000,
@@ -147,8 +163,9 @@ def _client(address: str) -> Any:
 
 @contextmanager
 def _plain_errors(address: str) -> Iterator[None]:
-    """Send the user's token, and turn the errors of Ray's client into a `ClusterError` of one sentence."""
+    """Send the user's token, to this machine without a proxy, and turn the errors of Ray's client into a sentence."""
     use_token()
+    keep_proxies_off_loopback()
     from aiohttp import ClientError
     from ray.exceptions import AuthenticationError
     from requests import exceptions
@@ -189,6 +206,11 @@ def _follow(client: Any, address: str, job_id: str, write: Write) -> int:
     except KeyboardInterrupt:
         write(f"job {job_id} goes on; to stop it: labs jobs stop {job_id}\n")
         return 130
+    except (ClusterError, TimeoutError):
+        raise ConnectionLost(
+            f"the job server at {address} has stopped answering, job {job_id} may go on: "
+            f"labs jobs logs {job_id} --follow takes its log up again, and the same submission continues its work"
+        ) from None
 
 
 def _run(tail: Coroutine[Any, Any, None]) -> None:
@@ -233,10 +255,10 @@ async def _tail(client: Any, job_id: str, write: Write) -> None:
 def _exit_code(client: Any, job_id: str) -> int:
     """The job's own exit code, which is known a moment after its log has ended."""
     deadline = time.monotonic() + STOP_S + 10
-    job = client.get_job_info(job_id)
-    while not job.status.is_terminal() and time.monotonic() < deadline:
+    while not (job := client.get_job_info(job_id)).status.is_terminal():
+        if time.monotonic() > deadline:
+            raise TimeoutError
         time.sleep(0.2)
-        job = client.get_job_info(job_id)
     if job.status == "STOPPED":
         return 130
     if job.driver_exit_code is not None:

@@ -1,9 +1,13 @@
 """`labs submit` and `labs jobs`: any command of this program, on a running Ray cluster."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
+from cluster.errors import ConnectionLost
 from pipelines.commands.options import SUBMIT, Json, print_json, print_table
 
 Address = Annotated[
@@ -20,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def submit(
+    context: typer.Context,
     command: Annotated[list[str], typer.Argument(help="Any labs command, after `--`.", metavar="COMMAND")],
     address: Address = None,
 ) -> None:
@@ -28,10 +33,17 @@ def submit(
     For example: labs submit -- train cnn --preset strong
     """
     from cluster import jobs
+    from pipelines.commands import submitted
     from pipelines.fingerprint import ROOT
 
-    typer.echo(f"labs {' '.join(command)}: submitting to {address or jobs.default_address()}", err=True)
-    raise typer.Exit(jobs.submit(command, address=address or jobs.default_address(), code=ROOT, write=_write))
+    parsed = submitted.parse(context, command)
+    for note in submitted.notes(parsed, ROOT, jobs.PACKAGES):
+        typer.echo(f"warning: {note}", err=True)
+    command, variables = submitted.apart(command, parsed.params.get("store"))
+    server = address or jobs.default_address()
+    typer.echo(f"labs {' '.join(command)}: submitting to {server}", err=True)
+    with _lost_connection():
+        raise typer.Exit(jobs.submit(command, address=server, code=ROOT, variables=variables, write=_write))
 
 
 @jobs_app.command("list")
@@ -42,10 +54,10 @@ def list_jobs(address: Address = None, as_json: Json = False) -> None:
 
     rows = jobs.list_jobs(address or jobs.default_address())
     if as_json:
-        print_json(rows)
-    elif rows:
-        columns = {name: name.replace("_", " ") for name in rows[0]}
-        print_table(rows_table(rows, columns, drop=("end", "start", "exit_code")))
+        return print_json(rows)
+    shown = [{**row, **{name: row[name] and _local_time(row[name]) for name in ("start", "end")}} for row in rows]
+    columns = {name: name.replace("_", " ") for name in ("id", "status", "start", "end", "exit_code", "command")}
+    print_table(rows_table(shown, columns, drop=("end", "exit_code")))
 
 
 @jobs_app.command("logs")
@@ -55,7 +67,8 @@ def logs(
     """Print a job's log."""
     from cluster import jobs
 
-    raise typer.Exit(jobs.logs(address or jobs.default_address(), job, follow=follow, write=_write))
+    with _lost_connection():
+        raise typer.Exit(jobs.logs(address or jobs.default_address(), job, follow=follow, write=_write))
 
 
 @jobs_app.command("stop")
@@ -69,3 +82,17 @@ def stop(job: JobId, address: Address = None) -> None:
 
 def _write(text: str) -> None:
     typer.echo(text, nl=False)
+
+
+def _local_time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+@contextmanager
+def _lost_connection() -> Iterator[None]:
+    """A job that could no longer be followed is not bad input: its sentence, and exit code 1."""
+    try:
+        yield
+    except ConnectionLost as lost:
+        typer.echo(f"error: {lost}", err=True)
+        raise typer.Exit(1) from None

@@ -1,4 +1,5 @@
-"""A table that fits the screen: it leaves out whole columns and breaks lines between words, but cuts no value."""
+"""A table that fits the screen: it leaves out whole columns and breaks lines between words, or a name
+wider than the screen within it, but cuts no value."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,11 +36,10 @@ class FittedTable:
                 break
             sizes.pop(key, None)
         widths = {key: size.maximum for key, size in sizes.items()}
-        # The widest column that still has words to break is made narrower, until the table fits.
-        while self._width(list(widths.values())) > options.max_width:
-            breakable = [key for key in widths if widths[key] > sizes[key].minimum]
-            if not breakable:
-                break
+        # The widest column that still has words to break is made narrower, until the table fits; where none has, the
+        # widest one, which is a name's: its words are folded, and the numbers beside it stay whole.
+        while self._width(list(widths.values())) > options.max_width and max(widths.values()) > 1:
+            breakable = [key for key in widths if widths[key] > sizes[key].minimum] or list(widths)
             widths[max(breakable, key=widths.__getitem__)] -= 1
         yield self._table(widths)
 

@@ -4,7 +4,7 @@ import os
 import threading
 from typing import Any
 
-from cluster.connect import RAY_ENVIRONMENT
+from cluster.environment import RAY_ENVIRONMENT
 from pipelines.error_file import ERROR_FILE, has_error, read_error
 from pipelines.job import Job, Outcome
 from pipelines.ray_train import run_on_workers

@@ -101,7 +101,15 @@ def test_visible_gpus_are_counted_as_cuda_does(allowed: str | None, count: int) 
 @pytest.mark.parametrize(("text", "cpus"), [("200000 100000\n", 2), ("max 100000\n", float("inf")), ("", float("inf"))])
 def test_a_container_s_limit_is_read(tmp_path: Path, text: str, cpus: float) -> None:
     (tmp_path / "cpu.max").write_text(text)
-    assert capacity._container_cpus(tmp_path / "cpu.max") == cpus
+    assert capacity._container_cpus(tmp_path) == cpus
+
+
+@pytest.mark.parametrize(("quota", "cpus"), [("250000\n", 2), ("-1\n", float("inf"))])
+def test_a_container_s_limit_is_read_from_cgroup_version_1(tmp_path: Path, quota: str, cpus: float) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert capacity._container_cpus(tmp_path) == cpus
 
 
 def test_no_nvidia_driver_means_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CLI = """
-import os, sys, time
+import os, sys, time, urllib.parse
+import psutil
+store = urllib.parse.urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "http://:absent@"))
+seen = [p.pid for p in psutil.process_iter(["cmdline"]) if store.password in str(p.info["cmdline"])]
+print("store", store.hostname, "seen", seen)
 print("args", sys.argv[1:], "home", os.environ["LABS_HOME"])
 print("uploaded", sorted(path for path in os.listdir() if path != "__pycache__"))
 if sys.argv[1] == "wait":
@@ -43,7 +47,7 @@ class Head:
 
     def client(self, call: str, **env: str) -> subprocess.Popen[str]:
         script = (
-            "import signal, sys\nfrom pathlib import Path\nfrom cluster import connect, jobs\n"
+            "import os, signal, sys\nfrom pathlib import Path\nfrom cluster import connect, jobs\n"
             # As in a terminal: what runs these tests in the background may have them ignore Ctrl-C.
             "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             f"address, code = {self.address!r}, Path({str(self.code)!r})\n"
@@ -92,6 +96,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "HOME": str(home),
         "PYTHONPATH": str(ROOT),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "http_proxy": "http://127.0.0.1:1",  # what is on this machine is reached without it
     }
     port = _free_port()
     temp = tempfile.mkdtemp(prefix="ray-")  # not pytest's: Ray puts sockets in it, whose paths must be short
@@ -147,6 +152,17 @@ def test_a_job_s_log_and_exit_code_come_back_and_only_code_is_uploaded(head: Hea
     job_id = re.findall(r"labs jobs stop (\S+)", said)[0]
     assert f"'id': '{job_id}', 'status': 'FAILED'" in head.said("jobs.list_jobs(address)")
     assert "two words" in head.said(f"jobs.logs(address, {job_id!r})")
+
+
+@pytest.mark.slow
+def test_variables_of_a_job_show_in_no_list_of_jobs_or_processes(head: Head) -> None:
+    variables = "{'MLFLOW_TRACKING_URI': os.environ['URI']}"
+    said = head.said(
+        f"jobs.submit(['0'], address=address, code=code, variables={variables}), jobs.list_jobs(address)",
+        URI="http://me:s3cret@somewhere",
+    )
+    assert "store somewhere seen []" in said
+    assert "s3cret" not in said
 
 
 @pytest.mark.slow

@@ -1,0 +1,44 @@
+"""Nobody gets in: what starts on this machine listens on loopback alone."""
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+
+def _listening(pid: int) -> list[tuple[str, str, int]]:
+    """Name, address and port of every listening socket of a process and its descendants."""
+    process = psutil.Process(pid)
+    return [
+        (member.name(), connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+        for member in [process, *process.children(recursive=True)]
+        for connection in member.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+
+def _outside(found: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+    return [one for one in found if one[1] not in ("127.0.0.1", "::1")]
+
+
+def test_every_port_of_a_ray_that_starts_here_is_on_loopback(ray_session: None) -> None:
+    found = _listening(psutil.Process().pid)
+    assert len(found) > 3
+    assert _outside(found) == []
+
+
+@pytest.mark.slow
+def test_the_web_interface_is_on_loopback(labs_process: Callable[..., subprocess.Popen[str]]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = labs_process("ui", "--port", str(port))
+    deadline = time.monotonic() + 120
+    while not any(found[2] == port for found in _listening(process.pid)):
+        assert time.monotonic() < deadline, "the web interface did not start"
+        assert process.poll() is None
+        time.sleep(0.2)
+    assert _outside(_listening(process.pid)) == []
