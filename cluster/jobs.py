@@ -26,7 +26,7 @@ UPLOAD_BYTES = 10 * 2**20  # the code is far smaller: more is a mistake
 ANSWER_S = 60  # an upload over a slow line
 CONNECT_S = 5
 SILENCE_S = 0.5
-CLOSE_S = 1  # how long the stream of a log may take to close
+CLOSE_S = 3  # how long the stream of a log may take to close
 STOP_S = 20  # how long a stopped job may take to save; with Ray's default of 3 s the last epochs are lost
 
 Write = Callable[[str], object]
