@@ -16,7 +16,7 @@ Scheduler = Literal["asha", "none"]
 class NodeResources(BaseModel):
     """What a node asks of the cluster."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
     workers: int = Field(default=1, ge=0)
     """Ray Train workers; 0 trains in the driver's process, without Ray."""
     cpus_per_worker: int = Field(default=1, ge=1)
@@ -38,7 +38,7 @@ DEFAULT_RESOURCES = NodeResources()
 class TuneSpec(BaseModel):
     """The `tune` of a node, whose lab is tuned first and then trained with the best config; or a `labs tune`."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
     trials: int = Field(20, ge=1)
     """Number of trials in all."""
     time: float | None = Field(None, gt=0)
@@ -65,7 +65,7 @@ class TuneSpec(BaseModel):
 class NodeSpec(BaseModel):
     """One node as written in the file."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
     lab: str
     """Name of the lab."""
     preset: str | None = None
@@ -88,6 +88,13 @@ class NodeSpec(BaseModel):
     """Seconds after which the node is saved and counts as failed; no limit by default."""
     data: Path | None = None
     """Folder in the course's format, relative to the spec; embedded data by default."""
+
+    @field_validator("data")
+    @classmethod
+    def _can_be_a_path(cls, value: Path | None) -> Path | None:
+        if value is not None and "\0" in str(value):
+            raise ValueError("a path has no null character")
+        return value
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

@@ -1,6 +1,6 @@
 """Errors of the user, each described in one clear sentence."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -8,8 +8,31 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+MAX_FAULTS, MAX_SHOWN = 5, 300
+"""Faults of a file or folder that a message has, and characters of a fault or a value that it shows."""
+
+
 class BadInput(ValueError):
     """The user's input is wrong. The message is one sentence that says what was found and what would be right."""
+
+
+def cut(text: str) -> str:
+    """A text as a message quotes it: its first characters, as it may be a whole file."""
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it."""
+    try:
+        return cut(repr(value))
+    except ValueError:
+        return "a number of thousands of digits"  # Python writes none of more than 4,300
+
+
+def summary(faults: Sequence[str]) -> str:
+    """The first faults of a file or folder as the end of a message, and the number of the others."""
+    more = f"; and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
+    return "; ".join(map(cut, faults[:MAX_FAULTS])) + more
 
 
 def choices(valid: Iterable[str], found: str = "") -> str:
@@ -38,5 +61,5 @@ def sentences(error: "ValidationError", fields: Iterable[str] = ()) -> list[str]
             found.append(f"field {where!r}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"]))
         else:
             message = fault["msg"][0].lower() + fault["msg"][1:]
-            found.append(f"field {where!r} is {fault['input']!r}: {message}")
+            found.append(f"field {where!r} is {shown(fault['input'])}: {message}")
     return found

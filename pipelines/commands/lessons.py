@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labs.core.errors import BadInput
+from labs.core.errors import BadInput, summary
 from pipelines.commands.options import ABOUT, Home, Json, LabName, print_json, print_table, writable
 
 ARROWS = {"min": "↓", "max": "↑"}
@@ -179,8 +179,10 @@ def deliver(
             faults = labs.get(lab).check_submission(check)
         except UnicodeDecodeError:
             faults = [f"{check} is not text in UTF-8"]
+        except OSError as error:
+            faults = [f"{check} can't be read: {error.strerror or error}"]
         if faults:
-            raise BadInput("; ".join(faults))
+            raise BadInput(summary(faults))
         say(f"{check}: the judge would take it")
         return
     if run is None or out is None:

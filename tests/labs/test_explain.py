@@ -122,7 +122,7 @@ FAULTS = {
     ),
     "broken mask": (
         lambda d: (d / "validation-masks/0_0.png").write_bytes(b"white"),
-        "validation/0_0.jpg: expected its mask in validation-masks/0_0.png, but it is not a whole PNG image",
+        "validation/0_0.jpg: its mask validation-masks/0_0.png: expected a whole PNG image, found a broken one",
     ),
     "mask of another size": (
         lambda d: Image.new("L", (9, 7), 255).save(d / "validation-masks/0_0.png"),
