@@ -68,6 +68,9 @@ class Change:
     """Where in the file, from 0 to 1."""
     token: bytes
 
+    def __repr__(self) -> str:
+        return f"Change({self.kind!r}, {self.place!r}, {self.token[:40]!r}... of {len(self.token)} bytes)"
+
     def of(self, content: bytes) -> bytes:
         """The content, changed."""
         at = int(self.place * len(content))

@@ -41,7 +41,9 @@ def _files(tar: tarfile.TarFile, archive: str, max_bytes: int) -> dict[str, byte
     for member in tar:
         if not member.isfile():
             continue
-        size += abs(member.size)  # of a sparse file, with the holes that are not in the archive
+        if member.size < 0:
+            raise tarfile.ReadError("a file of negative size")
+        size += member.size  # of a sparse file, with the holes that are not in the archive
         if size > max_bytes:
             raise BadInput(f"{archive}: unpacked it has more than {max_bytes} bytes")
         content = tar.extractfile(member)

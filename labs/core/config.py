@@ -1,6 +1,10 @@
 """The base class of every lab's settings."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from labs.core.errors import shown
 
 
 class Config(BaseModel):
@@ -8,3 +12,11 @@ class Config(BaseModel):
     under a field is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _whole_numbers_have_64_bits(self) -> Self:
+        for name, value in self:
+            for number in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(number, int) and abs(number) >= 2**63:
+                    raise ValueError(f"field {name!r} is {shown(number)}: a whole number must be below 2**63")
+        return self

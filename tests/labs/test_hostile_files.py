@@ -31,12 +31,12 @@ def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def header_with_size(size: int) -> bytes:
-    """A tar file whose one member states this size, in the form of large numbers."""
+    """A tar file whose second member states this size, in the form of large numbers."""
     raw = bytearray(tarfile.TarInfo("1.jpg").tobuf(tarfile.GNU_FORMAT))
     raw[124:136] = (0xFF if size < 0 else 0x80).to_bytes(1, "big") + size.to_bytes(11, "big", signed=True)
     raw[148:156] = b" " * 8
     raw[148:156] = b"%06o\0 " % sum(raw)
-    return gzip.compress(bytes(raw) + bytes(1024))
+    return gzip.compress(tarfile.TarInfo("0.jpg").tobuf() + bytes(raw) + bytes(1024))
 
 
 def extended_header(size: int) -> bytes:
