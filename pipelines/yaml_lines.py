@@ -55,7 +55,7 @@ def read_fields(path: Path, what: str) -> dict[str, Any]:
     """The fields of a YAML file that must hold `field: value` lines; `what` it is, for messages."""
     content = parse(read_text(path, what), f"{what} {path}")
     content = {} if content is None else content
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise BadInput(f"{what} {path} must hold 'field: value' lines")
     return content
 

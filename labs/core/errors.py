@@ -8,17 +8,23 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-MAX_FAULTS, MAX_SHOWN = 5, 300
-"""Faults of a file or folder that a message has, and characters of a fault or a value that it shows."""
+MAX_FAULTS, MAX_SHOWN, MAX_MESSAGE = 5, 300, 2000
+"""Faults of a file or folder that a message has, characters of a fault or a value in it, and of a whole message."""
 
 
 class BadInput(ValueError):
-    """The user's input is wrong. The message is one sentence that says what was found and what would be right."""
+    """The user's input is wrong. The message is one sentence that says what was found and what would be right.
+
+    What was found may be a whole file: of a message that is too long, the beginning is kept.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(cut(message, MAX_MESSAGE))
 
 
-def cut(text: str) -> str:
+def cut(text: str, length: int = MAX_SHOWN) -> str:
     """A text as a message quotes it: its first characters, as it may be a whole file."""
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}... ({len(text)} characters)"
+    return text if len(text) <= length else f"{text[:length]}... ({len(text)} characters)"
 
 
 def shown(value: object) -> str:

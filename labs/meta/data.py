@@ -117,8 +117,8 @@ def read_images(folder: Path) -> np.ndarray:
 def _read(path: Path) -> np.ndarray:
     with open_picture(path, "PNG") as image:
         if image.size != (SIDE, SIDE) or image.mode not in ("L", "1"):
-            size = f"{image.width}x{image.height}"
-            raise BadInput(f"found {size} pixels of mode {image.mode}")
+            raise BadInput(f"expected a PNG image of {SIDE}x{SIDE} pixels with one channel: "
+                           f"found {image.width}x{image.height} pixels of mode {image.mode}")  # fmt: skip
         return np.asarray(image.convert("L"))
 
 
@@ -178,5 +178,5 @@ def _check_image(path: Path, folder: Path) -> list[str]:
     try:
         _read(path)
     except BadInput as error:
-        return [f"{path.relative_to(folder)}: expected a PNG image of {SIDE}x{SIDE} pixels with one channel: {error}"]
+        return [f"{path.relative_to(folder)}: {error}"]
     return []

@@ -491,4 +491,5 @@ def test_a_submission_without_images_is_named(tmp_path: Path) -> None:
     file.write_text('{"method": "lime", "side": 64, "images": []}')
     assert "field 'images' is []" in LAB.check_submission(file)[0]
     file.write_text("Id,Category\n")
-    assert "invalid JSON" in LAB.check_submission(file)[0]
+    with pytest.raises(BadInput, match="expected JSON"):
+        LAB.check_submission(file)

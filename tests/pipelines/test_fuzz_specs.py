@@ -72,7 +72,7 @@ def sample(file: Path) -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     for search in ("grid", "random"):
-        tune = TuneSpec(space=read_space(file), search=search)  # type: ignore[arg-type]
+        tune = TuneSpec(search=search).model_copy(update={"space": read_space(file)})  # type: ignore[arg-type]
         found = tuning_of(tune, labs.get("regression"), "simple", "tiny", {}).space
         found.document()
         found.sample(optuna.create_study().ask())
