@@ -287,7 +287,7 @@ def test_the_web_interface_s_address_is_said_when_it_answers(
     (tmp_path / "mlflow/__init__.py").touch()
     (tmp_path / "mlflow/__main__.py").write_text(SERVER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("pipelines.tracking.writer.Store.client", lambda self: None)
+    monkeypatch.setattr("pipelines.tracking.writer.Store.open", lambda self: None)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
