@@ -4,11 +4,12 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from labs.core import shards
-from labs.core.errors import BadInput
+from labs.core.errors import BadInput, summary
 from labs.core.lab import Lab
 from labs.core.listing import visible
 from pipelines.fingerprint import code_digest
@@ -78,15 +79,19 @@ def check(lab: Lab, source: Path) -> Path:
     if faults and len(content) == 1 and content[0].is_dir() and not _faults(lab, content[0]):
         return content[0]
     if faults:
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise BadInput(f"data folder {source} of lab {lab.name}: " + "; ".join(faults[:5]) + more)
+        raise BadInput(f"data folder {source} of lab {lab.name}: {summary(faults)}")
     return source
 
 
 def _faults(lab: Lab, source: Path) -> list[str]:
+    """What the lab finds wrong; what it can't read at all is one fault."""
     data: Any = lab.data
     try:
         return list(data.check(source))
+    except BadInput as error:
+        return [str(error)]
+    except OSError as error:
+        return [f"{error.filename or 'a file'} can't be read: {error.strerror or error}"]
     except UnicodeDecodeError as error:
         start = error.object[max(0, error.start - 20) : error.start + 20]
         return [f"a text file is not in UTF-8: it has the bytes {start!r}"]
@@ -116,8 +121,26 @@ def _part(out: Path) -> Path:
 
 
 def _listing(source: Path) -> str:
-    """Names, sizes and times of a folder's files: they change when the folder changes, and no file need be read."""
+    """What changes when a file of the folder does, without reading one: its name, size, times and number.
+
+    The number and the time of the last change of a file's entry tell a replaced file, or a replaced target of a link,
+    from the one before, even if its size and its time of writing are the same.
+    """
     if not source.is_dir():
         raise BadInput(f"data folder {source} {'is a file' if source.exists() else 'does not exist'}")
-    stats = [(str(path), path.stat()) for path in sorted(source.rglob("*")) if path.is_file()]
-    return json.dumps([str(source.resolve()), *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)])
+    files = sorted((str(path), path.stat()) for path in _files(source) if path.is_file())
+    facts = ((name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in files)
+    return json.dumps([str(source.resolve()), *facts])
+
+
+def _files(source: Path) -> Iterator[Path]:
+    """The files of a folder and of the folders in it, links to folders included; a link that leads back ends there."""
+    seen = set[tuple[int, int]]()
+    for folder, folders, files in os.walk(source, followlinks=True):
+        stat = os.stat(folder)
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders.sort()
+        yield from (Path(folder, name) for name in files)

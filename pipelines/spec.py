@@ -72,8 +72,14 @@ def read_spec(path: Path) -> tuple[str, list[Node]]:
     for name, written in spec.nodes.items():  # before any lab is imported
         with _with_line(path, name, written, lines):
             labs.heading(written.lab).choose(written.preset, written.size)
-    nodes = [node for name, written in spec.nodes.items() for node in _expand(path, name, written, spec, lines)]
-    return spec.name, in_order(nodes, f"{path.name}: ")
+    nodes: dict[str, Node] = {}
+    for name, written in spec.nodes.items():
+        for node in _expand(path, name, written, spec, lines):
+            if node.name in nodes:
+                line = nearest_line(lines, ("nodes", name))
+                raise BadInput(f"{path.name} line {line}: node {name!r}: there is a node {node.name!r} already")
+            nodes[node.name] = node
+    return spec.name, in_order(list(nodes.values()), f"{path.name}: ")
 
 
 def tuning_of(tune: TuneSpec, lab: Lab, preset: str, size: str, fixed: dict[str, Any], where: str = "") -> Tuning:
@@ -154,7 +160,7 @@ def _resolve(path: Path, name: str, spec: NodeSpec, lines: Lines) -> tuple[Node,
         tuning = tuning_of(spec.tune, lab, preset, spec.size, spec.overrides, space) if spec.tune else None
     missing = [role for role in lab.needs if role not in spec.needs]
     if missing:
-        where = f"{path.name} line {lines['nodes', name]}: node {name!r}"
+        where = f"{path.name} line {nearest_line(lines, ('nodes', name))}: node {name!r}"
         raise BadInput(f"{where}: field 'needs': lab {lab.name} needs a node as {missing[0]!r}")
     data = None if spec.data is None else (path.parent / spec.data).resolve()
     node = Node(name, spec.lab, preset, spec.size, config, needs=spec.needs, resources=spec.resources,
@@ -168,7 +174,7 @@ def _with_line(path: Path, name: str, spec: NodeSpec, lines: Lines) -> Iterator[
     try:
         yield
     except BadInput as error:
-        line = lines.get(("nodes", name, *_field_of(spec, str(error))), lines["nodes", name])
+        line = nearest_line(lines, ("nodes", name, *_field_of(spec, str(error))))
         raise BadInput(f"{path.name} line {line}: node {name!r}: {error}") from None
 
 

@@ -7,19 +7,23 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from labs.core.errors import BadInput, sentences
+from labs.core.heading import MAX_SEED
 
 M = TypeVar("M", bound=BaseModel)
 Search = Literal["tpe", "random", "grid"]
 Scheduler = Literal["asha", "none"]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+MANY = 1_000_000
+"""Largest number of workers, CPUs, trials or retries that is taken for one."""
 
 
 class NodeResources(BaseModel):
     """What a node asks of the cluster."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-    workers: int = Field(default=1, ge=0)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    workers: int = Field(default=1, ge=0, le=MANY)
     """Ray Train workers; 0 trains in the driver's process, without Ray."""
-    cpus_per_worker: int = Field(default=1, ge=1)
+    cpus_per_worker: int = Field(default=1, ge=1, le=MANY)
     """CPUs, and so threads, of each worker."""
     gpus_per_worker: float | None = Field(default=None, ge=0)
     """GPUs of each worker; by default one where the cluster has GPUs, else none."""
@@ -28,7 +32,7 @@ class NodeResources(BaseModel):
 class TrialResources(NodeResources):
     """What each trial of `labs tune` asks of the cluster."""
 
-    workers: int = Field(default=1, ge=1)
+    workers: int = Field(default=1, ge=1, le=MANY)
     """Workers of a trial; from 2 on they are Ray Train workers."""
 
 
@@ -38,8 +42,8 @@ DEFAULT_RESOURCES = NodeResources()
 class TuneSpec(BaseModel):
     """The `tune` of a node, whose lab is tuned first and then trained with the best config; or a `labs tune`."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-    trials: int = Field(20, ge=1)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    trials: int = Field(20, ge=1, le=MANY)
     """Number of trials in all."""
     time: float | None = Field(None, gt=0)
     """Seconds after which the sweep ends; no limit by default."""
@@ -47,11 +51,11 @@ class TuneSpec(BaseModel):
     """How configs are chosen."""
     scheduler: Scheduler = "asha"
     """Whether bad trials end early."""
-    concurrent: int | None = Field(None, ge=1)
+    concurrent: int | None = Field(None, ge=1, le=MANY)
     """Trials that run at a time; `auto`, the default, for as many as the cluster holds."""
     space: dict[str, Any] | None = None
     """Field -> entry of the search space; the lab's own space by default."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of the search and of every trial."""
 
     @field_validator("concurrent", mode="before")
@@ -65,7 +69,7 @@ class TuneSpec(BaseModel):
 class NodeSpec(BaseModel):
     """One node as written in the file."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
     lab: str
     """Name of the lab."""
     preset: str | None = None
@@ -76,18 +80,25 @@ class NodeSpec(BaseModel):
     """Config fields that differ from preset and size."""
     tune: TuneSpec | None = None
     """A sweep, node `<node>-tune`, whose best config the node is then trained with."""
-    seeds: list[Annotated[int, Field(ge=0)]] | None = Field(None, min_length=1)
+    seeds: list[Seed] | None = Field(None, min_length=1)
     """One run for each seed, named `<node>-s<seed>`; by default one run with seed 0."""
     needs: dict[str, str] = Field(default_factory=dict)
     """Role -> node that must finish before and whose run folder this node gets as that role."""
     resources: NodeResources = DEFAULT_RESOURCES
     """Workers, CPUs and GPUs."""
-    retries: int = Field(3, ge=0)
+    retries: int = Field(3, ge=0, le=MANY)
     """How often lost workers are started again."""
     time_limit: float | None = Field(None, gt=0)
     """Seconds after which the node is saved and counts as failed; no limit by default."""
     data: Path | None = None
     """Folder in the course's format, relative to the spec; embedded data by default."""
+
+    @field_validator("data")
+    @classmethod
+    def _can_be_a_path(cls, value: Path | None) -> Path | None:
+        if value is not None and "\0" in str(value):
+            raise ValueError("a path has no null character")
+        return value
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

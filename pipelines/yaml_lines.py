@@ -6,9 +6,11 @@ from typing import Any
 
 import yaml
 
-from labs.core.errors import BadInput
+from labs.core.errors import BadInput, cut
 from labs.core.text_file import read_text
 
+MAX_NODES = 100_000
+"""Values of the largest file: a few lines of aliases of aliases stand for more than memory holds."""
 Lines = dict[tuple[str, ...], int]
 """Keys from the top down to a field, such as ("nodes", "cnn", "preset") -> line of the last one."""
 
@@ -17,7 +19,7 @@ def read_with_lines(path: Path) -> tuple[Any, Lines]:
     """The file's content, and the line of each key and list item.
 
     Raises:
-        BadInput: the file is missing, is not YAML, or has a key twice, which YAML itself accepts.
+        BadInput: the file can't be read, is not YAML, or has a key twice, which YAML itself accepts.
     """
     text = read_text(path, "pipeline spec")
     content = parse(text, path.name)
@@ -30,17 +32,30 @@ def read_with_lines(path: Path) -> tuple[Any, Lines]:
 
 
 def parse(text: str, where: str) -> Any:
-    """The plain data of YAML text; `BadInput`, which begins with `where`, if it is not YAML or holds a tag."""
+    """The plain data of YAML text.
+
+    Raises:
+        BadInput: it is not YAML, holds a tag, is nested too deeply, or its aliases unfold to more than `MAX_NODES`
+            values; the message begins with `where`.
+    """
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date such as 2022-13-01
-        raise BadInput(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        nodes = 0 if tree is None else _count(tree, {})
+        content = yaml.safe_load(text) if nodes <= MAX_NODES else None
+    except RecursionError:
+        raise BadInput(f"{where} is nested too deeply, or has an alias inside of what it stands for") from None
+    except Exception as error:  # a date such as 2022-13-01, or `!!int x`, raises what Python raises
+        raise BadInput(f"{where} is not YAML: {cut(' '.join(str(error).split()))}") from None
+    if nodes > MAX_NODES:
+        raise BadInput(f"{where} has more than {MAX_NODES} values, its aliases unfolded")
+    return content
 
 
 def read_fields(path: Path, what: str) -> dict[str, Any]:
     """The fields of a YAML file that must hold `field: value` lines; `what` it is, for messages."""
-    content = parse(read_text(path, what), f"{what} {path}") or {}
-    if not isinstance(content, dict):
+    content = parse(read_text(path, what), f"{what} {path}")
+    content = {} if content is None else content
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise BadInput(f"{what} {path} must hold 'field: value' lines")
     return content
 
@@ -50,6 +65,15 @@ def nearest_line(lines: Lines, place: tuple[str, ...]) -> int:
     while place and place not in lines:
         place = place[:-1]
     return lines.get(place, 1)
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """Number of values of a tree, each alias counted as what it stands for."""
+    if id(node) not in known:
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        inner = () if isinstance(node, yaml.ScalarNode) else parts
+        known[id(node)] = 1 + sum(_count(part, known) for part in inner)
+    return known[id(node)]
 
 
 def _walk(node: yaml.Node, path: tuple[str, ...], lines: Lines) -> Iterator[str]:

@@ -8,18 +8,18 @@ the course's surrogates came already trained from the internet. The labels are p
 import gzip
 import io
 import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
 from labs.core.listing import visible
+from labs.core.pictures import open_picture
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE, PER_CLASS = 32, 20
@@ -46,7 +46,7 @@ def check(folder: Path) -> list[str]:
         return faults
     for part in (ATTACKED, TRAINING):
         for path in (path for name in CLASSES for path in _picture_files(folder / part / name)):
-            if fault := picture_fault(path.read_bytes()):
+            if fault := picture_fault(path):
                 faults.append(f"{path.relative_to(folder)}: {fault}")
     return faults
 
@@ -89,8 +89,8 @@ def check_archive(file: Path) -> list[str]:
         return [f"{file.name}: {file.stat().st_size} bytes, expected less than {MAX_BYTES}"]
     try:
         files = read_archive(file, MAX_UNPACKED)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        return [f"{file.name} is not a whole gzipped tar file: {error}"]
+    except BadInput as error:
+        return [str(error)]
     expected = [f"{name}/{name}{number}.png" for name in CLASSES for number in range(1, PER_CLASS + 1)]
     faults = [f"{file.name}: {name} is missing" for name in expected if name not in files]
     faults += [f"{file.name}: {name} is not expected: pictures are <class>/<class><k>.png, k from 1 to {PER_CLASS}"
@@ -121,16 +121,15 @@ def decode(contents: Sequence[bytes]) -> np.ndarray:
     return np.stack([channels_first(Image.open(io.BytesIO(content))) for content in contents])
 
 
-def picture_fault(content: bytes) -> str | None:
+def picture_fault(content: Path | bytes) -> str | None:
     """What is wrong with a picture file, as the end of a sentence; None if nothing is."""
     try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        with open_picture(content, "PNG") as image:
+            if image.size != (SIDE, SIDE) or image.mode != "RGB":
+                return f"expected {SIDE}x{SIDE} pixels in RGB, found {image.width}x{image.height} in {image.mode}"
             image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all that Pillow raises
-        reason = "not a PNG file" if isinstance(error, UnidentifiedImageError) else str(error)
-        return f"expected a whole PNG picture, found a broken one: {reason}"
-    if image.size != (SIDE, SIDE) or image.mode != "RGB":
-        return f"expected {SIDE}x{SIDE} pixels in RGB, found {image.width}x{image.height} in {image.mode}"
+    except BadInput as error:
+        return str(error)
     return None
 
 
@@ -160,7 +159,7 @@ def _check_names(folder: Path, part: str) -> list[str]:
             faults.append(f"{part}/{name}/ is empty: expected PNG pictures")
         elif part == ATTACKED:
             expected = [f"{name}{number}.png" for number in range(1, len(files) + 1)]
-            wrong = next((pair for pair in zip(files, expected, strict=True) if pair[0] != pair[1]), None)
+            wrong = next((pair for pair in zip(files, expected, strict=True) if pair[0].lower() != pair[1]), None)
             if wrong:
                 faults.append(f"{part}/{name}/{wrong[0]}: expected {wrong[1]} here, as pictures are numbered "
                               f"{name}1.png, {name}2.png, ...")  # fmt: skip

@@ -14,6 +14,8 @@ import numpy as np
 
 from labs.bert import packed_texts
 from labs.core import shards
+from labs.core.errors import BadInput
+from labs.core.text_file import read_json
 from labs.shared.text.passages import PassageGenerator
 from labs.shared.text.questions import Question
 
@@ -128,7 +130,7 @@ def _row(question: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
+    content: dict[str, Any] = read_json(path)
     return content
 
 
@@ -156,13 +158,12 @@ def _generate(generator: PassageGenerator, paragraphs: int, questions: int) -> d
 
 
 def _check_file(path: Path, answered: bool) -> list[str]:
-    try:
-        content = _read(path)
-        json.dumps(content, ensure_ascii=False).encode()  # JSON can hold a lone surrogate, which UTF-8 can't
-    except FileNotFoundError:
+    if not path.exists():
         return [f"{path} is missing"]
-    except (UnicodeError, json.JSONDecodeError) as error:
-        return [f"{path.name}: expected JSON in UTF-8, found a fault: {error}"]
+    try:
+        content = read_json(path)
+    except BadInput as error:
+        return [str(error)]
     for key in ("questions", "paragraphs"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list) or not content[key]:
             return [f"{path.name}: expected an object with {key!r}, a list that is not empty"]

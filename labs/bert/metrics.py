@@ -1,11 +1,13 @@
 """Exact match and F1 in characters of predicted answers, the trivial baseline, and the check of a submission."""
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+
+from labs.core.errors import shown
+from labs.core.text_file import csv_rows
 
 
 def normalise(answer: str) -> str:
@@ -47,16 +49,17 @@ def trivial_answer(question: str, paragraph: str) -> str:
 def check_answers(file: Path, header: tuple[str, str]) -> list[str]:
     """The first fault of a submission as a sentence with its line; empty if there is none. The ids are those of the
     test set, so all that is checked is that each is an integer and occurs once."""
-    with file.open(newline="", encoding="utf-8-sig") as handle:
-        rows = list(csv.reader(handle))
-    if not rows or tuple(rows[0]) != header:
+    rows = csv_rows(file)
+    if tuple(next(rows, ())) != header:
         return [f"{file.name} line 1: the header must be '{','.join(header)}'"]
     seen = set[str]()
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in enumerate(rows, 2):
         if len(row) != 2 or not row[0].isdecimal():
-            return [f"{file.name} line {number}: expected '<integer>,<answer without commas>', found {','.join(row)!r}"]
+            return [
+                f"{file.name} line {number}: expected '<integer>,<answer without commas>', found {shown(','.join(row))}"
+            ]
         if "," in row[1]:
-            return [f"{file.name} line {number}: the answer {row[1]!r} has a comma, expected none"]
+            return [f"{file.name} line {number}: the answer {shown(row[1])} has a comma, expected none"]
         if row[0] in seen:
             return [f"{file.name} line {number}: id {row[0]} occurs twice"]
         seen.add(row[0])

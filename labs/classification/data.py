@@ -17,6 +17,8 @@ import torch
 
 from labs.classification import generate
 from labs.core import shards
+from labs.core.errors import BadInput
+from labs.core.tensor_file import read_tensor
 
 ROOT, LABELS, ANSWERS = "libriphone", "train_labels.txt", "answers/test_labels.txt"
 SPLITS = ("train", "test")
@@ -78,10 +80,12 @@ def check(folder: Path) -> list[str]:
             if not path.exists():
                 faults.append(f"feat/{split}/{name}.pt is missing, but {split}_split.txt line {number} lists it")
                 continue
-            found = _features_or_fault(path)
-            if isinstance(found, str):
-                faults.append(f"feat/{split}/{name}.pt: {found}")
-            elif split == "train" and (fault := _check_labels(root, lines, name, len(found))):
+            try:
+                frames = len(_features(path))
+            except BadInput as error:
+                faults.append(f"feat/{split}/{name}.pt: {error}")
+                continue
+            if split == "train" and (fault := _check_labels(root, lines, name, frames)):
                 faults.append(f"{LABELS}{fault}")
     return faults
 
@@ -114,19 +118,13 @@ def _ids(root: Path, split: str) -> list[str]:
     return (root / f"{split}_split.txt").read_text(encoding="utf-8-sig").splitlines()
 
 
-def _features(path: Path) -> torch.Tensor:
-    """(frames, 39) float32; `weights_only` refuses a pickle of anything but tensors."""
-    features: torch.Tensor = torch.load(path, weights_only=True)
-    return features
-
-
 def _label_lines(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
     """Utterance id -> number and byte offset of its line in `train_labels.txt`; and the faults found while reading."""
     lines: dict[str, tuple[int, int]] = {}
     faults, offset = [], 0
     with (root / LABELS).open("rb") as file:
         for number, line in enumerate(file, 1):
-            name = line.split(b" ", 1)[0].decode(errors="replace").strip()
+            name = line.split(b" ", 1)[0].decode(errors="replace").strip().removeprefix("\ufeff")
             if name in lines:
                 faults.append(f"{LABELS} line {number}: {name} occurs twice, first on line {lines[name][0]}")
             lines[name] = (number, offset)
@@ -153,20 +151,17 @@ def _check_ids(path: Path) -> list[str]:
     return faults if seen else [f"{path.name} is empty: expected one utterance id per line"]
 
 
-def _features_or_fault(path: Path) -> torch.Tensor | str:
-    try:
-        features = _features(path)
-    except Exception as error:  # torch, zip and pickle each have errors of their own for a broken file
-        return f"expected a tensor that torch.save wrote, found a file that torch can't read ({type(error).__name__})"
-    if not isinstance(features, torch.Tensor):
-        return f"expected a tensor, found a {type(features).__name__}"
+def _features(path: Path) -> torch.Tensor:
+    """(frames, 39) float32; `BadInput`, the end of a sentence, if the file holds anything else."""
+    features = read_tensor(path)
     if features.ndim != 2 or features.shape[1] != FEATURES or not len(features):
-        return f"expected the shape (frames, {FEATURES}), found {tuple(features.shape)}"
+        raise BadInput(f"expected the shape (frames, {FEATURES}), found {tuple(features.shape)}")
     if features.dtype != torch.float32:
-        return f"expected float32, found {str(features.dtype).removeprefix('torch.')}"
+        raise BadInput(f"expected float32, found {str(features.dtype).removeprefix('torch.')}")
     if not features.isfinite().all():
         frame = int((~features.isfinite()).any(1).nonzero()[0])
-        return f"expected finite numbers, found {features[frame][~features[frame].isfinite()][0]:g} in frame {frame}"
+        found = features[frame][~features[frame].isfinite()][0]
+        raise BadInput(f"expected finite numbers, found {found:g} in frame {frame}")
     return features
 
 

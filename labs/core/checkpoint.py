@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from labs.core.errors import BadInput, cut
+
 KEEP = 2
 """Checkpoints kept: the newest, and the one before in case the newest can't be read."""
 
@@ -76,14 +78,22 @@ def restore(folder: Path, step: int, state: State) -> tuple[dict[str, Any], dict
 
     Returns:
         What `save` got as `meta` (with `step`) and as `kept`.
+
+    Raises:
+        BadInput: the checkpoint holds the state of something else than `state`.
     """
-    tensors, kept, meta = _decode(_path(folder, step))
-    for name, part in state.items():
-        if name == "progress":
-            part.clear()
-            part.update(meta["progress"])
-        else:
-            part.load_state_dict(tensors[name])
+    path = _path(folder, step)
+    tensors, kept, meta = _decode(path)
+    try:
+        for name, part in state.items():
+            if name == "progress":
+                part.clear()
+                part.update(meta["progress"])
+            else:
+                part.load_state_dict(tensors[name])
+    except Exception as error:  # networks, optimizers and labs' own objects each raise errors of their own
+        raise BadInput(f"checkpoint {path} does not fit what is trained here: {cut(str(error))}; to train anew, remove "
+                       f"the folder {folder}") from error  # fmt: skip
     return meta, kept
 
 
@@ -91,6 +101,8 @@ def _decode(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[s
     tensors = torch.load(path / "state.pt", weights_only=True, map_location="cpu")
     kept = load_file(path / "kept.safetensors")
     meta: dict[str, Any] = json.loads((path / "meta.json").read_text())
+    if meta["step"] != _step(path):
+        raise ValueError(f"{path} is the checkpoint of another step")
     return tensors, kept, meta
 
 

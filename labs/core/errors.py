@@ -1,6 +1,6 @@
 """Errors of the user, each described in one clear sentence."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -8,8 +8,37 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+MAX_FAULTS, MAX_SHOWN, MAX_MESSAGE = 5, 300, 2000
+"""Faults of a file or folder that a message has, characters of a fault or a value in it, and of a whole message."""
+
+
 class BadInput(ValueError):
-    """The user's input is wrong. The message is one sentence that says what was found and what would be right."""
+    """The user's input is wrong. The message is one sentence that says what was found and what would be right.
+
+    What was found may be a whole file: of a message that is too long, the beginning is kept.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(cut(message, MAX_MESSAGE))
+
+
+def cut(text: str, length: int = MAX_SHOWN) -> str:
+    """A text as a message quotes it: its first characters, as it may be a whole file."""
+    return text if len(text) <= length else f"{text[:length]}... ({len(text)} characters)"
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it."""
+    try:
+        return cut(repr(value))
+    except ValueError:
+        return "a number of thousands of digits"  # Python writes none of more than 4,300
+
+
+def summary(faults: Sequence[str]) -> str:
+    """The first faults of a file or folder as the end of a message, and the number of the others."""
+    more = f"; and {len(faults) - MAX_FAULTS} more" if len(faults) > MAX_FAULTS else ""
+    return "; ".join(map(cut, faults[:MAX_FAULTS])) + more
 
 
 def choices(valid: Iterable[str], found: str = "") -> str:
@@ -38,5 +67,5 @@ def sentences(error: "ValidationError", fields: Iterable[str] = ()) -> list[str]
             found.append(f"field {where!r}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"]))
         else:
             message = fault["msg"][0].lower() + fault["msg"][1:]
-            found.append(f"field {where!r} is {fault['input']!r}: {message}")
+            found.append(f"field {where!r} is {shown(fault['input'])}: {message}")
     return found

@@ -11,6 +11,10 @@ SIZES = ("tiny", "small", "course")
 """How much compute: seconds (tests), minutes on embedded data, the course's own scale (GPUs)."""
 
 
+MAX_SEED = 2**32 - 1
+"""Largest seed that all libraries take."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """The number that a lab is judged by."""

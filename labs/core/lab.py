@@ -41,7 +41,8 @@ class Lab:
     sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {size: {} for size in SIZES})
     """Size -> the config fields that choose how much compute."""
     data: ModuleType | None = None
-    """Module with `make`, `check` and `prepare` for the course's data format; None where there is no data set."""
+    """Module with `make`, `check` and `prepare` for the course's data format; None where there is no data set. `check`
+    returns one sentence per fault; `BadInput` or `OSError` where a file can't be read at all."""
     load: Callable[[Path], Any] = None  # type: ignore[assignment]
     """`load(folder)`: the trained model of a run's folder, rebuilt from `config.json` and the weights; by default
     `network(config)` with the weights."""
@@ -59,7 +60,8 @@ class Lab:
     submission: str = ""
     """File name of the submission, for example `pred.csv`; empty where the lab has none."""
     check_submission: Callable[[Path], list[str]] = lambda file: []
-    """`check_submission(file)`: one sentence per fault of a submission file; empty if the course would accept it."""
+    """`check_submission(file)`: one sentence per fault of a submission file; empty if the course would accept it;
+    `BadInput` where the file can't be read at all."""
     space: Callable[[], Mapping[str, Mapping[str, Any]]] = lambda: {}
     """Search space: config field -> `{"type": "loguniform", "low": .., "high": ..}` and the like."""
     tuned: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)

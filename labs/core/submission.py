@@ -4,6 +4,9 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from labs.core.errors import shown
+from labs.core.text_file import csv_rows
+
 
 def write(file: Path, header: tuple[str, str], rows: Iterable[tuple[object, object]]) -> None:
     """Write a table; the parent folder is made if missing."""
@@ -14,8 +17,7 @@ def write(file: Path, header: tuple[str, str], rows: Iterable[tuple[object, obje
 
 def predictions(file: Path) -> list[str]:
     """The last column of a table without its header: predictions, or the true labels of an answers file."""
-    with file.open(newline="", encoding="utf-8-sig") as handle:
-        return [row[-1] for row in csv.reader(handle)][1:]
+    return [row[-1] for row in csv_rows(file)][1:]
 
 
 def accuracy(file: Path, truth: Sequence[str], most_frequent: str) -> dict[str, float]:
@@ -36,17 +38,19 @@ def check(
         form: the form of a row's prediction, for messages: `<float>`.
         key: row number, from 0, -> the id that the row must begin with.
         fault: prediction -> what is wrong with it (`is not a finite number`), or None.
+
+    Raises:
+        BadInput: the file is no table in UTF-8.
     """
-    with file.open(newline="", encoding="utf-8-sig") as handle:
-        rows = list(csv.reader(handle))
-    if not rows or tuple(rows[0]) != header:
+    rows, number = csv_rows(file), -1
+    if tuple(next(rows, ())) != header:
         return [f"{file.name} line 1: the header must be '{','.join(header)}'"]
-    for number, row in enumerate(rows[1:]):
+    for number, row in enumerate(rows):
         if len(row) != 2 or row[0] != key(number):
-            return [f"{file.name} line {number + 2}: expected '{key(number)},{form}', found {','.join(row)!r}"]
+            return [f"{file.name} line {number + 2}: expected '{key(number)},{form}', found {shown(','.join(row))}"]
         if wrong := fault(row[1]):
-            return [f"{file.name} line {number + 2}: {row[1]!r} {wrong}"]
-    return [] if len(rows) > 1 else [f"{file.name} has no predictions"]
+            return [f"{file.name} line {number + 2}: {shown(row[1])} {wrong}"]
+    return [] if number >= 0 else [f"{file.name} has no predictions"]
 
 
 def class_fault(classes: int) -> Callable[[str], str | None]:

@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from labs.core import shards
+from labs.core.errors import BadInput
 from labs.core.listing import visible
+from labs.core.pictures import open_picture
 from labs.explain import texts
 from labs.shared.vision import drawing, food
 
@@ -90,7 +92,7 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
 
 def read_mask(path: Path, side: int) -> np.ndarray:
     """The centre square of a mask, resized like its image: uint8 (side, side), 1 on the food, else 0."""
-    with Image.open(path, formats=["PNG"]) as image:
+    with open_picture(path, "PNG") as image:
         whole = image.convert("L")
     x, y, edge = (whole.width - min(whole.size)) // 2, (whole.height - min(whole.size)) // 2, min(whole.size)
     square = whole.resize((side, side), Image.Resampling.BILINEAR, (x, y, x + edge, y + edge))
@@ -117,28 +119,29 @@ def _check_image(path: Path, masks: Path | None) -> str | None:
     """The fault of an image or its mask, as the end of a sentence; None if there is none."""
     try:
         food.square(path, 64)
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-    ) as error:  # Pillow raises one of these, depending on where the file is broken
-        reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
-        return f"expected a whole JPEG image, found a broken one: {reason}"
-    if masks is None:
-        return None
-    mask = masks / f"{path.stem}.png"
+        with open_picture(path, "JPEG") as image:
+            size = image.size
+    except BadInput as error:
+        return str(error)
+    return None if masks is None else _check_mask(masks / f"{path.stem}.png", size)
+
+
+def _check_mask(mask: Path, size: tuple[int, int]) -> str | None:
+    """The fault of an image's mask, as the end of a sentence about the image; None if there is none."""
+    name = f"{mask.parent.name}/{mask.name}"
+    if not mask.exists():
+        return f"expected its mask in {name}, but there is none"
     try:
-        found = read_mask(mask, 64)
-        with Image.open(path) as image, Image.open(mask) as mask_image:
-            expected, size = (f"{part.width}x{part.height}" for part in (image, mask_image))
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = "there is none" if isinstance(error, FileNotFoundError) else f"it is not a whole PNG image: {error}"
-        return f"expected its mask in {masks.name}/{mask.name}, but {reason}"
-    if size != expected:
-        return f"its mask {masks.name}/{mask.name} is {size} pixels, expected {expected}"
-    if found.min() == found.max():
-        return (f"its mask {masks.name}/{mask.name} must be white on the food and black elsewhere, found one colour in "
-                "the centre square")  # fmt: skip
+        with open_picture(mask, "PNG") as image:
+            if image.size != size:
+                found, expected = (f"{width}x{height}" for width, height in (image.size, size))
+                return f"its mask {name} is {found} pixels, expected {expected}"
+        content = read_mask(mask, 64)
+    except BadInput as error:
+        return f"its mask {name}: {error}"
+    if content.min() == content.max():
+        return (f"its mask {name} must be white on the food and black elsewhere, found one colour in the centre "
+                "square")  # fmt: skip
     return None
 
 

@@ -40,7 +40,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -49,13 +49,13 @@ from labs.bert import lesson as bert
 from labs.cnn import lesson as cnn
 from labs.core import shards
 from labs.core.config import Config
-from labs.core.errors import BadInput, sentences
+from labs.core.errors import BadInput
 from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights
 from labs.explain import attribution, data, hidden_state_file
 from labs.explain.figures import title, write_image_figures, write_table
-from labs.explain.report import MAPS, Statistics, compare_methods, write_statistics
+from labs.explain.report import MAPS, check_submission, compare_methods, write_statistics
 from labs.explain.scores import mask_scores, means, randomise_weights, score_maps
 from labs.explain.text_figures import write_text_figures
 
@@ -229,14 +229,6 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     write_image_figures(out, classifier, shown, maps, titles, config.ascent_steps)
     if texts := shards.manifest(data_dir)["facts"]["texts"]:
         write_text_figures(out, hidden_state_file.read(folder / HIDDEN_STATES), texts)
-
-
-def check_submission(file: Path) -> list[str]:
-    try:
-        Statistics.model_validate_json(file.read_text())
-    except ValidationError as error:
-        return [f"{file.name}: {fault}" for fault in sentences(error, Statistics.model_fields)]
-    return []
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:

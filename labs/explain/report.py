@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 from torch import nn
 
 from labs.core import shards
 from labs.core.config import Config
+from labs.core.errors import sentences
+from labs.core.text_file import read_json
 from labs.explain.scores import Explain, Scores, means, score_maps
 
 MAPS = "maps.npy"
@@ -58,6 +60,15 @@ class Statistics(Config):
             if max(image.x, image.y) >= self.side:
                 raise ValueError(f"{image.file} points to {image.x}, {image.y}; expected 0 to {self.side - 1}")
         return self
+
+
+def check_submission(file: Path) -> list[str]:
+    """One sentence per fault of a file that must hold `Statistics`; empty if it has none."""
+    try:
+        Statistics.model_validate(read_json(file))
+    except ValidationError as error:
+        return [f"{file.name}: {fault}" for fault in sentences(error, Statistics.model_fields)]
+    return []
 
 
 def write_statistics(

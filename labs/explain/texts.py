@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labs.core import errors
+from labs.core.text_file import read_json
 from labs.shared.text.passages import Fact, PassageGenerator
 
 FILE = "texts.json"
@@ -71,8 +72,8 @@ def check(folder: Path) -> list[str]:
         texts = read(folder)
     except ValidationError as error:
         return [f"{FILE}: {sentence}" for sentence in errors.sentences(error, Texts.model_fields)]
-    except UnicodeDecodeError:
-        return [f"{FILE} is not UTF-8"]
+    except errors.BadInput as error:
+        return [str(error)]
     if texts.character.isspace():
         return [f"{FILE}: 'character' is white space, expected a character that has a meaning"]
     counts = Counter(sentence.meaning for sentence in texts.sentences)
@@ -91,9 +92,9 @@ def read(folder: Path) -> Texts:
 
     Raises:
         ValidationError: it has another format.
-        UnicodeDecodeError: it is not UTF-8.
+        BadInput: it is not JSON in UTF-8.
     """
-    return Texts.model_validate_json((folder / FILE).read_text(encoding="utf-8-sig"))
+    return Texts.model_validate(read_json(folder / FILE))
 
 
 def _meaning(fact: Fact) -> str | None:

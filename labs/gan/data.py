@@ -8,18 +8,18 @@ with exactly `1.jpg` to `1000.jpg`, 64 x 64, at its root.
 import gzip
 import io
 import tarfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
 from labs.core.listing import visible
+from labs.core.pictures import open_picture
 
 SIDE = 64
 """Pixels of a side, as packed and as submitted."""
@@ -92,8 +92,8 @@ def check_archive(file: Path) -> list[str]:
         return [f"{file.name}: {file.stat().st_size} bytes, expected less than {MAX_BYTES}"]
     try:
         files = read_archive(file, MAX_UNPACKED)
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        return [f"{file.name} is not a whole gzipped tar file: {error}"]
+    except BadInput as error:
+        return [str(error)]
     expected = [f"{number}.jpg" for number in range(1, SUBMITTED + 1)]
     faults = [f"{file.name}: {name} is missing" for name in expected if name not in files]
     faults += [f"{file.name}: {name} is not expected: pictures are 1.jpg to {SUBMITTED}.jpg, in no folder"
@@ -128,7 +128,7 @@ def _folder_faults(part: Path) -> list[str]:
         missing = min(expected - names, key=lambda name: int(name[:-4]))
         return [f"{part.name}/{unexpected[0]}: expected {missing} instead, as pictures are numbered 0.jpg, 1.jpg, ... "
                 "without gaps"]  # fmt: skip
-    faults = ((path.name, _source_fault(path.read_bytes())) for path in _by_number(part))
+    faults = ((path.name, _source_fault(path)) for path in _by_number(part))
     return [f"{part.name}/{name}: {fault}" for name, fault in faults if fault]
 
 
@@ -149,33 +149,23 @@ def _decode(content: bytes) -> np.ndarray:
         return np.asarray(resized).transpose(2, 0, 1)
 
 
-def _open_jpeg(content: bytes) -> Image.Image | str:
-    """A JPEG picture, or what is wrong with the file, as the end of a sentence."""
-    try:
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all that Pillow raises
-        reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
-        return f"expected a whole JPEG picture, found a broken one: {reason}"
-
-
-def _source_fault(content: bytes) -> str | None:
+def _source_fault(path: Path) -> str | None:
     """What is wrong with a picture to learn from, as the end of a sentence; None if nothing is."""
-    image = _open_jpeg(content)
-    if isinstance(image, str):
-        return image
-    if image.mode != "RGB" or image.width != image.height or image.width < SIDE:
-        return (f"expected a square of at least {SIDE}x{SIDE} pixels in RGB, found {image.width}x{image.height} in "
-                f"{image.mode}")  # fmt: skip
-    return None
+    square = f"a square of at least {SIDE}x{SIDE} pixels"
+    return _fault(path, square, lambda width, height: width == height >= SIDE)
 
 
 def _submitted_fault(content: bytes) -> str | None:
     """What is wrong with a submitted picture, as the end of a sentence; None if nothing is."""
-    image = _open_jpeg(content)
-    if isinstance(image, str):
-        return image
-    if image.mode != "RGB" or image.size != (SIDE, SIDE):
-        return f"expected {SIDE}x{SIDE} pixels in RGB, found {image.width}x{image.height} in {image.mode}"
+    return _fault(content, f"{SIDE}x{SIDE} pixels", lambda width, height: width == height == SIDE)
+
+
+def _fault(picture: Path | bytes, expected: str, fits: Callable[[int, int], bool]) -> str | None:
+    try:
+        with open_picture(picture, "JPEG") as image:
+            if image.mode != "RGB" or not fits(*image.size):
+                return f"expected {expected} in RGB, found {image.width}x{image.height} in {image.mode}"
+            image.load()
+    except BadInput as error:
+        return str(error)
     return None

@@ -5,6 +5,7 @@ axis; the bytes of the array follow. All four files are in `MNIST/raw` below the
 """
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,7 +104,8 @@ def _check_file(path: Path, magic: int) -> list[str]:
     try:
         with _open(path) as file:
             header = _header(file, magic)
-            size = sum(len(chunk) for chunk in iter(lambda: file.read(1 << 20), b""))
+            expected = math.prod(header[1:])
+            size = _size(file, at_most=expected + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return [f"{path.name}.gz is not a complete gzip file"]
     axes = magic & 0xFF
@@ -114,20 +116,33 @@ def _check_file(path: Path, magic: int) -> list[str]:
         return [f"{path.name}: the header ends after {len(header)} numbers, expected {1 + axes}"]
     if magic == IMAGE_MAGIC and header[2:] != [SIDE, SIDE]:
         return [f"{path.name}: images of {header[2]}x{header[3]} pixels, expected {SIDE}x{SIDE}"]
-    expected = int(np.prod(header[1:], dtype=np.int64))
     if size != expected:
-        return [f"{path.name}: {size} bytes after the header, expected {expected}"]
+        found = f"more than {expected}" if size > expected else str(size)
+        return [f"{path.name}: {found} bytes after the header, expected {expected}"]
     return [] if header[1] else [f"{path.name} is empty: 0 items, expected at least 1"]
+
+
+def _size(file: BinaryIO, at_most: int) -> int:
+    """Bytes that are left in a file, or `at_most`: a small gzip file can unpack to any size."""
+    size = 0
+    while size < at_most and (chunk := file.read(min(1 << 20, at_most - size))):
+        size += len(chunk)
+    return size
 
 
 def _check_labels(path: Path) -> list[str]:
     with _open(path) as file:
         _header(file, LABEL_MAGIC)
-        labels = np.frombuffer(file.read(), np.uint8)
-    bad = np.flatnonzero(labels >= CLASSES)
-    if not len(bad):
-        return []
-    return [f"{path.name}: label {labels[bad[0]]} at position {bad[0]} (from 0), expected 0 to {CLASSES - 1}"]
+        first = 0
+        while chunk := file.read(CHUNK):
+            labels = np.frombuffer(chunk, np.uint8)
+            bad = np.flatnonzero(labels >= CLASSES)
+            if len(bad):
+                position = first + bad[0]
+                return [f"{path.name}: label {labels[bad[0]]} at position {position} (from 0), expected 0 to "
+                        f"{CLASSES - 1}"]  # fmt: skip
+            first += len(chunk)
+    return []
 
 
 def _batches(raw: Path, split: str) -> Iterator[shards.Batch]:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from labs.core.errors import shown
+
 HEADER = "task,angle,accuracy"
 ANGLES = [0.0, 20.0, 40.0, 60.0, 80.0]
 """The course's tasks, in degrees, counter-clockwise."""
@@ -37,6 +39,6 @@ def check(file: Path) -> list[str]:
         row = re.fullmatch(rf"{number},(-?\d+(?:\.\d+)?),(?:0(?:\.\d+)?|1(?:\.0+)?)", line)
         if row is None:
             expected = f"{number},<degrees>,<fraction from 0 to 1>"
-            return [f"{file.name} line {number + 1}: expected '{expected}', found {line!r}"]
+            return [f"{file.name} line {number + 1}: expected '{expected}', found {shown(line)}"]
         angles.append(float(row[1]))
     return [] if sorted(angles) == ANGLES else [f"{file.name}: expected the angles {ANGLES}, found {sorted(angles)}"]

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from labs.core import shards
+from labs.core.errors import BadInput
 from labs.core.listing import visible
+from labs.core.pictures import open_picture
 from labs.meta import generate
 
 WAYS = 5
@@ -114,10 +115,10 @@ def read_images(folder: Path) -> np.ndarray:
 
 
 def _read(path: Path) -> np.ndarray:
-    with Image.open(path, formats=["PNG"]) as image:
+    with open_picture(path, "PNG") as image:
         if image.size != (SIDE, SIDE) or image.mode not in ("L", "1"):
-            size = f"{image.width}x{image.height}"
-            raise ValueError(f"found {size} pixels of mode {image.mode}")
+            raise BadInput(f"expected a PNG image of {SIDE}x{SIDE} pixels with one channel: "
+                           f"found {image.width}x{image.height} pixels of mode {image.mode}")  # fmt: skip
         return np.asarray(image.convert("L"))
 
 
@@ -176,7 +177,6 @@ def _check_tasks(folder: Path) -> list[str]:
 def _check_image(path: Path, folder: Path) -> list[str]:
     try:
         _read(path)
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises any of these, by the place of the fault
-        reason = "no PNG file" if "cannot identify" in str(error) else str(error)
-        return [f"{path.relative_to(folder)}: expected a PNG image of {SIDE}x{SIDE} pixels with one channel: {reason}"]
+    except BadInput as error:
+        return [f"{path.relative_to(folder)}: {error}"]
     return []

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from labs.core import shards
+from labs.core.errors import shown
+from labs.core.text_file import csv_rows
 
 TRAIN, TEST, ANSWERS = "covid.train.csv", "covid.test.csv", "answers/covid.test.csv"
 TARGET = "tested_positive"
@@ -90,7 +92,7 @@ def check(folder: Path) -> list[str]:
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack both tables into `inputs` (all columns but the target), `target` (training table only) and `id`."""
+    """Pack both tables into `inputs` (all columns but the target) and `target` (training table only)."""
     facts = layout(_header(folder / TRAIN))
     return shards.pack(out, {"train": _batches(folder / TRAIN), "test": _batches(folder / TEST)},
                        origin=origin, facts=facts)  # fmt: skip
@@ -165,13 +167,12 @@ def _write(path: Path, rows: list[np.ndarray], *, with_target: bool) -> None:
 
 
 def _header(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return next(csv.reader(file), [])
+    return next(csv_rows(path), [])
 
 
 def _check_header(name: str, header: list[str]) -> list[str]:
     if not header or header[0] != "id":
-        return [f"{name}: the first column must be 'id', found {header[0] if header else 'an empty file'!r}"]
+        return [f"{name}: the first column must be 'id', found {shown(header[0] if header else 'an empty file')}"]
     found = layout(header)
     if found["days"] < 2 or found["block"] * found["days"] + found["states"] + 1 != len(header):
         return [
@@ -180,49 +181,43 @@ def _check_header(name: str, header: list[str]) -> list[str]:
     names, block = _without_suffix(header)[found["states"] + 1 :], found["block"]
     for number, column in enumerate(names):
         if column != names[number % block]:
-            return [
-                f"{name}: day {1 + number // block} has column {column!r} where day 1 has {names[number % block]!r}"
-            ]
+            first = names[number % block]
+            return [f"{name}: day {1 + number // block} has column {shown(column)} where day 1 has {shown(first)}"]
     if not header[-1].startswith(TARGET):
         return [f"{name}: the last column must be {TARGET!r}, found {header[-1]!r}"]
     return []
 
 
 def _check_rows(path: Path, columns: int, states: int) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        next(rows)
-        number = 0
-        for number, row in enumerate(rows, 2):
-            if len(row) != columns:
-                return [f"{path.name} line {number}: {len(row)} columns, expected {columns}"]
-            bad = next((cell for cell in row if not is_finite(cell)), None)
-            if bad is not None:
-                return [f"{path.name} line {number}: {bad!r} is not a finite number"]
-            values = np.array(row, dtype=np.float64)
-            if values[1 : 1 + states].sum() != 1 or not np.isin(values[1 : 1 + states], (0, 1)).all():
-                return [f"{path.name} line {number}: exactly one state column must be 1 and the others 0"]
+    rows, number = csv_rows(path), 0
+    next(rows)
+    for number, row in enumerate(rows, 2):
+        if len(row) != columns:
+            return [f"{path.name} line {number}: {len(row)} columns, expected {columns}"]
+        bad = next((cell for cell in row if not is_finite(cell)), None)
+        if bad is not None:
+            return [f"{path.name} line {number}: {shown(bad)} is not a finite number"]
+        one_hot = [float(cell) for cell in row[1 : 1 + states]]
+        if sum(one_hot) != 1 or not {*one_hot} <= {0, 1}:
+            return [f"{path.name} line {number}: exactly one state column must be 1 and the others 0"]
     return [] if number else [f"{path.name} has no rows"]
 
 
 def is_finite(cell: str) -> bool:
-    """Whether a cell of a table holds a finite number."""
+    """Whether a cell of a table holds a number that is finite in single precision, as the data are packed."""
     try:
-        return bool(np.isfinite(float(cell)))
+        return abs(float(cell)) <= float(np.finfo(np.float32).max)
     except ValueError:
         return False
 
 
 def _batches(path: Path) -> Iterator[shards.Batch]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        has_target = len(next(rows)) == len(_header(path.with_name(TRAIN)))
-        while True:
-            values = np.array(list(islice(rows, 1000)), dtype=np.float64)
-            if not len(values):
-                return
-            inputs = values[:, :-1] if has_target else values
-            batch: dict[str, np.ndarray] = {"inputs": inputs.astype(np.float32), "id": values[:, 0].astype(np.int64)}
-            if has_target:
-                batch["target"] = values[:, -1].astype(np.float32)
-            yield batch
+    rows = csv_rows(path)
+    has_target = len(next(rows)) == len(_header(path.with_name(TRAIN)))
+    while read := list(islice(rows, 1000)):
+        values = np.array([[float(cell) for cell in row] for row in read])
+        inputs = values[:, :-1] if has_target else values
+        batch: dict[str, np.ndarray] = {"inputs": inputs.astype(np.float32)}
+        if has_target:
+            batch["target"] = values[:, -1].astype(np.float32)
+        yield batch

@@ -35,15 +35,16 @@ import json
 import time
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from labs import COURSE
+from labs.core.errors import shown
 from labs.core.lab import Lab
 from labs.core.run import Run
+from labs.core.text_file import read_json
 from labs.core.weights import load_weights
 from labs.rl import lunar_lander
 from labs.rl.config import ReinforcementConfig
@@ -134,10 +135,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
 
 def check_submission(file: Path) -> list[str]:
     """Faults of an `Action_List.json`; the `.npy` is a pickle, and a pickle from elsewhere can run any code."""
-    try:
-        episodes: Any = json.loads(file.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        return [f"{file.name} is not JSON: {error}"]
+    episodes = read_json(file)
     if not isinstance(episodes, list) or len(episodes) != lunar_lander.EPISODES:
         found = f"a list of {len(episodes)}" if isinstance(episodes, list) else type(episodes).__name__
         return [f"{file.name}: expected a list of {lunar_lander.EPISODES} episodes, found {found}"]
@@ -146,7 +144,7 @@ def check_submission(file: Path) -> list[str]:
             return [f"{file.name} episode {number}: expected a list of actions, found {type(actions).__name__}"]
         for step, action in enumerate(actions):
             if type(action) is not int or not 0 <= action < lunar_lander.ACTIONS:
-                return [f"{file.name} episode {number} action {step}: expected 0, 1, 2 or 3, found {action!r}"]
+                return [f"{file.name} episode {number} action {step}: expected 0, 1, 2 or 3, found {shown(action)}"]
     _, fault = lunar_lander.replay(episodes)
     return [f"{file.name}: {fault}"] if fault else []
 

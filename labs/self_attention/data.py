@@ -1,15 +1,13 @@
 """Utterances of known speakers: the `Dataset` folder of homework 4, its checks, and synthetic speakers in that format.
 
 `mapping.json` numbers the speakers, `metadata.json` lists each speaker's training utterances, and `testdata.json` lists
-the test utterances. Each utterance is a log-mel spectrogram in a file `uttr-<32 hex digits>.pt`.
+the test utterances. Each utterance is a log-mel spectrogram in a file, in the course `uttr-<32 hex digits>.pt`.
 """
 
 import csv
 import hashlib
 import json
-import pickle
 import random
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,12 +18,14 @@ import torch
 from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from labs.core import shards
-from labs.core.errors import sentences
+from labs.core.errors import BadInput, sentences, shown
+from labs.core.tensor_file import read_tensor
+from labs.core.text_file import csv_rows, read_json
 from labs.self_attention import generate
 
 MAPPING, METADATA, TESTDATA, ANSWERS = "mapping.json", "metadata.json", "testdata.json", "answers/testdata.csv"
-SPEAKER, FEATURES = r"id\d+", r"uttr-[0-9a-f]{32}\.pt"
-"""Regular expressions of a speaker's name and of a feature file's name."""
+FILE_NAME = r"^[^./\\\x00][^/\\\x00]*$"
+"""Regular expression of a feature file's name, which is not a path; the course's are `uttr-<32 hex digits>.pt`."""
 SUBMISSION_HEADER = ("Id", "Category")
 MELS = 40
 """Mel bands of synthetic utterances, as many as the course's have."""
@@ -56,14 +56,14 @@ COUNTS = {
 class Utterance(BaseModel):
     """An entry of `metadata.json` or `testdata.json`."""
 
-    feature_path: Annotated[str, StringConstraints(pattern=f"^{FEATURES}$")]
+    feature_path: Annotated[str, StringConstraints(pattern=FILE_NAME)]
     mel_len: Annotated[int, Field(ge=1)]
 
 
 class Mapping(BaseModel):
-    """`mapping.json`."""
+    """`mapping.json`. A speaker may have any name."""
 
-    speaker2id: dict[Annotated[str, StringConstraints(pattern=f"^{SPEAKER}$")], int]
+    speaker2id: dict[Annotated[str, StringConstraints(min_length=1)], int]
     id2speaker: dict[str, str]
 
 
@@ -118,7 +118,7 @@ def check(folder: Path) -> list[str]:
 
     Reads every feature file, one at a time.
     """
-    faults = [fault for name, model in DOCUMENTS.items() for fault in _check_document(folder / name, model)]
+    faults = [fault for name in DOCUMENTS for fault in _check_document(folder, name)]
     if faults:
         return faults
     mapping, metadata, testdata = (_read(folder, name) for name in (MAPPING, METADATA, TESTDATA))
@@ -170,16 +170,15 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
 def check_submission(file: Path) -> list[str]:
     """The first fault of a submission file as a sentence with its line; empty if there is none.
 
-    The ids of the test set differ between data sets, so an id must only have the right form and be unique.
+    The names of files and speakers differ between data sets, so each row must only have both, and no file twice.
     """
-    with file.open(newline="", encoding="utf-8-sig") as handle:
-        rows = list(csv.reader(handle))
-    if not rows or tuple(rows[0]) != SUBMISSION_HEADER:
+    rows = csv_rows(file)
+    if tuple(next(rows, ())) != SUBMISSION_HEADER:
         return [f"{file.name} line 1: the header must be '{','.join(SUBMISSION_HEADER)}'"]
     seen: set[str] = set()
-    for line, row in enumerate(rows[1:], 2):
-        if len(row) != 2 or not re.fullmatch(FEATURES, row[0]) or not re.fullmatch(SPEAKER, row[1]):
-            return [f"{file.name} line {line}: expected 'uttr-<32 hex digits>.pt,id<digits>', found {','.join(row)!r}"]
+    for line, row in enumerate(rows, 2):
+        if len(row) != 2 or not all(row):
+            return [f"{file.name} line {line}: expected '<feature file>,<speaker>', found {shown(','.join(row))}"]
         if row[0] in seen:
             return [f"{file.name} line {line}: {row[0]} is on an earlier line as well"]
         seen.add(row[0])
@@ -208,18 +207,18 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 
 def _read(folder: Path, name: str) -> Any:
-    return DOCUMENTS[name].model_validate_json((folder / name).read_bytes())
+    return DOCUMENTS[name].model_validate(read_json(folder / name))
 
 
-def _check_document(path: Path, model: type[BaseModel]) -> list[str]:
-    if not path.exists():
-        return [f"{path} is missing"]
+def _check_document(folder: Path, name: str) -> list[str]:
+    if not (folder / name).exists():
+        return [f"{folder / name} is missing"]
     try:
-        model.model_validate(json.loads(path.read_text(encoding="utf-8-sig")))
-    except ValueError as error:
-        if isinstance(error, ValidationError):
-            return [f"{path.name}: {fault}" for fault in sentences(error)]
-        return [f"{path.name}: expected JSON, found invalid JSON: {error}"]
+        _read(folder, name)
+    except ValidationError as error:
+        return [f"{name}: {fault}" for fault in sentences(error)]
+    except BadInput as error:
+        return [str(error)]
     return []
 
 
@@ -240,16 +239,13 @@ def _check_speakers(mapping: Mapping, metadata: Metadata) -> list[str]:
 
 def _check_features(folder: Path, utterance: Utterance, mels: int, source: str) -> list[str]:
     name = utterance.feature_path
-    try:
-        frames = torch.load(folder / name, weights_only=True)
-    except FileNotFoundError:
+    if not (folder / name).exists():
         return [f"{name} is missing, but {source} lists it"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        return [f"{name}: expected a tensor that torch.load takes with weights_only=True, found a broken file: "
-                f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"]  # fmt: skip
+    try:
+        frames = read_tensor(folder / name)
+    except BadInput as error:
+        return [f"{name}: {error}"]
     expected = f"expected a float32 tensor ({utterance.mel_len}, {mels}), mel_len and n_mels of {source}"
-    if not isinstance(frames, torch.Tensor):
-        return [f"{name}: found {type(frames).__name__}, {expected}"]
     if frames.dtype != torch.float32 or frames.shape != (utterance.mel_len, mels):
         return [f"{name}: found {str(frames.dtype).removeprefix('torch.')} {tuple(frames.shape)}, {expected}"]
     if not frames.isfinite().all():
@@ -261,5 +257,5 @@ def _check_features(folder: Path, utterance: Utterance, mels: int, source: str) 
 def _frames(folder: Path, utterances: Sequence[Utterance]) -> Iterator[shards.Batch]:
     for first in range(0, len(utterances), RECORD):
         batch = utterances[first : first + RECORD]
-        frames = [torch.load(folder / utterance.feature_path, weights_only=True) for utterance in batch]
+        frames = [read_tensor(folder / utterance.feature_path) for utterance in batch]
         yield {"frames": torch.cat(frames).half().numpy()}

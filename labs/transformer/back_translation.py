@@ -1,16 +1,32 @@
 """Back-translation (Sennrich et al., arXiv:1511.06709): a model of the reverse direction, Chinese to English, writes
 sources for sentences of the monolingual corpus. They begin with a tag (Caswell et al., arXiv:1906.06442)."""
 
+from pathlib import Path
+
 import torch
 from safetensors.torch import load_file, save_file
 
+from labs.core import shards
+from labs.core.errors import BadInput
 from labs.core.run import Run
+from labs.transformer.data import MONO
 from labs.transformer.decoding import Translator
 from labs.transformer.inference import translate
 from labs.transformer.token_batches import TAG, Pairs, Sentences, TokenBatches
 
 FILE = "back_translations.safetensors"
 """In a run's folder, so that a continued run trains on the same synthetic pairs."""
+
+
+def require_corpus(data_dir: Path, synthetic_ratio: float) -> None:
+    """Ask for the monolingual corpus, which the data may lack, if there are to be synthetic pairs.
+
+    Raises:
+        BadInput: the data were prepared without it.
+    """
+    if synthetic_ratio and "mono_zh" not in shards.manifest(data_dir)["splits"]:
+        raise BadInput(f"{MONO} is missing in the data: back-translation (synthetic_ratio {synthetic_ratio:g}, as in "
+                       "preset boss) needs a monolingual Chinese corpus, one sentence per line")  # fmt: skip
 
 
 def back_translate(model: Translator, run: Run, count: int, batch_tokens: int, length_penalty: float) -> None:

@@ -35,7 +35,7 @@ def check_submission(file: Path) -> list[str]:
     if len(raw) >= MAX_BYTES:
         return [f"{file.name} has {len(raw)} bytes, expected fewer than {MAX_BYTES}"]
     try:
-        lines = raw.decode().splitlines()
+        lines = raw.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         return [f"{file.name}: expected UTF-8, found a fault at byte {error.start}: {error.reason}"]
     for number, line in enumerate(lines, 1):

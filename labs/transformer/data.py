@@ -1,7 +1,8 @@
 """Parallel sentences in English and Traditional Chinese: the folder of homework 5, its checks, and embedded data.
 
 `raw.en` and `raw.zh` are parallel, one sentence per line. `test/test.en` is to be translated; `test/test.zh` is a
-placeholder with a full stop on each line. `ted_zh_corpus.deduped.gz` is a monolingual Chinese corpus.
+placeholder with a full stop on each line. `ted_zh_corpus.deduped.gz` is a monolingual Chinese corpus, which only
+back-translation reads.
 """
 
 import gzip
@@ -9,7 +10,7 @@ import io
 import random
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 import sentencepiece as spm
 
 from labs.core import shards
+from labs.core.errors import BadInput
 from labs.transformer import catalogues
 from labs.transformer.cleaning import clean_en, clean_zh, is_kept
 from labs.transformer.grammar import Grammar
@@ -27,6 +29,8 @@ from labs.transformer.token_batches import BOS, EOS, PAD, UNK
 RAW = {"en": "raw.en", "zh": "raw.zh"}
 TEST = {"en": "test/test.en", "zh": "test/test.zh"}
 MONO, ANSWERS, MODEL = "ted_zh_corpus.deduped.gz", "answers/test.zh", "spm.model"
+MAX_LINE = 1 << 20
+"""Characters after which a line is cut, so that a file without line ends does not fill the memory."""
 PLACEHOLDERS = (".", "。", "．")
 """Full stops, one of which is on each line of `test.zh` in place of a translation."""
 VOCABULARY_SIZE = 8000
@@ -85,7 +89,8 @@ SOURCES = {"catalogues": make_from_catalogues}
 def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in the course's format; empty if it can be trained on."""
     counts, faults = {}, []
-    for name in (*RAW.values(), *TEST.values(), MONO):
+    mono = [MONO] if (folder / MONO).exists() else []
+    for name in (*RAW.values(), *TEST.values(), *mono):
         try:
             counts[name] = sum(1 for _ in _lines(folder / name))
         except FileNotFoundError:
@@ -103,7 +108,7 @@ def check(folder: Path) -> list[str]:
             )
     if not counts[TEST["en"]]:
         faults.append(f"{TEST['en']} has no lines, expected at least 1")
-    if not any(map(clean_zh, _lines(folder / MONO))):
+    if mono and not any(map(clean_zh, _lines(folder / MONO))):
         faults.append(f"{MONO}: no sentence is left after cleaning, expected at least 1")
     for number, line in enumerate(_lines(folder / TEST["zh"]), 1):
         if line.strip() not in PLACEHOLDERS:
@@ -121,18 +126,22 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     """Clean the text, learn a subword vocabulary from the parallel sentences (`spm.model`), and pack the token ids.
 
     Pairs that are not kept and monolingual lines that are empty after cleaning are left out. For each of `train_en`,
-    `train_zh`, `test_en` and `mono_zh`, the split of that name has the `length` of each sentence in tokens, and the
-    split `<name>_tokens` the tokens of all sentences one after another. The facts hold `vocabulary_size` and
-    `most_frequent`, the most frequent training translation.
+    `train_zh`, `test_en` and, where the corpus is there, `mono_zh`, the split of that name has the `length` of each
+    sentence in tokens, and the split `<name>_tokens` the tokens of all sentences one after another. The facts hold
+    `vocabulary_size` and `most_frequent`, the most frequent training translation.
+
+    Raises:
+        BadInput: no vocabulary can be learnt from the sentences.
     """
     (out / MODEL).write_bytes(_learn_vocabulary(folder))
     tokenizer = load_tokenizer(out)
-    texts = {
+    texts: dict[str, Callable[[], Iterator[str]]] = {
         "train_en": lambda: (en for en, _ in _clean_pairs(folder)),
         "train_zh": lambda: (zh for _, zh in _clean_pairs(folder)),
         "test_en": lambda: map(clean_en, _lines(folder / TEST["en"])),
-        "mono_zh": lambda: filter(None, map(clean_zh, _lines(folder / MONO))),
     }
+    if (folder / MONO).exists():
+        texts["mono_zh"] = lambda: filter(None, map(clean_zh, _lines(folder / MONO)))
     splits: dict[str, Iterator[shards.Batch]] = {}
     for name, text in texts.items():
         splits |= {name: _lengths(tokenizer, text()), f"{name}_tokens": _tokens(tokenizer, text())}
@@ -158,22 +167,25 @@ def _learn_vocabulary(folder: Path) -> bytes:
     # phrases, and with the course's model, unigram, common words would be split into letters.
     size = min(VOCABULARY_SIZE, 2 * len(characters))
     model = io.BytesIO()
-    spm.SentencePieceTrainer.train(
-        sentence_iterator=(side for pair in _clean_pairs(folder) for side in pair),
-        model_writer=model,
-        vocab_size=size,
-        model_type="unigram" if size == VOCABULARY_SIZE else "bpe",
-        character_coverage=1,
-        normalization_rule_name="nmt_nfkc_cf",
-        hard_vocab_limit=False,
-        num_threads=1,
-        pad_id=PAD,
-        unk_id=UNK,
-        bos_id=BOS,
-        eos_id=EOS,
-        user_defined_symbols=["<back-translated>"],
-        minloglevel=2,
-    )
+    try:
+        spm.SentencePieceTrainer.train(
+            sentence_iterator=(side for pair in _clean_pairs(folder) for side in pair),
+            model_writer=model,
+            vocab_size=size,
+            model_type="unigram" if size == VOCABULARY_SIZE else "bpe",
+            character_coverage=1,
+            normalization_rule_name="nmt_nfkc_cf",
+            hard_vocab_limit=False,
+            num_threads=1,
+            pad_id=PAD,
+            unk_id=UNK,
+            bos_id=BOS,
+            eos_id=EOS,
+            user_defined_symbols=["<back-translated>"],
+            minloglevel=2,
+        )
+    except RuntimeError as error:  # as where all sentences are longer than it takes
+        raise BadInput(f"{RAW['en']} and {RAW['zh']}: no vocabulary can be learnt from them: {error}") from None
     return model.getvalue()
 
 
@@ -183,8 +195,8 @@ def _learn_vocabulary(folder: Path) -> bytes:
 def _lines(path: Path) -> Iterator[str]:
     """Lines of a text file or of a gzipped one; only a line feed ends a line."""
     opening = gzip.open if path.suffix == ".gz" else open
-    with opening(path, "rt", encoding="utf-8", newline="\n") as file:
-        for line in file:
+    with opening(path, "rt", encoding="utf-8-sig", newline="\n") as file:
+        while line := file.readline(MAX_LINE):
             yield line.rstrip("\r\n")
 
 

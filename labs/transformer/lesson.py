@@ -3,7 +3,7 @@
 Task
     Translate English sentences, without other text and without pre-trained weights.
 Data
-    `labs.transformer.data`: 398,066 pairs of TED talks, 4000 sentences to translate, a monolingual Chinese corpus.
+    `labs.transformer.data`: 398,066 pairs of TED talks, 4000 sentences to translate; for boss, a monolingual corpus.
 Metric
     BLEU in characters (sacrebleu, tokenizer `zh`), 0 to 100, higher is better. Course's public thresholds: simple
     14.58, medium 18.04, strong 25.20, boss 29.13.
@@ -45,7 +45,7 @@ from labs.core.run import Run
 from labs.core.schedule import set_rate
 from labs.core.weights import load_shape, load_weights
 from labs.transformer import data, figures
-from labs.transformer.back_translation import back_translate, with_synthetic
+from labs.transformer.back_translation import back_translate, require_corpus, with_synthetic
 from labs.transformer.bleu import check_submission, score_submission
 from labs.transformer.decoding import beam_search, max_lengths, scheduled_sampling
 from labs.transformer.inference import evaluate, translate_test_set
@@ -131,6 +131,7 @@ def learning_rate(config: TransformerConfig, step: int) -> float:
 
 
 def train(config: TransformerConfig, run: Run) -> None:
+    require_corpus(run.data_dir, config.synthetic_ratio)
     vocabulary_size = shards.manifest(run.data_dir)["facts"]["vocabulary_size"]
     run.write_shape(vocabulary_size=vocabulary_size)
     real, validation = read_pairs(run.data_dir, config.validation_fraction, run.seed)
@@ -219,8 +220,7 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `prediction.txt`, one line for each line of `test.en`, and the report's figures: `gradient_norm.png`, and
-    for a Transformer `positions.png`."""
+    """Write `prediction.txt`, a line for each of `test.en`, `gradient_norm.png` and a Transformer's `positions.png`."""
     model, config = load(folder).to("cuda" if torch.cuda.is_available() else "cpu"), LAB.read_config(folder)
     out.mkdir(parents=True, exist_ok=True)
     text = translate_test_set(model, data_dir, config.batch_tokens, config.beam_size, config.length_penalty)

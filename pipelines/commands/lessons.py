@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from labs.core.errors import BadInput
+from labs.core.errors import BadInput, summary
+from labs.core.heading import MAX_SEED
 from pipelines.commands.options import ABOUT, Home, Json, LabName, print_json, print_table, writable
 
 ARROWS = {"min": "↓", "max": "↑"}
@@ -90,7 +91,7 @@ def data(
     lab: LabName,
     make: Annotated[Path | None, typer.Option("--make", help="Generate data into this new folder.")] = None,
     check: Annotated[Path | None, typer.Option("--check", help="Check a folder in the course's format.")] = None,
-    data_seed: Annotated[int, typer.Option(min=0, help="Seed of the data that --make generates.")] = 0,
+    data_seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the data that --make generates.")] = 0,
     like_course: Annotated[
         bool, typer.Option("--like-course", help="Generate as many samples as the course's data have.")
     ] = False,
@@ -179,8 +180,10 @@ def deliver(
             faults = labs.get(lab).check_submission(check)
         except UnicodeDecodeError:
             faults = [f"{check} is not text in UTF-8"]
+        except OSError as error:
+            faults = [f"{check} can't be read: {error.strerror or error}"]
         if faults:
-            raise BadInput("; ".join(faults))
+            raise BadInput(summary(faults))
         say(f"{check}: the judge would take it")
         return
     if run is None or out is None:

@@ -1,7 +1,11 @@
 """`labs status`, `compare`, `ui` and `sync`: about what was run."""
 
 import os
+import socket
+import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +17,8 @@ from pipelines.commands.options import COMPARE, Home, Json, StoreUri, print_json
 
 FIGURES = (".png", ".svg", ".pdf")
 """How a figure's file name may end."""
+ANSWER_S = 120.0
+"""Seconds in which MLflow's interface must answer; on a busy machine it takes half a minute."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -83,6 +89,9 @@ def compare(
         known = _read_store(found)
     chosen = known.choose(runs or [], lab, pipeline)
     rows = tables.compare(chosen, by)
+    if not rows:
+        of_lab = f" of lab {lab}" if lab else ""
+        say(f"{known.place} has no finished run{of_lab} to compare: `labs train {lab or 'regression'}` makes one")
     if figure is not None:
         _draw(figure, chosen, rows)
     if as_json:
@@ -93,9 +102,10 @@ def compare(
     if markdown:
         typer.echo(tables.markdown(rows, columns))
         return
-    from pipelines.show.display import rows_table
+    if rows:
+        from pipelines.show.display import rows_table
 
-    print_table(rows_table(rows, columns, drop=drop))
+        print_table(rows_table(rows, columns, drop=drop))
 
 
 def _read_store(store: Any) -> Any:
@@ -150,8 +160,6 @@ def ui(
     home: Home = None,
 ) -> None:
     """Serve MLflow's web interface to this machine alone, until Ctrl-C."""
-    import subprocess
-
     from pipelines.home import find_home
     from pipelines.show.display import say
     from pipelines.tracking.writer import Store, StoreUnreachable
@@ -162,12 +170,13 @@ def ui(
         say(f"the store has its own interface: {found.shown_uri}")
         return
     say(f"{found.shown_uri}: starting MLflow's interface")
+    if not _is_free(port):
+        raise BadInput(f"--port {port}: another program listens on it; name another one")
     try:
         found.open()
     except StoreUnreachable as error:
         say(f"error: {error}")
         raise typer.Exit(1) from None
-    say(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
     # Not as an argument: a database's password would stand in the list of processes.
     environment = {
         **os.environ,
@@ -175,4 +184,31 @@ def ui(
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": (where / "artifacts").as_uri(),  # of experiments made there; else ./mlartifacts
     }
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    raise typer.Exit(subprocess.run(command, env=environment).returncode)
+    server = subprocess.Popen(command, env=environment)
+    try:
+        if _answers(server, f"http://127.0.0.1:{port}/health"):
+            say(f"http://127.0.0.1:{port} (Ctrl-C ends it)")
+        raise typer.Exit(server.wait())
+    finally:
+        server.terminate()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _answers(server: "subprocess.Popen[bytes]", url: str) -> bool:
+    """Wait until a server answers; False if it ends before, or has not answered in `ANSWER_S`, when it is ended."""
+    from urllib.request import ProxyHandler, build_opener
+
+    ask, deadline = build_opener(ProxyHandler({})).open, time.monotonic() + ANSWER_S  # no proxy for this machine
+    while server.poll() is None:
+        with suppress(OSError), ask(url, timeout=5):
+            return True
+        if time.monotonic() > deadline:
+            typer.echo(f"error: MLflow's interface has not answered in {ANSWER_S:.0f} s", err=True)
+            server.terminate()
+            return False
+        time.sleep(0.2)
+    return False

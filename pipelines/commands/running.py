@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from labs.core.errors import shown
+from labs.core.heading import MAX_SEED
 from labs.core.text_file import read_text
 from pipelines.commands.options import (
     TRAIN,
@@ -50,7 +52,7 @@ def train(
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has GPUs, else 0.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all random numbers.")] = 0,
     data: Data = None,
     store: StoreUri = None,
     home: Home = None,
@@ -182,8 +184,8 @@ def overrides(config: Path | None, assignments: list[str]) -> dict[str, Any]:
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
         if not sign:
-            raise BadInput(f"--set {assignment!r} must be field=value")
-        fields[name] = _value(value, f"--set {assignment!r}")
+            raise BadInput(f"--set {shown(assignment)} must be field=value")
+        fields[name] = _value(value, f"--set {shown(assignment)}")
     return fields
 
 

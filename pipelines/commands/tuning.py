@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from labs.core.heading import MAX_SEED
 from pipelines.commands.options import TUNE, Data, Home, Json, LabName, Preset, Size, StoreUri, print_json
 from pipelines.commands.running import overrides
 
@@ -45,7 +46,7 @@ def tune(
         list[str] | None, typer.Option(help="Take a field out of the search space: field=value. Repeatable.")
     ] = None,
     space: Annotated[Path | None, typer.Option(help="YAML file of the search space. Default: the lab's own.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and of every trial.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the search and of every trial.")] = 0,
     data: Data = None,
     store: StoreUri = None,
     home: Home = None,

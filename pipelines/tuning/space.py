@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     import optuna
 
 
+MAX_GRID = 100_000
+"""Combinations of the largest grid: all of them are listed before the first trial."""
+LARGEST = 2**53
+"""Largest whole number of a range: up to it, floating-point numbers hold every one."""
+
+
 class Entry(BaseModel):
     """One field of the space; each type is a class of its own."""
 
@@ -86,7 +92,7 @@ class LogUniform(Range):
 
 class QUniform(Range):
     kind = "quniform"
-    q: float = Field(gt=0)
+    q: float = Field(gt=0, allow_inf_nan=False)
 
     def suggest(self, trial: "optuna.Trial", name: str) -> float:
         # Optuna counts its steps from `low`, where multiples of `q` are meant.
@@ -95,6 +101,8 @@ class QUniform(Range):
 
     @model_validator(mode="after")
     def _has_a_multiple(self) -> "QUniform":
+        if max(-self.low, self.high) > LARGEST * self.q:
+            raise ValueError(f"low and high may be {LARGEST} times q {self.q:g} at most")
         if math.ceil(self.low / self.q) > math.floor(self.high / self.q):
             raise ValueError(f"no multiple of q {self.q:g} lies between low {self.low:g} and high {self.high:g}")
         return self
@@ -102,8 +110,8 @@ class QUniform(Range):
 
 class RandInt(Range):
     kind = "randint"
-    low: int  # type: ignore[assignment]
-    high: int  # type: ignore[assignment]
+    low: int = Field(ge=-LARGEST, le=LARGEST)  # type: ignore[assignment]
+    high: int = Field(ge=-LARGEST, le=LARGEST)  # type: ignore[assignment]
 
     def suggest(self, trial: "optuna.Trial", name: str) -> int:
         return trial.suggest_int(name, int(self.low), int(self.high) - 1)
@@ -155,7 +163,7 @@ class Space:
         """All combinations of the choices, each once, as a study's parameters.
 
         Raises:
-            BadInput: a field is no choice.
+            BadInput: a field is no choice, or there are too many combinations.
         """
         for name, entry in self.entries.items():
             if not isinstance(entry, Choice):
@@ -163,6 +171,10 @@ class Space:
                     f"{self.where}, field {name!r}: a grid has choices only, this is {entry.kind}; "
                     f"give it a value (--fix {name}=...) or a list of values (--space)"
                 )
+        size = math.prod(len(entry.values) for entry in self._choices().values())
+        if size > MAX_GRID:
+            raise BadInput(f"{self.where}: a grid of {size} combinations, at most {MAX_GRID} can be searched; fewer "
+                           "values, or another search")  # fmt: skip
         found: dict[str, dict[str, Any]] = {}
         for values in product(*(range(len(entry.values)) for entry in self._choices().values())):
             combination = self._combination(values)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from labs.core.errors import BadInput
 from labs.core.lab import Lab
 
 
@@ -40,5 +41,8 @@ def fault_of_submission(lab: Lab, folder: Path, content: str | bytes) -> str:
     """What the lab says of a submission with this content, in one sentence."""
     file = folder / lab.submission
     file.write_bytes(content.encode() if isinstance(content, str) else content)
-    (fault,) = lab.check_submission(file)
+    try:
+        (fault,) = lab.check_submission(file)
+    except BadInput as error:  # it can't be read at all
+        return str(error)
     return fault

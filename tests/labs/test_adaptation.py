@@ -77,8 +77,8 @@ FAULTS = {
         "train_data: expected a folder for each of at least 2 classes",
     ),
     "name": (
-        lambda d: (d / "train_data/0/0.bmp").rename(d / "train_data/0/horse.bmp"),
-        "train_data/0/horse.bmp: the name must be <number>.bmp, for example 17.bmp",
+        lambda d: (d / "train_data/0/0.bmp").rename(d / "train_data/0/horse.gif"),
+        "train_data/0/horse.gif: expected a BMP image, <any name>.bmp",
     ),
     "missing id": (
         lambda d: (d / "test_data/0/00007.bmp").unlink(),

@@ -94,9 +94,9 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "text": (
         lambda d: (d / "data/deer/deer2.png").write_text("no picture"),
-        "data/deer/deer2.png: expected a whole PNG picture, found a broken one: not a PNG file",
+        "data/deer/deer2.png: expected a whole PNG image, found a broken one: not a PNG file",
     ),
-    "truncated": (_truncate, "train/ship/ship3.png: expected a whole PNG picture, found a broken one: "),
+    "truncated": (_truncate, "train/ship/ship3.png: expected a whole PNG image, found a broken one: "),
     "size": (
         lambda d: _saved(d, "data/deer/deer2.png", Image.new("RGB", (32, 33))),
         "data/deer/deer2.png: expected 32x32 pixels in RGB, found 32x33 in RGB",
@@ -374,7 +374,7 @@ SUBMISSIONS: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
     ),
     "text": (
         lambda files: files.update({"dog/dog2.png": b"text"}),
-        "dog/dog2.png: expected a whole PNG picture, found a broken one: not a PNG file",
+        "dog/dog2.png: expected a whole PNG image, found a broken one: not a PNG file",
     ),
     "too large": (
         lambda files: files.update({"dog/dog2.png": np.random.default_rng(0).bytes(2_000_000)}),

@@ -122,7 +122,7 @@ FAULTS = {
     ),
     "broken mask": (
         lambda d: (d / "validation-masks/0_0.png").write_bytes(b"white"),
-        "validation/0_0.jpg: expected its mask in validation-masks/0_0.png, but it is not a whole PNG image",
+        "validation/0_0.jpg: its mask validation-masks/0_0.png: expected a whole PNG image, found a broken one",
     ),
     "mask of another size": (
         lambda d: Image.new("L", (9, 7), 255).save(d / "validation-masks/0_0.png"),
@@ -491,4 +491,5 @@ def test_a_submission_without_images_is_named(tmp_path: Path) -> None:
     file.write_text('{"method": "lime", "side": 64, "images": []}')
     assert "field 'images' is []" in LAB.check_submission(file)[0]
     file.write_text("Id,Category\n")
-    assert "invalid JSON" in LAB.check_submission(file)[0]
+    with pytest.raises(BadInput, match="expected JSON"):
+        LAB.check_submission(file)

@@ -77,9 +77,9 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "name": (lambda d: (d / "5.jpg").rename(d / "face.jpg"), "faces/face.jpg: expected 5.jpg instead"),
     "text": (
         lambda d: (d / "5.jpg").write_text("no picture"),
-        "faces/5.jpg: expected a whole JPEG picture, found a broken one: not a JPEG file",
+        "faces/5.jpg: expected a whole JPEG image, found a broken one: not a JPEG file",
     ),
-    "truncated": (lambda d: _truncate(d / "5.jpg"), "faces/5.jpg: expected a whole JPEG picture, found a broken one: "),
+    "truncated": (lambda d: _truncate(d / "5.jpg"), "faces/5.jpg: expected a whole JPEG image, found a broken one: "),
     "small": (
         lambda d: Image.new("RGB", (32, 32)).save(d / "5.jpg"),
         "faces/5.jpg: expected a square of at least 64x64 pixels in RGB, found 32x32 in RGB",

@@ -117,7 +117,7 @@ FAULTS = {
     ),
     "text": (
         lambda d: (d / HOME / "0011_02.png").write_text("no picture"),
-        f"{HOME}/0011_02.png: expected a PNG image of 28x28 pixels with one channel: no PNG file",
+        f"{HOME}/0011_02.png: expected a whole PNG image, found a broken one: not a PNG file",
     ),
     "colour": (
         _colour,
@@ -126,7 +126,7 @@ FAULTS = {
     "large": (_large, "query/0003/image_1.png: expected a PNG image of 28x28 pixels with one channel: found 105x105"),
     "truncated": (
         lambda d: (d / HOME / "0011_02.png").write_bytes((d / HOME / "0011_02.png").read_bytes()[:90]),
-        f"{HOME}/0011_02.png: expected a PNG image of 28x28 pixels with one channel: ",
+        f"{HOME}/0011_02.png: expected a whole PNG image, found a broken one: ",
     ),
 }
 

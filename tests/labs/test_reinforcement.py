@@ -17,6 +17,7 @@ from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
 from labs.rl import lunar_lander
 from labs.rl.policies import Policy, policy, sampled
+from tests.labs.folders import fault_of_submission
 
 LAB = labs.get("rl")
 
@@ -212,7 +213,7 @@ def test_a_task_of_one_cpu_beside_its_two_environment_runners_gives_the_same_cur
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[1, 2", "is not JSON"),
+        ("[1, 2", "expected JSON in UTF-8"),
         ('{"a": 1}', "expected a list of 5 episodes, found dict"),
         ("[[0], [1]]", "expected a list of 5 episodes, found a list of 2"),
         ("[[0], 1, [0], [0], [0]]", "episode 1: expected a list of actions, found int"),
@@ -223,8 +224,7 @@ def test_a_task_of_one_cpu_beside_its_two_environment_runners_gives_the_same_cur
     ],
 )
 def test_a_faulty_submission_is_described(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "Action_List.json").write_text(text)
-    (fault,) = LAB.check_submission(tmp_path / "Action_List.json")
+    fault = fault_of_submission(LAB, tmp_path, text)
     assert fault.startswith("Action_List.json")
     assert message in fault
 

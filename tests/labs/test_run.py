@@ -91,6 +91,16 @@ def test_a_pickle_in_place_of_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
+def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
+    """The sentence says which checkpoint and what to remove; nothing is removed by itself."""
+    train(Run(tmp_path, tmp_path), epochs=2)
+    newest = max((tmp_path / "checkpoints").glob("step-*"))
+    torch.save({"model": {"other": torch.eye(2)}, "optimizer": {}}, newest / "state.pt")
+    with pytest.raises(BadInput, match="step-000002 does not fit what is trained here"):
+        train(Run(tmp_path, tmp_path), epochs=3)
+    assert newest.exists()
+
+
 def test_a_checkpoint_that_can_not_be_decoded_is_set_aside_and_not_deleted(tmp_path: Path) -> None:
     train(Run(tmp_path, tmp_path), epochs=2)
     newest = max((tmp_path / "checkpoints").glob("step-*"))

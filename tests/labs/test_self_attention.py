@@ -102,7 +102,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no file": (lambda d: (d / "mapping.json").unlink(), "mapping.json is missing"),
     "no JSON": (
         lambda d: (d / "testdata.json").write_text('{"n_mels": 40,'),
-        "testdata.json: expected JSON, found invalid JSON: Expecting property name enclosed in double quotes: line 1",
+        "testdata.json: expected JSON in UTF-8, found a fault: Expecting property name enclosed in double quotes",
     ),
     "no key": (
         lambda d: edit(d, "metadata.json", lambda m: m.pop("n_mels")),
@@ -151,17 +151,17 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "broken": (
         lambda d: (d / first(d)[1]["feature_path"]).write_bytes(b"no tensor"),
-        ".pt: expected a tensor that torch.load takes with weights_only=True, found a broken file: ",
+        ".pt: expected a tensor that torch.save wrote, found a file that torch can't read (",
     ),
     "empty": (
         lambda d: (d / first(d)[1]["feature_path"]).write_bytes(b""),
-        ".pt: expected a tensor that torch.load takes with weights_only=True, found a broken file: ",
+        ".pt: expected a tensor that torch.save wrote, found a file that torch can't read (",
     ),
     "code": (
         lambda d: resave(d, lambda x: Path("x")),
-        ".pt: expected a tensor that torch.load takes with weights_only=True, found a broken file: ",
+        ".pt: expected a tensor that torch.save wrote, found a file that torch can't read (",
     ),
-    "no tensor": (lambda d: resave(d, lambda x: [1.0]), ".pt: found list, expected a float32 tensor ("),
+    "no tensor": (lambda d: resave(d, lambda x: [1.0]), ".pt: expected a tensor, found a list"),
     "type": (lambda d: resave(d, lambda x: x.double()), ".pt: found float64 ("),
     "rows": (
         lambda d: resave(d, lambda x: x[:50]),
@@ -520,8 +520,8 @@ NAME = f"uttr-{7:032x}.pt"
     ("text", "message"),
     [
         ("id,category\n", "line 1: the header must be 'Id,Category'"),
-        ("Id,Category\n7.pt,id1\n", "line 2: expected 'uttr-<32 hex digits>.pt,id<digits>', found '7.pt,id1'"),
-        (f"Id,Category\n{NAME},5\n", f"line 2: expected 'uttr-<32 hex digits>.pt,id<digits>', found '{NAME},5'"),
+        ("Id,Category\n7.pt\n", "line 2: expected '<feature file>,<speaker>', found '7.pt'"),
+        (f"Id,Category\n{NAME},\n", f"line 2: expected '<feature file>,<speaker>', found '{NAME},'"),
         (f"Id,Category\n{NAME},id5\n{NAME},id5\n", f"line 3: {NAME} is on an earlier line as well"),
         ("Id,Category\n", "has no predictions"),
     ],

@@ -138,7 +138,6 @@ def _one_pair(folder: Path) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no file": (lambda d: (d / "raw.zh").unlink(), "raw.zh is missing"),
-    "no mono": (lambda d: (d / data.MONO).unlink(), "ted_zh_corpus.deduped.gz is missing"),
     "encoding": (_append("raw.en", b"\xff\n"), "raw.en: expected UTF-8, found a fault: invalid start byte"),
     "no gzip": (
         lambda d: (d / data.MONO).write_text("text"),

@@ -1,9 +1,13 @@
-"""Prepared data: what is seen of them while they are prepared."""
+"""Prepared data: what is seen of them while they are prepared, and when they are prepared anew."""
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+import labs
 from pipelines import datasets
 
 
@@ -30,3 +34,53 @@ def test_a_look_at_data_that_move_to_their_place_is_no_error(tmp_path: Path) -> 
     moved.set()
     watcher.join()
     assert not faults
+
+
+def _same_size_and_time(file: Path) -> None:
+    """As `rsync --times` or a restored archive leaves a file."""
+    stat = file.stat()
+    file.write_bytes(file.read_bytes()[::-1])
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def _replaced(file: Path) -> None:
+    """Another file under the same name, as editors save."""
+    stat, other = file.stat(), file.with_suffix(".new")
+    other.write_bytes(file.read_bytes()[::-1])
+    os.utime(other, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    other.replace(file)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "longer": lambda file: file.write_bytes(file.read_bytes() + b"1"),
+    "same size and time": _same_size_and_time,
+    "replaced": _replaced,
+    "removed": Path.unlink,
+    "renamed": lambda file: file.rename(file.with_suffix(".old")),
+}
+
+
+@pytest.mark.parametrize("linked", ["file", "link to the file", "link to the folder"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_changes_in_a_data_folder_changes_where_its_data_are_prepared(
+    tmp_path: Path, change: str, linked: str
+) -> None:
+    """Also behind links: nobody copies a large data set into each folder that uses it."""
+    folder, stored = tmp_path / "data", tmp_path / "stored"
+    stored.mkdir()
+    (stored / "a.csv").write_bytes(b"12345")
+    if linked == "link to the folder":
+        folder.symlink_to(tmp_path / "outer")
+        (tmp_path / "outer").mkdir()
+        (tmp_path / "outer/inner").symlink_to(stored)
+        (stored / "back").symlink_to(tmp_path / "outer")  # a circle
+    else:
+        folder.mkdir()
+        (folder / "a.csv").symlink_to(stored / "a.csv") if linked != "file" else (stored / "a.csv").rename(
+            folder / "a.csv"
+        )
+    lab = labs.get("regression")
+    before = datasets.location(tmp_path, lab, "tiny", folder)
+    assert datasets.location(tmp_path, lab, "tiny", folder) == before
+    CHANGES[change](folder / "a.csv" if linked == "file" else stored / "a.csv")
+    assert datasets.location(tmp_path, lab, "tiny", folder) != before

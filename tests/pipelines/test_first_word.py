@@ -7,6 +7,7 @@ each command are printed beside (`pytest -rP`), as a benchmark without a limit.
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pytest
 from rich.console import Console
 
 import labs
-from pipelines.show.display import summary_table
+from pipelines.show.display import number, rows_table, summary_table
 from pipelines.show.lesson import reflow
 from tests.conftest import Said
 
@@ -235,6 +236,84 @@ def test_a_narrow_screen_loses_whole_columns_in_the_order_that_is_stated(width: 
     order = ["seed", "preset", "trivial", "time", "MLflow"]
     assert [heading for heading in order if heading not in words] == order[:lost]
     assert {"classification-medium-s11", "FINISHED", "test/accuracy", "0.7213"} <= set(words)
+
+
+LONG_NAME = "a-name-of-a-node-that-is-longer-than-many-a-screen-is-wide-and-was-allowed-all-the-same"
+
+
+@pytest.mark.parametrize("value", [0.51234, 123456789.5, 1.5e-7, 30000.0])
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_a_name_wider_than_the_screen_breaks_no_number(value: float, width: int) -> None:
+    """Every column was made narrower alike, and 0.5123 came out as 0.51 above 23."""
+    node = {
+        **{"name": LONG_NAME, "preset": "medium", "seed": 11, "status": "FINISHED", "reused": False},
+        **{"metric": "test/fid", "value": value, "trivial": value, "seconds": 3700.0, "run_id": "5f80c1a4d2"},
+    }
+    summary = {"pipeline": "ladder", "status": "FINISHED", "seconds": 9000.0, "nodes": [node]}
+    rows = [{"node": LONG_NAME, "time": "1h01m", "seconds": value}]
+    columns = {"node": "node", "time": "time", "seconds": "seconds"}
+    for table in (summary_table(summary), rows_table(rows, columns)):
+        written = StringIO()
+        Console(file=written, width=width).print(table)
+        lines = written.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        assert number(value) in written.getvalue().split()
+        assert "…" not in written.getvalue()
+        first = "".join(line.split()[0] for line in lines if line[:1].strip() and "─" not in line)
+        assert LONG_NAME in first
+
+
+def test_an_empty_home_says_what_to_do(labs_cli: Cli) -> None:
+    """`status` had only "it has none", and `compare` an empty table."""
+    assert "labs train regression" in labs_cli("status").err
+    compared = labs_cli("compare")
+    assert (compared.code, compared.out) == (0, "")
+    assert "no finished run to compare: `labs train regression`" in compared.err
+    assert "labs train cnn" in labs_cli("compare", "--lab", "cnn").err
+    assert labs_cli("compare", "--json").json == []
+
+
+def test_an_empty_store_says_what_to_do(labs_cli: Cli, tmp_path: Path) -> None:
+    compared = labs_cli("compare", "--store", f"sqlite:///{tmp_path / 'empty.db'}")
+    assert (compared.code, compared.out) == (0, "")
+    assert "no finished run to compare: `labs train regression`" in compared.err
+
+
+def test_the_web_interface_s_address_is_said_when_it_answers(
+    labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for MLflow's server that answers after a second, and then ends: the address was printed at once."""
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow/__init__.py").touch()
+    (tmp_path / "mlflow/__main__.py").write_text(SERVER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("pipelines.tracking.writer.Store.open", lambda self: None)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.listen()
+        taken = labs_cli("ui", "--port", str(port))
+    assert (taken.code, "another program listens on it" in taken.err) == (2, True)
+    said = labs_cli("ui", "--port", str(port))
+    assert said.code == 0
+    assert said.err.index("listening") < said.err.index(f"http://127.0.0.1:{port}")
+
+
+SERVER = """
+import sys, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+time.sleep(1)
+server = HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Answer)
+print("listening", file=sys.stderr, flush=True)
+server.handle_request()
+time.sleep(0.5)
+"""
 
 
 def test_show_says_what_presets_set_what_they_cost_and_how_large_the_data_are(

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from labs.core import shards
+from labs.core.errors import BadInput
 from labs.core.listing import visible
+from labs.core.pictures import open_picture
 from labs.shared.vision import drawing
 
 CLASSES = (
@@ -121,13 +123,8 @@ def check(folder: Path, layout: Layout = CNN) -> list[str]:
         for path in visible(folder / name):
             try:
                 square(path, 64)
-            except (
-                OSError,
-                SyntaxError,
-                ValueError,
-            ) as error:  # Pillow raises one of these, depending on where the file is broken
-                reason = "not a JPEG file" if isinstance(error, UnidentifiedImageError) else str(error)
-                faults.append(f"{name}/{path.name}: expected a whole JPEG image, found a broken one: {reason}")
+            except BadInput as error:
+                faults.append(f"{name}/{path.name}: {error}")
     return faults
 
 
@@ -205,9 +202,9 @@ def square(path: Path, side: int) -> np.ndarray:
     """The centre square of a JPEG file, resized: uint8 (3, side, side).
 
     Raises:
-        OSError, SyntaxError, ValueError: Pillow's errors for a broken file.
+        BadInput: it is no whole JPEG file; the message is the end of a sentence.
     """
-    with Image.open(path, formats=["JPEG"]) as image:
+    with open_picture(path, "JPEG") as image:
         # Pillow decodes a JPEG at a half, a quarter or an eighth of its size, which is faster than decoding all of it.
         image.draft("RGB", (2 * side, 2 * side))
         whole = image.convert("RGB")
