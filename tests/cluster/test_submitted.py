@@ -157,6 +157,7 @@ def test_a_list_of_jobs_cuts_no_id(labs_cli: Cli, monkeypatch: pytest.MonkeyPatc
 def test_a_list_of_jobs_shows_local_times_and_json_seconds(labs_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = _jobs("train cnn --preset strong")
     monkeypatch.setattr(jobs, "list_jobs", lambda address: rows)
+    monkeypatch.setenv("COLUMNS", "120")
     said = labs_cli("jobs", "list")
     assert said.out.count(time.strftime("  %Y-%m-%d %H:%M  ", time.localtime(1796000000.0))) == 3
     assert "train cnn --preset strong" in said.out
