@@ -32,9 +32,12 @@ class Said:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: a long one that begins last would leave the other process without work."""
+    """Files with slow tests first: a long one that begins last would leave the other process without work.
+
+    Of them, those that kill processes of the session's Ray come last.
+    """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, "faults" in item.path.parts))
 
 
 @pytest.fixture(scope="session")
