@@ -41,13 +41,10 @@ def newest_pipeline(home: Path, name: str | None, store: writer.Store) -> dict[s
     reconcile(home)
     every = list(records(home, "pipelines"))
     found = [(folder, record) for folder, record in every if name in (None, record["name"])]
-    if not every:
-        raise BadInput(
-            f"nothing was run in {home} yet: `labs train regression` or `labs pipeline run` starts something"
-        )
     if not found:
-        known = sorted({record["name"] for _, record in every})
-        raise BadInput(f"no pipeline{f' {name!r}' if name else ''} in {home}: it has {', '.join(known)}")
+        known = ", ".join(sorted({record["name"] for _, record in every}))
+        there = f"it has {known}" if known else "`labs train regression` or `labs pipeline run` starts the first one"
+        raise BadInput(f"no pipeline{f' {name!r}' if name else ''} in {home}: {there}")
     folder, _ = max(found, key=lambda pair: pair[1].get("started", pair[1]["created"]))
     return pipeline_document(folder, store)
 
