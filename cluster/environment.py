@@ -23,9 +23,8 @@ RAY_ENVIRONMENT = {
 LOOPBACK = ("127.0.0.1", "localhost")
 FOLDER_BYTES = 35  # Ray adds up to 72 to the folder of its sockets, and a socket's path has at most 107 (macOS: 103)
 FILES = 256  # of one process: 59 on 2 CPUs, more with every worker
-THREADS = (
-    400  # of all processes: 216 on 2 CPUs before any training; at a limit of 150 a worker dies and nobody says why
-)
+# Of all processes: 216 on 2 CPUs before any training; at a limit of 150 a worker dies and nobody says why.
+THREADS = 400
 
 
 def set_variables() -> None:

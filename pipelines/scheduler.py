@@ -138,12 +138,12 @@ class Scheduler:
         if self.running or not self.ready:
             self.had_room_at = time.monotonic()
         elif time.monotonic() - self.had_room_at > ROOM_WAIT_S:
-            for name in self.ready:
+            for name in list(self.ready):
                 try:
                     capacity.require(f"node {name}", self.demand.bundles[name], self.room.cluster)
                 except ClusterError as error:
+                    self.ready.remove(name)
                     self._end(name, Ending("FAILED", f"waited {ROOM_WAIT_S:g} s for nodes that left: {error}"))
-            self.ready.clear()
 
     def _enforce_time_limits(self) -> None:
         """Let nodes that are over their time end; one that does not even abort counts as ended all the same.

@@ -91,6 +91,8 @@ def restore(folder: Path, step: int, state: State) -> tuple[dict[str, Any], dict
                 part.update(meta["progress"])
             else:
                 part.load_state_dict(tensors[name])
+    except (MemoryError, torch.OutOfMemoryError):  # the checkpoint is right
+        raise
     except Exception as error:  # networks, optimizers and labs' own objects each raise errors of their own
         raise BadInput(f"checkpoint {path} does not fit what is trained here: {cut(str(error))}; to train anew, remove "
                        f"the folder {folder}") from error  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
 from pipelines.home import locked
-from pipelines.tracking.store_uri import is_database, sqlite_file
+from pipelines.tracking.store_uri import is_database, kind_of, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,8 +119,8 @@ def _reach_database(uri: str) -> None:
     """Connect once: MLflow would try ten times, for 101 s, what is refused or not answered."""
     import sqlalchemy
 
-    kind = uri.partition(":")[0].partition("+")[0]
-    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool, connect_args=CONNECT_ARGS.get(kind, {}))
+    arguments = CONNECT_ARGS.get(kind_of(uri), {})
+    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool, connect_args=arguments)
     sqlalchemy.inspect(engine)
 
 

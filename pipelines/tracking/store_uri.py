@@ -16,9 +16,14 @@ USER = re.compile(r"(?<=://)(?!/).*@")
 """User and password, or a token, up to the last @: a password may hold any other sign, quoted or not."""
 
 
+def kind_of(uri: str) -> str:
+    """The scheme without a database's driver: `postgresql` of postgresql+psycopg2://host/database."""
+    return uri.partition(":")[0].partition("+")[0]
+
+
 def check(uri: str) -> None:
     """`BadInput` for a URI that MLflow can never open; whether the store answers is another question."""
-    kind = uri.partition(":")[0].partition("+")[0]
+    kind = kind_of(uri)
     if kind == "databricks":
         return
     if kind == "file" or ("://" not in uri and not re.match(r"[\w.-]+:", uri)):
@@ -37,7 +42,7 @@ def check(uri: str) -> None:
 
 def is_database(uri: str) -> bool:
     """Whether this process is to open a database itself, and not to ask a server."""
-    return uri.partition(":")[0].partition("+")[0] in DATABASES
+    return kind_of(uri) in DATABASES
 
 
 def place(uri: str) -> str:

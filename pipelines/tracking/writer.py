@@ -148,7 +148,7 @@ class Store:
         self._client = None
         try:
             self.client()
-        except Exception:
+        except Exception:  # of any class, as in `open`
             return True
         return False
 

@@ -90,3 +90,25 @@ def test_an_error_of_the_labs_own_is_not_tried_again(home: Path, labs_cli: Cli) 
     assert said.code == 1
     assert "negative dimension -1" in said.err
     assert "Traceback" in (run_folder(home) / "error.txt").read_text()
+
+
+def test_a_killed_train_controller_fails_the_run_keeps_no_cpu_and_the_same_command_continues(
+    undisturbed: dict[str, float], home: Path, labs_cli: Cli
+) -> None:
+    """Ray Train has one controller a run, which nobody starts again; the room of its workers was held for good."""
+    import ray
+
+    killer = kill_at([lambda: epochs_done(home) >= 3], "TrainController")
+    said = labs_cli(*TRAIN)
+    killer.join(1)
+    assert said.code == 1, said.err
+    assert "ActorDiedError" in said.err
+    assert "Traceback" not in said.err
+    deadline = time.monotonic() + 20
+    while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
+        time.sleep(0.2)  # the cluster's own bookkeeping
+    assert ray.available_resources().get("CPU") == 2
+    continued = labs_cli(*TRAIN)
+    assert continued.code == 0, continued.err
+    assert without_times(continued.json["metrics"]) == undisturbed
+    assert each_step_once(home, continued.json["run_id"])
