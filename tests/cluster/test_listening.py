@@ -4,6 +4,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -12,12 +13,15 @@ import pytest
 def _listening(pid: int) -> list[tuple[str, str, int]]:
     """Name, address and port of every listening socket of a process and its descendants."""
     process = psutil.Process(pid)
-    return [
-        (member.name(), connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
-        for member in [process, *process.children(recursive=True)]
-        for connection in member.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    found = []
+    for member in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # one that ends while it is looked at listens no more
+            found += [
+                (member.name(), connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port)
+                for connection in member.net_connections("inet")
+                if connection.status == psutil.CONN_LISTEN
+            ]
+    return found
 
 
 def _outside(found: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
