@@ -1,5 +1,6 @@
 """What a worker is given: one training job, as plain data."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -7,6 +8,15 @@ from pydantic import BaseModel
 
 Outcome = Literal["FINISHED", "KILLED", "FAILED"]
 """How a job ended. KILLED: it was asked to end, and the same command continues it."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the workers of a job are; a job can run on the workers of any other job of the same shape."""
+
+    workers: int
+    cpus_per_worker: float
+    gpus_per_worker: float
 
 
 class Job(BaseModel):
@@ -33,3 +43,8 @@ class Job(BaseModel):
     """With RLlib: CPUs of the process that hosts the loop, then of each actor that it starts."""
     test: bool = True
     """Whether the run is scored on the test set at its end; a sweep does that for its best trial only."""
+
+    @property
+    def shape(self) -> Shape:
+        """What its workers are."""
+        return Shape(self.workers, self.cpus_per_worker, self.gpus_per_worker)

@@ -23,6 +23,7 @@ from pipelines.home import has_record, killed_nodes, read_record, reconcile, wri
 from pipelines.interrupts import Interrupts
 from pipelines.node import PlannedNode, resources
 from pipelines.plan import plan
+from pipelines.ray_train import end_idle
 from pipelines.reporter import Reporter
 from pipelines.scheduler import Scheduler, describe
 from pipelines.spec import Node
@@ -160,6 +161,7 @@ def _prepare_data(home: Path, nodes: list[Node], interrupts: Interrupts, reporte
     if not ray.is_initialized():
         found = {node.name: datasets.prepared(home, labs.get(node.lab), node.size, node.data) for node in nodes}
         return None if interrupts.count else found
+    end_idle()
     wanted = {(node.lab, node.size, node.data) for node in nodes}
     places = {what: datasets.location(home, labs.get(what[0]), *what[1:]) for what in wanted}
     task = ray.remote(num_cpus=1)(_prepare)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pipelines.job import Job, Outcome
+from pipelines.ray_train import end_idle
 from pipelines.worker import work
 
 PLACED_WITHIN_S = 120.0
@@ -22,6 +23,7 @@ def run_on_rllib(job: Job) -> Outcome:
     from ray.util.placement_group import placement_group, remove_placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+    end_idle()
     bundles = [{"CPU": cpus} for cpus in job.bundles]
     bundles[0]["GPU"] = job.gpus_per_worker
     group = placement_group([{name: n for name, n in bundle.items() if n} for bundle in bundles])

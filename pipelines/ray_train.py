@@ -1,54 +1,150 @@
-"""A lab as a Ray Train job: N workers, restarted after a loss, continuing from the run's own checkpoints."""
+"""A lab on Ray Train workers, which stay for further jobs: to launch them costs more than many a lab's training.
 
+A worker group is a Ray Train run whose loop takes one job after the other. The driver puts a job into one queue, where
+the workers fetch it, and rank 0 puts into another one how it ended. A group that loses a worker ends; the job that it
+had continues from its own folder on another group.
+"""
+
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labs.core import events
-from pipelines.job import Job, Outcome
-from pipelines.worker import work
+from pipelines.error_file import has_error
+from pipelines.job import Job, Outcome, Shape
+from pipelines.requests import is_asked_to_abort
+from pipelines.worker import forget_job, work
+
+if TYPE_CHECKING:
+    from ray.util.queue import Queue
 
 PLACEMENT_GROUP = "placement_group"
 """File in a run's folder with the id of what Ray reserves for its workers."""
+POLL_S = 0.2
+"""How often the driver looks whether a job's workers were lost."""
+ANSWER_S = 10.0
+"""How long the workers wait for a job before they ask again."""
+NO_JOB_YET, END = "no job yet", "end"
+
+_idle: list["WorkerGroup"] = []
+_lock = threading.Lock()
 
 
-def run_on_workers(job: Job) -> Outcome:
-    """Run the job on Ray Train workers and wait for its end; Ray must be connected.
+class WorkerGroup:
+    """Ray Train workers that take jobs until they are told to end; Ray must be connected.
 
-    The run's folder must be on storage that all nodes share. It is Ray Train's experiment folder too, because only a
-    checkpoint inside that folder can be reported without a copy. `Run` continues from the folder's own checkpoints.
-    Ray Train's own state, which is tied to Ray's version and may name checkpoints that were removed, is not used.
+    Args:
+        job: the first job. Ray Train needs a folder that all nodes share, and takes this job's.
+    """
+
+    def __init__(self, job: Job) -> None:
+        from ray.util.queue import Queue
+
+        self.shape, self.folder = job.shape, job.folder
+        self.jobs, self.outcomes = (Queue(actor_options={"num_cpus": 0}) for _ in range(2))
+        self.end_of_run: Future[None] = Future()
+        # A daemon: a command that is interrupted twice, or a trial that is killed, does not wait for it.
+        threading.Thread(target=self._fit, name="fit", daemon=True).start()
+
+    def run(self, job: Job, while_waiting: Callable[[], object]) -> Outcome:
+        """Run a job and wait for its end; `while_waiting` is called several times a second.
+
+        Raises:
+            ray.train.TrainingFailedError: a worker was lost, or could not be started.
+            ray.exceptions.RayActorError: Ray Train's controller was lost.
+        """
+        from ray.util.queue import Empty
+
+        self.folder = job.folder
+        self.jobs.put(job.model_dump(mode="json"))
+        while not self.end_of_run.done():
+            while_waiting()
+            with suppress(Empty):
+                outcome: Outcome = self.outcomes.get(timeout=POLL_S)
+                return outcome
+        self.end_of_run.result()
+        raise AssertionError("a group ends with an error, or when it is idle")
+
+    def end(self) -> None:
+        """Let the idle workers end, which takes a second; whoever needs their place finds it in Ray's own queue."""
+        self.jobs.put(END)
+
+    def _fit(self) -> None:
+        from ray.exceptions import RayActorError
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        resources = {"CPU": self.shape.cpus_per_worker, "GPU": self.shape.gpus_per_worker}
+        trainer = TorchTrainer(
+            loop,
+            train_loop_config={"jobs": self.jobs, "outcomes": self.outcomes},
+            scaling_config=ScalingConfig(
+                num_workers=self.shape.workers,
+                use_gpu=self.shape.gpus_per_worker > 0,
+                resources_per_worker={name: number for name, number in resources.items() if number},
+            ),
+            run_config=RunConfig(name=self.folder.name, storage_path=str(self.folder.parent)),
+        )
+        try:
+            trainer.fit()
+        except BaseException as error:  # it belongs to the thread that waits for the job
+            if isinstance(error, RayActorError):
+                release_placement_group(self.folder)
+            self.end_of_run.set_exception(error)
+        else:
+            self.end_of_run.set_result(None)
+
+
+def run_on_workers(job: Job, while_waiting: Callable[[], object] = lambda: None) -> Outcome:
+    """Run the job on idle workers of its shape, or on new ones, and wait for its end; Ray must be connected.
+
+    The run's folder must be on storage that all nodes share.
 
     Raises:
-        ray.train.TrainingFailedError: more workers were lost than `job.retries`.
-        ray.exceptions.RayActorError: Ray Train's controller was lost; another call continues the run.
+        ray.train.TrainingFailedError: workers were lost more often than `job.retries`, or can't be started.
+        ray.exceptions.RayActorError: Ray Train's controller was lost more often than that.
     """
     from ray.exceptions import RayActorError
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train import WorkerGroupError
 
-    for of_earlier_call in ("checkpoint_manager_snapshot.json", PLACEMENT_GROUP):
-        (job.folder / of_earlier_call).unlink(missing_ok=True)
-    resources: dict[str, float] = {"CPU": job.cpus_per_worker}
-    if job.gpus_per_worker:
-        resources["GPU"] = job.gpus_per_worker
-    trainer = TorchTrainer(
-        loop,
-        train_loop_config=job.model_dump(mode="json"),
-        scaling_config=ScalingConfig(
-            num_workers=job.workers, use_gpu=job.gpus_per_worker > 0, resources_per_worker=resources
-        ),
-        run_config=RunConfig(
-            name=job.folder.name,
-            storage_path=str(job.folder.parent),
-            failure_config=FailureConfig(max_failures=job.retries),
-        ),
-    )
-    try:
-        outcome: Outcome = trainer.fit().return_value
-    except RayActorError:
-        release_placement_group(job.folder)
-        raise
-    return outcome
+    for left in reversed(range(job.retries + 1)):
+        group = _take_idle(job.shape) or WorkerGroup(job)
+        try:
+            outcome = group.run(job, while_waiting)
+        except (WorkerGroupError, RayActorError):
+            if is_asked_to_abort(job.folder):
+                return "KILLED"
+            if has_error(job.folder) or not left:  # an error of the lab's own would come again
+                raise
+        else:
+            with _lock:
+                _idle.append(group)
+            return outcome
+    raise AssertionError("the last attempt returns or raises")
+
+
+def end_idle(keep: Collection[Shape] = ()) -> None:
+    """Let workers end that wait for a job, so that others find room; those of the shapes to keep stay."""
+    with _lock:
+        ending = [group for group in _idle if group.shape not in keep]
+        _idle[:] = [group for group in _idle if group.shape in keep]
+    for group in ending:
+        group.end()
+
+
+def _take_idle(shape: Shape) -> WorkerGroup | None:
+    """A group that waits for a job; None where there is none of that shape: then the others end, for a new one."""
+    with _lock:
+        _idle[:] = [group for group in _idle if not group.end_of_run.done()]
+        for group in _idle:
+            if group.shape == shape:
+                _idle.remove(group)
+                return group
+    end_idle()
+    return None
 
 
 def release_placement_group(folder: Path) -> None:
@@ -61,27 +157,39 @@ def release_placement_group(folder: Path) -> None:
 
     if (file := folder / PLACEMENT_GROUP).exists():
         remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(file.read_text()))))
+        file.unlink()
 
 
-def loop(payload: dict[str, Any]) -> Outcome:
+def loop(queues: dict[str, "Queue"]) -> None:
     """What each Ray Train worker executes."""
     import ray.train
+    import torch.distributed as dist
     from ray.train.torch import get_device
     from ray.util import get_current_placement_group
 
-    job = Job.model_validate(payload)
-    if ray.train.get_context().get_world_rank() == 0:
-        events.write_text(job.folder / PLACEMENT_GROUP, get_current_placement_group().id.hex())
-    return work(job, device=get_device(), on_save=report)
+    first = ray.train.get_context().get_world_rank() == 0
+    while (payload := _next_job(queues["jobs"], first=first)) != END:
+        job = Job.model_validate(payload)
+        if first:
+            events.write_text(job.folder / PLACEMENT_GROUP, get_current_placement_group().id.hex())
+        outcome = work(job, device=get_device())
+        forget_job()
+        dist.barrier()  # the job has ended when all workers have
+        if first:
+            queues["outcomes"].put(outcome)
 
 
-def report(step: int, metrics: dict[str, float], checkpoint: Path) -> None:
-    """Report a checkpoint to Ray Train; the run has written it where it belongs, so nothing is copied."""
-    import ray.train
-    from ray.train import Checkpoint, CheckpointUploadMode
+def _next_job(jobs: "Queue", *, first: bool) -> Any:
+    """The next job as plain data, or END, on every worker: the first one asks for all."""
+    import torch.distributed as dist
+    from ray.train.torch import get_device
+    from ray.util.queue import Empty
 
-    ray.train.report(
-        {**metrics, "step": step},
-        checkpoint=Checkpoint.from_directory(checkpoint),
-        checkpoint_upload_mode=CheckpointUploadMode.NO_UPLOAD,
-    )
+    while True:
+        found = [NO_JOB_YET]
+        with suppress(Empty):
+            if first:
+                found = [jobs.get(timeout=ANSWER_S)]
+        dist.broadcast_object_list(found, device=get_device())
+        if found[0] != NO_JOB_YET:
+            return found[0]

@@ -18,6 +18,7 @@ from pipelines.home import Status, read_record, write_record
 from pipelines.interrupts import Interrupts, abandoned
 from pipelines.node import PlannedNode
 from pipelines.plan import demand
+from pipelines.ray_train import end_idle
 from pipelines.tuning.sweep import PlannedSweep
 
 TICK_S = 0.1
@@ -104,6 +105,13 @@ class Scheduler:
                 del self.running[name]
                 self.room.give_back(name)
                 self._end(name, ending)
+                self._end_workers_of_no_use()
+
+    def _end_workers_of_no_use(self) -> None:
+        """Let workers end that wait for a job where no node is left for them; the last ones end with the command."""
+        waiting = [name for name, node in self.nodes.items() if node["status"] == "WAITING"]
+        if waiting or self.running:
+            end_idle(keep={self.planned[name].job.shape for name in waiting})
 
     def _take_ready(self) -> None:
         """Make ready each node whose needs have ended, or block it where one of them did not finish."""

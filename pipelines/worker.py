@@ -1,5 +1,7 @@
 """A training job in a worker's process: the same call bare, in a trial, on a Ray Train worker and beside RLlib."""
 
+import gc
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -24,7 +26,7 @@ def work(job: Job, **run_options: Any) -> Outcome:
 
     Args:
         job: the job.
-        run_options: passed on to `Run` (`device`, `on_save`, `on_epoch`).
+        run_options: passed on to `Run` (`device`, `on_epoch`).
     """
     if has_error(job.folder):  # restarted by Ray after a worker wrote an error: another try would fail again
         return "FAILED"
@@ -55,6 +57,15 @@ def run_bare(job: Job) -> Outcome:
     """Run the job in this process, without Ray: the baseline of the benchmarks."""
     with TORCH_LOCK:
         return work(job)
+
+
+def forget_job() -> None:
+    """Free the memory of a job that has ended, so that the next one in this process finds what a new one would."""
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def is_lost_peer(error: BaseException) -> bool:

@@ -51,6 +51,14 @@ def ray_session() -> Iterator[None]:
 
 
 @pytest.fixture
+def free_cpus(ray_session: None) -> None:
+    """The suite's Ray cluster without workers that wait for a job, for tests that ask Ray for CPUs themselves."""
+    from pipelines.ray_train import end_idle
+
+    end_idle()
+
+
+@pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 

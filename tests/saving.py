@@ -13,12 +13,12 @@ from pipelines import cli, ray_train
 def every(seconds: float) -> Callable[[dict[str, Any]], Any]:
     """What a Ray Train worker executes: the program's own loop, after it has changed one constant in that process."""
 
-    def loop(payload: dict[str, Any]) -> Any:
+    def loop(queues: dict[str, Any]) -> Any:
         import labs.core.run
         from pipelines import ray_train
 
         labs.core.run.SAVE_EVERY_S = seconds
-        return ray_train.loop(payload)
+        return ray_train.loop(queues)
 
     return loop
 

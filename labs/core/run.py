@@ -33,9 +33,6 @@ class Interrupted(Exception):
     """The run was asked to end and has saved; the same command continues it."""
 
 
-OnSave = Callable[[int, dict[str, float], Path], None]
-
-
 class Run(Worker):
     """One worker's view of one training run.
 
@@ -48,7 +45,6 @@ class Run(Worker):
         seed: seeds all random generators, together with the rank and the epoch.
         upstream: role -> run folder of a node that this one needs.
         device: where to compute; by default the first GPU, else the CPU.
-        on_save: called on every worker after each checkpoint with the step, that epoch's metrics and the checkpoint.
         on_epoch: called on rank 0 after each epoch with the step and the metrics.
     """
 
@@ -60,13 +56,12 @@ class Run(Worker):
         seed: int = 0,
         upstream: Mapping[str, Path] | None = None,
         device: torch.device | None = None,
-        on_save: OnSave | None = None,
         on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
         super().__init__(device)
         self.folder, self.data_dir, self.seed = folder, data_dir, seed
         self.epochs_since_best = 0
-        self._upstream, self._on_save, self._on_epoch = dict(upstream or {}), on_save, on_epoch
+        self._upstream, self._on_epoch = dict(upstream or {}), on_epoch
         self._best: float | None = None
         self._best_step = 0
         self._kept: dict[str, torch.Tensor] = {}
@@ -239,14 +234,11 @@ class Run(Worker):
         if not (due or asked):
             return
         folder = self.folder / "checkpoints"
-        path = folder / f"step-{self._step:06d}"
         if self.rank == 0:
             meta = {"best": self._best, "best_step": self._best_step, "reason": self._reason}
             checkpoint.save(folder, self._step, state, self._kept, meta)
         self.barrier()
         self._last_save = time.monotonic()
-        if self._on_save is not None:
-            self._on_save(self._step, dict(self._metrics), path)
         if asked and not last:
             raise Interrupted
 

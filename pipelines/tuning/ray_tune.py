@@ -22,6 +22,7 @@ from pipelines.error_file import read_error
 from pipelines.home import RESULT
 from pipelines.interrupts import GRACE_S
 from pipelines.job import Job
+from pipelines.ray_train import end_idle, release_placement_group
 from pipelines.requests import ask_to_abort, ask_to_stop
 from pipelines.tuning.rungs import GRACE_PERCENT, MAX_PERCENT, REDUCTION, finite, reached_rungs
 from pipelines.tuning.sweep import Sweep
@@ -191,6 +192,7 @@ def run_trials(sweep: Sweep, study: "optuna.Study", over: Callable[[], bool], ti
     for name, value in TUNE_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    end_idle()
     searcher = StudySearcher(sweep, study)
     name = f"tune-{sweep.folder.name}"
     tuner = tune.Tuner(
@@ -214,6 +216,8 @@ def run_trials(sweep: Sweep, study: "optuna.Study", over: Callable[[], bool], ti
     try:
         tuner.fit()
     finally:
+        for trial in sweep.trials():  # workers of several stay for the next trial, and end with the process of the last
+            release_placement_group(trial.folder)
         remove_leftovers(sweep.folder / "tune", name)
     if searcher.error:
         raise searcher.error

@@ -1,7 +1,6 @@
 """What a trial of a sweep does in its own process, which later trials use again."""
 
 import os
-import threading
 from typing import Any
 
 from cluster.environment import RAY_ENVIRONMENT
@@ -10,8 +9,6 @@ from pipelines.job import Job, Outcome
 from pipelines.ray_train import run_on_workers
 from pipelines.tuning.rungs import RungReporter, finite, newest_value
 from pipelines.worker import work
-
-POLL_S = 0.2
 
 
 class TrialFailed(Exception):
@@ -38,24 +35,9 @@ def _on_workers(job: Job, rungs: RungReporter | None) -> Outcome:
     """Train on Ray Train workers, which this process, itself without a CPU, waits for."""
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    ended: list[Outcome | Exception] = []
-
-    def fit() -> None:
-        try:
-            ended.append(run_on_workers(job))
-        except Exception as error:  # Ray reports lost workers with many classes
-            ended.append(error)
-
-    # A daemon: the process of a trial that is killed must not wait for the workers of its job.
-    thread = threading.Thread(target=fit, name="fit", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        if rungs:
-            rungs.report_reached()
-        thread.join(POLL_S)
-    (outcome,) = ended
-    if not isinstance(outcome, Exception):
-        return outcome
-    if has_error(job.folder):  # what the worker wrote says more
-        return "FAILED"
-    raise outcome
+    try:
+        return run_on_workers(job, rungs.report_reached if rungs else lambda: None)
+    except Exception:  # Ray reports lost workers with many classes
+        if has_error(job.folder):  # what the worker wrote says more
+            return "FAILED"
+        raise

@@ -39,16 +39,16 @@ def processes(name: str) -> list[psutil.Process]:
 
 
 def kill_at(moments: list[Callable[[], object]], name: str, count: int = 1) -> threading.Thread:
-    """Start to wait for each moment in turn, and kill one of `count` workers then; returns the thread, to be joined."""
+    """Start to wait for each moment in turn, and kill the newest of at least `count` workers then; returns the thread, to be joined."""
 
     def kill() -> None:
         for moment in moments:
             deadline = time.monotonic() + WAIT_S
-            while not (moment() and len(processes(name)) == count) and time.monotonic() < deadline:
+            while not (moment() and len(processes(name)) >= count) and time.monotonic() < deadline:
                 time.sleep(0.05)
-            (*_, last) = processes(name)
-            last.kill()
-            last.wait(10)
+            newest = max(processes(name), key=psutil.Process.create_time)
+            newest.kill()
+            newest.wait(10)
 
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
@@ -60,6 +60,7 @@ def test_a_killed_train_worker_is_started_again_and_the_run_goes_on(
     undisturbed: dict[str, float], home: Path, labs_cli: Cli, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """One worker dies twice, before and after a checkpoint; of two workers one dies, and takes the other with it."""
+    ray_train.end_idle()  # workers that save at another interval
     monkeypatch.setattr(ray_train, "loop", saving.every(SAVE_EVERY_S))
     moments: list[Callable[[], object]] = [lambda: epochs_done(home) >= 3, lambda: saved(home)]
     killer = kill_at(moments[: 3 - workers], "RayTrainWorker", workers)
@@ -92,23 +93,23 @@ def test_an_error_of_the_labs_own_is_not_tried_again(home: Path, labs_cli: Cli) 
     assert "Traceback" in (run_folder(home) / "error.txt").read_text()
 
 
-def test_a_killed_train_controller_fails_the_run_keeps_no_cpu_and_the_same_command_continues(
+def test_a_killed_train_controller_keeps_no_cpu_and_the_run_goes_on(
     undisturbed: dict[str, float], home: Path, labs_cli: Cli
 ) -> None:
-    """Ray Train has one controller a run, which nobody starts again; the room of its workers was held for good."""
+    """Nobody starts Ray Train's controller again, and the room of its workers was held for good."""
     import ray
+
+    ray_train.end_idle()  # the newest controller is then this run's
 
     killer = kill_at([lambda: epochs_done(home) >= 3], "TrainController")
     said = labs_cli(*TRAIN)
     killer.join(1)
-    assert said.code == 1, said.err
-    assert "ActorDiedError" in said.err
-    assert "Traceback" not in said.err
+    assert not killer.is_alive()
+    assert said.code == 0, said.err
+    assert without_times(said.json["metrics"]) == undisturbed
+    assert each_step_once(home, said.json["run_id"])
+    ray_train.end_idle()
     deadline = time.monotonic() + 20
     while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
         time.sleep(0.2)  # the cluster's own bookkeeping
     assert ray.available_resources().get("CPU") == 2
-    continued = labs_cli(*TRAIN)
-    assert continued.code == 0, continued.err
-    assert without_times(continued.json["metrics"]) == undisturbed
-    assert each_step_once(home, continued.json["run_id"])

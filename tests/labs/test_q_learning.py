@@ -97,7 +97,7 @@ def test_a_fraction_epsilon_of_the_actions_is_random(epsilon: float, fractions: 
     assert torch.bincount(actions, minlength=4).numpy() / 20_000 == pytest.approx(np.array(fractions), abs=0.01)
 
 
-def test_the_loss_is_that_of_double_q_learning(ray_session: None, tmp_path: Path) -> None:
+def test_the_loss_is_that_of_double_q_learning(free_cpus: None, tmp_path: Path) -> None:
     """The Q-network selects the next action, the target network evaluates it; a terminal state has no value."""
     config = LAB.resolve("dqn", "tiny", {"num_env_runners": 0, "gamma": GAMMA, "minibatch_size": 64})
     replay_buffer = ReplayBuffer(100)

@@ -135,7 +135,7 @@ def test_advantages_with_lambda_one_are_the_rewards_to_go_less_the_values() -> N
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-def test_each_episode_is_used_once_and_whole(ray_session: None, tmp_path: Path) -> None:
+def test_each_episode_is_used_once_and_whole(free_cpus: None, tmp_path: Path) -> None:
     """Batches of 60 steps in 3 environments cut every episode into several chunks."""
     config = LAB.resolve("medium", "tiny", {"batch_size": 60, "num_env_runners": 0, "envs_per_runner": 3})
     used: list[SingleAgentEpisode] = []

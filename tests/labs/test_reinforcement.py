@@ -17,6 +17,7 @@ from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
 from labs.rl import lunar_lander
 from labs.rl.policies import Policy, policy, sampled
+from pipelines.ray_train import end_idle
 from tests.labs.folders import fault_of_submission
 
 LAB = labs.get("rl")
@@ -24,6 +25,7 @@ LAB = labs.get("rl")
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread(ray_session: None) -> Iterator[None]:
+    end_idle()  # the tests ask for CPUs themselves
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
