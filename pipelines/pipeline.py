@@ -7,23 +7,20 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import labs
 from cluster import capacity, connect
-from labs.core import events, shards
+from labs.core import events
 from labs.core.errors import BadInput
-from pipelines import datasets, shared_home
+from pipelines import preparation, shared_home
 from pipelines.error_file import first_line
 from pipelines.following import driving
 from pipelines.home import has_record, killed_nodes, read_record, reconcile, write_record
 from pipelines.interrupts import Interrupts
 from pipelines.node import PlannedNode, resources
 from pipelines.plan import plan
-from pipelines.ray_train import end_idle
 from pipelines.reporter import Reporter
 from pipelines.scheduler import Scheduler, describe
 from pipelines.spec import Node
@@ -54,11 +51,11 @@ def run_pipeline(
     cluster = cluster_resources()
     for node in nodes:
         resources(node, cluster)  # raises where a node can never fit
-    data = _found_data(home, nodes, reporter)
+    data = preparation.found(home, nodes, reporter)
     with Interrupts() as interrupts:
         if data is None:
             cluster = connect_for(home, nodes, cluster, reporter)
-            data = _prepare_data(home, nodes, interrupts, reporter)
+            data = preparation.prepare(home, nodes, interrupts, reporter)
         if data is None:
             reporter.say("interrupted while data were prepared: nothing was trained yet; the same command starts it")
             return None, 130
@@ -133,73 +130,6 @@ def end_recorded(folder: Path) -> Iterator[None]:
             killed = killed_nodes(read_record(folder))
             write_record(folder, status="FAILED", error=first_line(error), ended=time.time(), **killed)
         raise
-
-
-def _found_data(home: Path, nodes: Collection[Node], reporter: Reporter) -> dict[str, Path] | None:
-    """Node name -> prepared data; None where some are not prepared yet.
-
-    Raises:
-        BadInput: a folder that any of the nodes names is broken; nothing has started yet.
-    """
-    found: dict[str, Path] = {}
-    for node in nodes:
-        lab = labs.get(node.lab)
-        place = datasets.location(home, lab, node.size, node.data)
-        if lab.data is not None and not (place / shards.MANIFEST).exists():
-            if node.data is not None:
-                with reporter.status(f"checking {node.data}"):
-                    datasets.check(lab, node.data)
-            continue
-        found[node.name] = place
-    return found if len(found) == len(nodes) else None
-
-
-def _prepare_data(home: Path, nodes: list[Node], interrupts: Interrupts, reporter: Reporter) -> dict[str, Path] | None:
-    """Prepare the nodes' data, side by side in Ray tasks; None when interrupted."""
-    import ray
-
-    if not ray.is_initialized():
-        found = {node.name: datasets.prepared(home, labs.get(node.lab), node.size, node.data) for node in nodes}
-        return None if interrupts.count else found
-    end_idle()
-    wanted = {(node.lab, node.size, node.data) for node in nodes}
-    places = {what: datasets.location(home, labs.get(what[0]), *what[1:]) for what in wanted}
-    task = ray.remote(num_cpus=1)(_prepare)
-    waiting = {task.remote(home, *what): what for what in wanted}
-    paths: dict[tuple[str, str, Path | None], Path] = {}
-    with reporter.status("preparing data") as status:
-        while waiting:
-            status.update(f"preparing data of {_packed_so_far({what[0]: places[what] for what in waiting.values()})}")
-            ready, _ = ray.wait(list(waiting), timeout=0.2)
-            for ref in ready:
-                paths[waiting.pop(ref)] = _result_of(ref)
-            if interrupts.count:
-                for ref in waiting:
-                    ray.cancel(ref, force=True)
-                return None
-    return {node.name: paths[node.lab, node.size, node.data] for node in nodes}
-
-
-def _result_of(ref: Any) -> Path:
-    """The path that a task returns, or the error that it raised, without Ray's traceback in its message."""
-    import ray
-
-    try:
-        path: Path = ray.get(ref)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from error
-    return path
-
-
-def _prepare(home: Path, lab: str, size: str, source: Path | None) -> Path:
-    """What a Ray task executes."""
-    return datasets.prepared(home, labs.get(lab), size, source)
-
-
-def _packed_so_far(places: Mapping[str, Path]) -> str:
-    """Each lab whose data are being prepared, with the megabytes that are packed already."""
-    packed = {lab: datasets.packed_bytes(place) for lab, place in places.items()}
-    return ", ".join(f"{lab} ({size / 1e6:.0f} MB packed)" for lab, size in sorted(packed.items()))
 
 
 def _run_nodes(

@@ -18,8 +18,10 @@ from tests.faults.story import Start, finish, wait_for
 Cli = Callable[..., Said]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 # One trial at a time, each sampled by its number alone: what is found can't depend on when something died.
-ONE_BY_ONE = ("--trials", "4", "--search", "random", "--scheduler", "none", "--concurrent", "1")
-TUNE = ("tune", "regression", "--preset", "strong", "--set", "epochs=15", *ONE_BY_ONE, "--json")
+ONE_BY_ONE = ("--trials", "3", "--search", "random", "--scheduler", "none", "--concurrent", "1")
+EPOCHS = 60  # a trial of some seconds: long enough to be caught half-way
+LONG = ("--set", f"epochs={EPOCHS}", "--fix", f"patience={EPOCHS}")
+TUNE = ("tune", "regression", "--preset", "strong", "--size", "tiny", *LONG, *ONE_BY_ONE, "--json")
 
 
 def trials(home: Path, status: str) -> list[Path]:
@@ -66,4 +68,4 @@ def test_a_sweep_killed_and_interrupted_ends_like_an_undisturbed_one_and_leaves_
     client = Store(home, None).client()
     for trial in continued.json["trials"]:
         steps = [point.step for point in client.get_metric_history(trial["run_id"], "val/mse")]
-        assert steps == list(range(1, 16))
+        assert steps == list(range(1, EPOCHS + 1))

@@ -39,7 +39,7 @@ def processes(name: str) -> list[psutil.Process]:
 
 
 def kill_at(moments: list[Callable[[], object]], name: str, count: int = 1) -> threading.Thread:
-    """Start to wait for each moment in turn, and kill the newest of at least `count` workers then; returns the thread, to be joined."""
+    """Start to wait for each moment, and kill the newest of at least `count` workers then; returns the thread."""
 
     def kill() -> None:
         for moment in moments:

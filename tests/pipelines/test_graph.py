@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -195,30 +196,27 @@ def test_a_comment_or_docstring_changes_no_fingerprint_and_code_does(
 def test_a_broken_folder_of_a_later_node_is_named_before_anything_starts(
     labs_cli: Cli, write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import datasets, pipeline
+    from pipelines import datasets, preparation
 
     (tmp_path / "broken").mkdir()
     monkeypatch.setattr(datasets, "SEED", 11)  # data that no other test has prepared
-    monkeypatch.setattr(pipeline, "_prepare_data", lambda *arguments: pytest.fail("data were prepared"))
+    monkeypatch.setattr(preparation, "prepare", lambda *arguments: pytest.fail("data were prepared"))
     said = labs_cli("pipeline", "run", write(a="", b="data: broken"))
     assert said.code == 2
     assert said.err.splitlines()[-1].startswith(f"error: data folder {tmp_path / 'broken'} of lab regression: ")
 
 
-def test_what_is_wrong_with_data_is_said_without_the_traceback_of_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ray
+def test_what_is_wrong_with_data_is_said_without_the_traceback_of_the_task() -> None:
+    from ray.exceptions import RayTaskError
 
     from labs.core.errors import BadInput
-    from pipelines import pipeline
+    from pipelines.preparation import raise_error_of
 
-    def get(ref: object) -> None:
-        raise ray.exceptions.RayTaskError(
-            "_prepare", "many\nlines", BadInput("train.csv is empty")
-        ).as_instanceof_cause()
-
-    monkeypatch.setattr(ray, "get", get)
+    failed: Future[None] = Future()
+    error = RayTaskError("_prepare", "many\nlines", BadInput("train.csv is empty"))
+    failed.set_exception(error.as_instanceof_cause())
     with pytest.raises(BadInput, match=r"^train.csv is empty$"):
-        pipeline._result_of(None)
+        raise_error_of(failed)
 
 
 def test_a_node_that_has_finished_takes_no_room() -> None:

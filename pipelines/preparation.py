@@ -1,0 +1,99 @@
+"""The data of a pipeline's nodes, prepared before the first of them trains."""
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import labs
+from cluster import capacity
+from labs.core import shards
+from pipelines import datasets
+from pipelines.interrupts import Interrupts, abandoned
+from pipelines.ray_train import end_idle
+from pipelines.reporter import Reporter
+from pipelines.spec import Node
+
+TICK_S = 0.2
+What = tuple[str, str, Path | None]
+"""Lab, size, and the folder that the data come from."""
+
+
+def found(home: Path, nodes: Collection[Node], reporter: Reporter) -> dict[str, Path] | None:
+    """Node name -> prepared data; None where some are not prepared yet.
+
+    Raises:
+        BadInput: a folder that any of the nodes names is broken; nothing has started yet.
+    """
+    complete = True
+    for node in nodes:
+        if not _is_there(home, _what(node)):
+            complete = False
+            if node.data is not None:
+                with reporter.status(f"checking {node.data}"):
+                    datasets.check(labs.get(node.lab), node.data)
+    return {node.name: _place(home, _what(node)) for node in nodes} if complete else None
+
+
+def prepare(home: Path, nodes: Collection[Node], interrupts: Interrupts, reporter: Reporter) -> dict[str, Path] | None:
+    """Prepare what is not there yet, several data sets side by side in Ray tasks; None when interrupted.
+
+    One alone is prepared in a thread of this process, which has read the lesson already: a new process takes seconds
+    for that.
+    """
+    missing = [what for what in dict.fromkeys(_what(node) for node in nodes) if not _is_there(home, what)]
+    in_tasks = len(missing) > 1 and capacity.is_connected()
+    executor = ThreadPoolExecutor(1, thread_name_prefix="data")
+    waiting = _in_tasks(home, missing) if in_tasks else {executor.submit(_prepare, home, *w): w for w in missing}
+    try:
+        with reporter.status("preparing data") as status:
+            while waiting and not interrupts.count:
+                status.update(f"preparing data of {_packed_so_far({w[0]: _place(home, w) for w in waiting.values()})}")
+                for future in wait(waiting, TICK_S, FIRST_COMPLETED).done:
+                    del waiting[future]
+                    raise_error_of(future)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+    if waiting:
+        abandoned.set()
+        return None
+    return {node.name: _place(home, _what(node)) for node in nodes}
+
+
+def _in_tasks(home: Path, missing: Collection[What]) -> dict[Future[Any], What]:
+    """Ray ends the tasks that are left when this process ends."""
+    import ray
+
+    end_idle()
+    task = ray.remote(num_cpus=1)(_prepare)
+    return {task.remote(home, *what).future(): what for what in missing}
+
+
+def _prepare(home: Path, lab: str, size: str, source: Path | None) -> None:
+    """What a Ray task or a thread executes."""
+    datasets.prepared(home, labs.get(lab), size, source)
+
+
+def raise_error_of(future: Future[Any]) -> None:
+    """The error that the task raised, without Ray's traceback in its message."""
+    error = future.exception()
+    if error is not None:
+        raise getattr(error, "cause", error) from error
+
+
+def _what(node: Node) -> What:
+    return node.lab, node.size, node.data
+
+
+def _place(home: Path, what: What) -> Path:
+    return datasets.location(home, labs.get(what[0]), *what[1:])
+
+
+def _is_there(home: Path, what: What) -> bool:
+    return labs.get(what[0]).data is None or (_place(home, what) / shards.MANIFEST).exists()
+
+
+def _packed_so_far(places: Mapping[str, Path]) -> str:
+    """Each lab whose data are being prepared, with the megabytes that are packed already."""
+    packed = {lab: datasets.packed_bytes(place) for lab, place in places.items()}
+    return ", ".join(f"{lab} ({size / 1e6:.0f} MB packed)" for lab, size in sorted(packed.items()))
