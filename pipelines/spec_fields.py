@@ -15,6 +15,8 @@ Scheduler = Literal["asha", "none"]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 MANY = 1_000_000
 """Largest number of workers, CPUs, trials or retries that is taken for one."""
+SMALLEST_SHARE = 0.0001
+"""Of a GPU; Ray counts in ten-thousandths."""
 
 
 class NodeResources(BaseModel):
@@ -27,6 +29,16 @@ class NodeResources(BaseModel):
     """CPUs, and so threads, of each worker."""
     gpus_per_worker: float | None = Field(default=None, ge=0)
     """GPUs of each worker; by default one where the cluster has GPUs, else none."""
+
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _whole_or_shared(cls, value: float | None) -> float | None:
+        """Ray's own rule, which it tells each worker that it starts."""
+        if value is not None and (0 < value < SMALLEST_SHARE or (value > 1 and not value.is_integer())):
+            raise ValueError(
+                f"{value!r} GPUs are neither a whole number nor a share of one GPU, from {SMALLEST_SHARE} up to 1"
+            )
+        return value
 
 
 class TrialResources(NodeResources):

@@ -1,5 +1,6 @@
 """Pipeline specs: every fault is named with file, line and field before anything starts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import labs
 from labs.core.errors import BadInput
 from pipelines.spec import COURSE, Node, default_needs, read_spec
 from pipelines.spec_fields import TrialResources, TuneSpec, from_options
+from tests.conftest import Said
 
 GOOD = """\
 name: two
@@ -95,6 +97,22 @@ def test_the_file_and_the_command_line_refuse_the_same_values_of_tune(tmp_path: 
         from_options(TuneSpec, **{name: yaml.safe_load(value)})
     assert str(on_command_line.value).startswith(f"field '--{name}'")
     assert sentence in str(on_command_line.value)
+
+
+@pytest.mark.parametrize("gpus", ["1.5", "0.00001", "3.0001"])
+def test_a_part_of_a_second_gpu_is_refused_in_a_file_and_on_the_command_line(
+    labs_cli: Callable[..., Said], tmp_path: Path, gpus: str
+) -> None:
+    """Ray takes whole numbers and shares of one GPU: each worker that it was to start failed with its traceback."""
+    wrong = f"{gpus.replace('0.00001', '1e-05')} GPUs are neither a whole number nor a share of one GPU"
+    for command in ("train", "tune"):
+        said = labs_cli(command, "regression", "--gpus-per-worker", gpus)
+        assert (said.code, said.err) == (2, f"error: field '--gpus-per-worker': {wrong}, from 0.0001 up to 1\n")
+    for tune in ("", "tune: {trials: 2}, "):
+        text = f"name: t\nnodes:\n  a: {{lab: regression, {tune}resources: {{gpus_per_worker: {gpus}}}}}\n"
+        said = labs_cli("pipeline", "run", spec(tmp_path, text))
+        where = "error: pipeline.yaml line 3: field 'nodes.a.resources.gpus_per_worker': "
+        assert (said.code, said.err.splitlines()[-1]) == (2, f"{where}{wrong}, from 0.0001 up to 1")
 
 
 @pytest.mark.parametrize("written", ["auto", None])
