@@ -40,7 +40,7 @@ class Job(BaseModel):
     retries: int
     """How often the workers are started again after one was lost."""
     bundles: list[float]
-    """With RLlib: CPUs of the process that hosts the loop, then of each actor that it starts."""
+    """CPUs of each worker; with RLlib of the process that hosts the loop, then of each actor that it starts."""
     test: bool = True
     """Whether the run is scored on the test set at its end; a sweep does that for its best trial only."""
 

@@ -56,7 +56,7 @@ def resources(node: Node, cluster: capacity.Cluster) -> tuple[float, capacity.Bu
         # RLlib's networks are so small that a GPU is only used where it was asked for.
         gpus = 1.0 if lab.placement == "train" and cluster.resources.gpus else 0.0
         remedy = CPU_REMEDY if gpus else ""
-    cpus = [float(asked.cpus_per_worker)] * workers if lab.placement == "train" else lab.bundles(node.config)
+    cpus = cpus_of_processes(node)
     # With RLlib, the process that learns is the first one, and the only one that may use a GPU.
     with_gpu = workers if lab.placement == "train" else 1
     share = capacity.gpu_share(gpus)
@@ -67,6 +67,15 @@ def resources(node: Node, cluster: capacity.Cluster) -> tuple[float, capacity.Bu
     if batch % workers:
         raise BadInput(f"node {node.name}: batch size {batch} can't be split evenly between {workers} workers")
     return gpus, bundles
+
+
+def cpus_of_processes(node: Node) -> list[float]:
+    """CPUs of each process of the node: what the scheduler counts, and what is reserved of Ray."""
+    lab, asked = labs.get(node.lab), node.resources
+    if lab.placement == "train":
+        return [float(asked.cpus_per_worker)] * max(1, asked.workers)
+    learner, *actors = lab.bundles(node.config)
+    return [max(learner, asked.cpus_per_worker), *actors]
 
 
 def with_best_config(planned: PlannedNode) -> PlannedNode:
@@ -82,8 +91,9 @@ def with_best_config(planned: PlannedNode) -> PlannedNode:
     else:
         best = yaml.safe_load((planned.job.upstream[BEST_CONFIG_ROLE] / "best.yaml").read_text())
         config = lab.resolve(node.preset, node.size, best)
-    fields = {"config": config.model_dump(mode="json"), "bundles": lab.bundles(config)}
-    return replace(planned, node=replace(node, config=config), job=planned.job.model_copy(update=fields))
+    node = replace(node, config=config)
+    fields = {"config": config.model_dump(mode="json"), "bundles": cpus_of_processes(node)}
+    return replace(planned, node=node, job=planned.job.model_copy(update=fields))
 
 
 def facts(node: Node, gpus: float, data: Path) -> dict[str, Any]:
@@ -116,7 +126,7 @@ def job_of(node: Node, gpus: float, folder: Path, data: Path, upstream: Mapping[
         data=data,
         upstream=dict(upstream),
         retries=node.retries,
-        bundles=labs.get(node.lab).bundles(node.config),
+        bundles=cpus_of_processes(node),
     )
 
 

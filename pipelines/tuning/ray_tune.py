@@ -228,7 +228,7 @@ def placement(job: Job) -> tune.PlacementGroupFactory:
     if job.workers > 1:
         return tune.PlacementGroupFactory([DRIVER_BUNDLE])
     bundles = [{"CPU": cpus} for cpus in job.bundles]
-    bundles[0] = {"CPU": max(job.cpus_per_worker, bundles[0]["CPU"]), "GPU": job.gpus_per_worker}
+    bundles[0]["GPU"] = job.gpus_per_worker
     return tune.PlacementGroupFactory(bundles)
 
 

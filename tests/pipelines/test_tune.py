@@ -138,6 +138,21 @@ def test_a_trial_that_diverges_is_a_bad_result_and_one_that_raises_is_recorded_w
     assert "RuntimeError" in by_config[0.001, -5]["error"]
 
 
+def test_a_trial_reserves_what_the_scheduler_counts(tmp_path: Path) -> None:
+    """With two CPUs a worker, a trial of `rl` took one more of Ray than was counted, and so did a tune node."""
+    from cluster import capacity
+    from pipelines.plan import plan
+    from pipelines.spec import read_spec
+    from pipelines.tuning.ray_tune import placement
+
+    node = {"lab": "rl", "size": "tiny", "tune": {"trials": 1}, "resources": {"cpus_per_worker": 2}}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump({"name": "t", "nodes": {"rl": node}}))
+    nodes = read_spec(tmp_path / "spec.yaml")[1]
+    cluster = capacity.Cluster({"n": capacity.Resources(8)})
+    for planned in plan(tmp_path, nodes, cluster, dict.fromkeys(("rl", "rl-tune"), tmp_path)).values():
+        assert placement(planned.job).required_resources["CPU"] == capacity.in_all(planned.bundles).cpus == 3.0
+
+
 @pytest.mark.parametrize(
     ("lab", "options"),
     [
