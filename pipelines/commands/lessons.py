@@ -57,14 +57,14 @@ def show(lab: LabName, home: Home = None, as_json: Json = False) -> None:
 def _print_tables(document: dict[str, Any]) -> None:
     from dataclasses import replace
 
-    from pipelines.show.display import cell, clock, rows_table, with_commas
+    from pipelines.show.display import cell, clock, number, rows_table
 
     first, *others = document["presets"]
     sets = [{"preset": name, "sets": document["differences"][name]} for name in others]
     heading = f"sets otherwise than {first} (size small)"
     print_table(rows_table(sets, {"preset": "preset", "sets": heading}, "Presets"))
     cost = [
-        {**row, "parameters": with_commas(row["parameters"]), "megabytes": with_commas(row["megabytes"])}
+        {**row, "parameters": number(row["parameters"]), "megabytes": number(row["megabytes"])}
         for row in document["scale"]
     ]
     columns = {"preset": "preset", "size": "size", "parameters": "parameters",

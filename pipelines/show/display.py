@@ -98,9 +98,9 @@ def state_of(node: dict[str, Any]) -> dict[str, str]:
     metric = labs.heading(node["lab"]).metric.name
     now["progress"] = f"{node.get('unit', 'epoch')} {last['step']}/{last['of']}"
     if f"val/{metric}" in last["metrics"]:
-        now["metric"] = f"val/{metric} {last['metrics'][f'val/{metric}']:.4g}"
+        now["metric"] = f"val/{metric} {number(last['metrics'][f'val/{metric}'])}"
     if "perf/samples_per_s" in last["metrics"]:
-        now["speed"] = f"{last['metrics']['perf/samples_per_s']:,.0f}"
+        now["speed"] = number(last["metrics"]["perf/samples_per_s"])
     # A sweep's events, one for each trial that ended, have no seconds of their own.
     seconds = [event["metrics"]["time/epoch_s"] for event in trained if "time/epoch_s" in event["metrics"]]
     seconds = seconds or [after["time"] - before["time"] for before, after in pairwise(trained)]
@@ -168,13 +168,10 @@ def rows_table(
 
 
 def number(value: float | None) -> str:
-    """Four digits; a dash for what is not known."""
-    return "-" if value is None else f"{value:.4g}"
-
-
-def with_commas(value: float | None) -> str:
-    """A size or a count: thousands as 12,345, less with four digits."""
-    return f"{value:,.0f}" if value is not None and value >= 1000 else cell(value)
+    """Four digits, or all of a larger number below a million million: 0.1234, 123.4, 1,234, 31,234; a dash for None."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if 999.95 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def clock(seconds: float) -> str:

@@ -37,9 +37,12 @@ class FittedTable:
             sizes.pop(key, None)
         widths = {key: size.maximum for key, size in sizes.items()}
         # The widest column that still has words to break is made narrower, until the table fits; where none has, the
-        # widest one, which is a name's: its words are folded, and the numbers beside it stay whole.
+        # widest one of texts, which is a name's: its words are folded, and the numbers beside it stay whole.
         while self._width(list(widths.values())) > options.max_width and max(widths.values()) > 1:
-            breakable = [key for key in widths if widths[key] > sizes[key].minimum] or list(widths)
+            breakable = [key for key in widths if widths[key] > sizes[key].minimum]
+            breakable = (
+                breakable or [key for key in widths if key not in self.right and widths[key] > 1] or list(widths)
+            )
             widths[max(breakable, key=widths.__getitem__)] -= 1
         yield self._table(widths)
 

@@ -19,7 +19,8 @@ import pytest
 from rich.console import Console
 
 import labs
-from pipelines.show.display import number, rows_table, summary_table
+from labs.core import events
+from pipelines.show.display import number, rows_table, state_of, summary_table
 from pipelines.show.lesson import reflow
 from tests.conftest import Said
 
@@ -238,6 +239,7 @@ def test_a_narrow_screen_loses_whole_columns_in_the_order_that_is_stated(width: 
     assert {"classification-medium-s11", "FINISHED", "test/accuracy", "0.7213"} <= set(words)
 
 
+COLUMNS = {"seconds": "seconds", "config": "config"}
 LONG_NAME = "a-name-of-a-node-that-is-longer-than-many-a-screen-is-wide-and-was-allowed-all-the-same"
 
 
@@ -261,6 +263,22 @@ def test_a_name_wider_than_the_screen_breaks_no_number(value: float, width: int)
         assert "…" not in written.getvalue()
         first = "".join(line.split()[0] for line in lines if line[:1].strip() and "─" not in line)
         assert LONG_NAME in first
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(31234.4, "31,234"), (9999.6, "10,000"), (1234567.0, "1,234,567"), (1234.4, "1,234"), (999.96, "1,000"),
+     (999.4, "999.4"), (-31234.4, "-31,234"),
+     (0.123456, "0.1235"), (1.5e-7, "1.5e-07"), (1e30, "1e+30"), (float("inf"), "inf"), (None, "-")],
+)  # fmt: skip
+def test_a_large_number_is_whole_in_tables_and_progress(tmp_path: Path, value: float | None, shown: str) -> None:
+    """30,000 seconds were 3e+04, and so were 31,234."""
+    events.append(tmp_path, {"time": 1.0, "step": 1, "of": 2, "metrics": {"val/mse": value or 0.0}})
+    node = {"folder": str(tmp_path), "lab": "regression", "status": "FINISHED"}
+    assert state_of(node)["metric"] == f"val/mse {'0' if value is None else shown}"
+    written = StringIO()
+    Console(file=written, width=80).print(rows_table([{"seconds": value, "config": {"steps": value}}], COLUMNS))
+    assert written.getvalue().split()[-3:] == [shown, "steps", "None" if value is None else shown]
 
 
 def test_an_empty_home_says_what_to_do(labs_cli: Cli) -> None:
