@@ -12,6 +12,7 @@ from typing import Any
 from cluster import capacity, environment
 from cluster.capacity import Cluster
 from cluster.errors import ClusterError
+from cluster.uri import without_password
 
 HANDSHAKE_S = 8  # Ray itself tries a silent address for two minutes, and a wrong token for 20 s
 OBJECT_STORE_BYTES = 512 * 2**20  # data is memory-mapped from files: only results pass through the store
@@ -63,8 +64,10 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Cluster:
 def join(address: str, *, quiet: bool = True) -> Cluster:
     """Join the cluster whose head node answers at `address`, a `host:port`; see `connect`."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "://" in address:
-        raise ClusterError(f"cluster address {address!r} is not host:port, such as 10.0.0.5:6379 (RAY_ADDRESS)")
+    if not host or not port.isdigit() or "://" in address or "@" in address:
+        raise ClusterError(
+            f"cluster address {without_password(address)!r} is not host:port, such as 10.0.0.5:6379 (RAY_ADDRESS)"
+        )
     _prepare()
     import ray
 

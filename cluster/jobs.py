@@ -18,6 +18,7 @@ from typing import Any
 from cluster.connect import TOKEN_PLACES, use_token
 from cluster.environment import keep_proxies_off_loopback
 from cluster.errors import ClusterError, ConnectionLost
+from cluster.uri import without_password, without_secrets
 
 PACKAGES = ("labs", "pipelines", "cluster")
 # The folder of the job's code is a temporary one, so the home must be elsewhere.
@@ -67,7 +68,7 @@ def submit(
     """
     with tempfile.TemporaryDirectory(prefix="labs-upload-") as folder:
         _stage(code, packages, Path(folder))
-        with _plain_errors(address):
+        with _plain_errors(address, *(variables or {}).values()):
             client = _client(address)
             job_id = client.submit_job(
                 entrypoint=PROGRAM + shlex.join(command),
@@ -156,14 +157,20 @@ def _client(address: str) -> Any:
         logging.getLogger(f"ray.{part}").setLevel(logging.ERROR)  # else each reports the upload
     address = address if "://" in address else f"http://{address}"
     if not address.startswith(("http://", "https://")):
-        raise ClusterError(f"job server address {address!r} is not http://host:port, such as http://127.0.0.1:8265")
+        raise ClusterError(
+            f"job server address {without_password(address)!r} is not http://host:port, such as http://127.0.0.1:8265"
+        )
     os.environ["RAY_API_SERVER_ADDRESS"] = address  # else Ray lets RAY_ADDRESS win over the address it is given
     return Client(address)
 
 
 @contextmanager
-def _plain_errors(address: str) -> Iterator[None]:
-    """Send the user's token, to this machine without a proxy, and turn the errors of Ray's client into a sentence."""
+def _plain_errors(address: str, *secret: str) -> Iterator[None]:
+    """Send the user's token, to this machine without a proxy, and turn the errors of Ray's client into a sentence.
+
+    No sentence has a password of the address, or of the other URIs, such as those that a job's environment gets.
+    """
+    shown = without_password(address)
     use_token()
     keep_proxies_off_loopback()
     from aiohttp import ClientError
@@ -174,17 +181,22 @@ def _plain_errors(address: str) -> Iterator[None]:
         yield
     except AuthenticationError:
         raise ClusterError(
-            f"the job server at {address} refused the token, or there is none: "
+            f"the job server at {shown} refused the token, or there is none: "
             f"it expects the token of its head node, looked for in {TOKEN_PLACES}"
         ) from None
     except (exceptions.JSONDecodeError, exceptions.HTTPError, KeyError):
-        raise ClusterError(f"what answers at {address} is not a Ray job server: its port is 8265 by default") from None
+        raise ClusterError(f"what answers at {shown} is not a Ray job server: its port is 8265 by default") from None
     except (ConnectionError, exceptions.RequestException, ClientError):
         raise ClusterError(
-            f"no job server answers at {address}: start the cluster, or set RAY_API_SERVER_ADDRESS or --address"
+            f"no job server answers at {shown}: start the cluster, or set RAY_API_SERVER_ADDRESS or --address"
         ) from None
+    except UnicodeEncodeError:
+        raise ClusterError(f"the user or the password of {shown} has signs that HTTP can't send") from None
     except RuntimeError as error:
-        raise ClusterError(f"the job server at {address} could not do it: {error}") from error
+        said = str(error)
+        for uri in (address, *secret):
+            said = without_secrets(said, uri)
+        raise ClusterError(f"the job server at {shown} could not do it: {said}") from None
 
 
 def _client_of_job(address: str, job_id: str) -> Any:
@@ -194,7 +206,7 @@ def _client_of_job(address: str, job_id: str) -> Any:
     ids = [job.submission_id for job in jobs if job.submission_id]
     if job_id not in ids:
         newest = f"the newest are {', '.join(ids[:5])}" if ids else "it has none"
-        raise ClusterError(f"no job {job_id!r} on the cluster at {address}: {newest}")
+        raise ClusterError(f"no job {job_id!r} on the cluster at {without_password(address)}: {newest}")
     return client
 
 
@@ -208,7 +220,7 @@ def _follow(client: Any, address: str, job_id: str, write: Write) -> int:
         return 130
     except (ClusterError, TimeoutError):
         raise ConnectionLost(
-            f"the job server at {address} has stopped answering, job {job_id} may go on: "
+            f"the job server at {without_password(address)} has stopped answering, job {job_id} may go on: "
             f"labs jobs logs {job_id} --follow takes its log up again, and the same submission continues its work"
         ) from None
 

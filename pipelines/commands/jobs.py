@@ -33,6 +33,7 @@ def submit(
     For example: labs submit -- train cnn --preset strong
     """
     from cluster import jobs
+    from cluster.uri import without_password
     from pipelines.commands import submitted
     from pipelines.fingerprint import ROOT
 
@@ -41,7 +42,7 @@ def submit(
         typer.echo(f"warning: {note}", err=True)
     command, variables = submitted.apart(command, parsed.params.get("store"))
     server = address or jobs.default_address()
-    typer.echo(f"labs {' '.join(command)}: submitting to {server}", err=True)
+    typer.echo(f"labs {' '.join(command)}: submitting to {without_password(server)}", err=True)
     with _lost_connection():
         raise typer.Exit(jobs.submit(command, address=server, code=ROOT, variables=variables, write=_write))
 

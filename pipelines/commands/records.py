@@ -142,6 +142,7 @@ def sync(store: StoreUri = None, home: Home = None) -> None:
     say(f"{found.shown_uri}: writing the runs of {where}")
     reconcile(where)
     try:
+        found.forget_lost()
         count, faults = found.sync_all()
     except StoreUnreachable as error:
         say(f"error: {error}")

@@ -14,7 +14,7 @@ from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.home import records
 from pipelines.tracking.mirror import SECONDS
-from pipelines.tracking.writer import Store, run_id, run_ids
+from pipelines.tracking.writer import Store, run_id, run_ids, search
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,9 @@ def of_store(store: Store) -> Runs:
     """The runs of an MLflow store, of all homes that write to it."""
     client = store.client()
     wanted = "tags.`labs.lab` LIKE '%' and attributes.status = 'FINISHED'"
-    found = [_of_mlflow(client, run) for run in _search(client, store.experiment, wanted)]
+    found = [_of_mlflow(client, run) for run in search(client, store.experiment, wanted)]
     pipelines = {}
-    for parent in _search(client, store.experiment, "tags.`labs.pipeline` LIKE '%'"):
+    for parent in search(client, store.experiment, "tags.`labs.pipeline` LIKE '%'"):
         tags = parent.data.tags
         nodes = {value for name, value in tags.items() if name.startswith("labs.node.")}
         pipelines[tags["labs.pipeline"]] = nodes
@@ -122,16 +122,3 @@ def _of_mlflow(client: Any, run: Any) -> Run:
 
 def _history(client: Any, run_id: str, metric: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in client.get_metric_history(run_id, metric)]
-
-
-def _search(client: Any, experiment: str, wanted: str) -> list[Any]:
-    found: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment], wanted, max_results=1000, order_by=["attributes.start_time"], page_token=token
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found

@@ -4,15 +4,19 @@ import logging
 import os
 import re
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, TypeVar
 
+from cluster.uri import is_database, kind_of
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
 from pipelines.home import locked
-from pipelines.tracking.store_uri import is_database, kind_of, sqlite_file
+from pipelines.tracking.store_uri import sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,9 +32,12 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the password that stands in it
 }
+T = TypeVar("T")
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 REACH_S = 5
-"""Seconds that a store has to answer when it is opened."""
+"""Seconds that a store has to answer at all when it is opened."""
+OPEN_S = 10.0
+"""Seconds in which it must have been opened and judged: a server may say its version and answer nothing else."""
 CONNECT_ARGS = {"mysql": {"connect_timeout": REACH_S}, "mssql": {"timeout": REACH_S}}
 """The same for drivers of databases; PostgreSQL's reads PGCONNECT_TIMEOUT."""
 RETRY_AFTER_S = (1.0, 2.0, 4.0)
@@ -51,11 +58,37 @@ def open_store(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", s
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import mlflow
-
+    _set_uri(uri)
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    _set_uri(uri)
+    if sqlite_file(uri):  # made here, in the time that this machine takes for it
+        return _open(home, uri, experiment)
+    return _in_time(lambda: _open(home, uri, experiment))
+
+
+def _in_time(work: Callable[[], T]) -> T:
+    """What a function returns or raises; `ConnectionError` if that takes longer than `OPEN_S`.
+
+    MLflow and the drivers of databases have limits of their own for each call, longer ones and not for all; the thread
+    of a call that never ends is left alone.
+    """
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(work())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    Thread(target=run, name="open-store", daemon=True).start()
+    if not wait([answer], OPEN_S).done:
+        raise ConnectionError(f"it has not answered what was asked of it within {OPEN_S:g} s")
+    return answer.result()
+
+
+def _open(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", str]:
+    import mlflow
+
     artifacts = (home / "artifacts").as_uri() if is_database(uri) else None
     if artifacts:
         _open_database(home, uri, artifacts)
@@ -67,7 +100,7 @@ def open_store(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", s
 
 def _set_uri(uri: str) -> None:
     """What MLflow's functions without a client use."""
-    import mlflow
+    import mlflow  # which takes seconds that are not the store's
 
     before = os.environ.pop(TRACKING_URI, None)
     mlflow.set_tracking_uri(uri)

@@ -171,6 +171,12 @@ def notes(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def forget(folder: Path, store: str) -> None:
+    """Begin a folder's mirror in a store anew: the store no longer has the run. The caller holds `mirror.lock`."""
+    others = {name: done for name, done in notes(folder).items() if name != store}
+    events.write_text(folder / MIRROR, json.dumps(others, indent=2))
+
+
 def _params(values: dict[str, Any]) -> list[Any]:
     from mlflow.entities import Param
 

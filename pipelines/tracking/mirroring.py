@@ -32,6 +32,7 @@ class Mirroring:
         self.folder, self.store, self.warn = folder, store, warn
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._mirror_until_ended, name="mirror", daemon=True)
+        self.wait = MIRROR_EVERY_S
         self.warned: set[str] = set()
         self.retry_at: dict[Path, float] = {}
         """For a folder that could not be written, when to try again."""
@@ -43,6 +44,7 @@ class Mirroring:
                 self.store.open()
             except StoreUnreachable as error:
                 self._warn("store", str(error))
+                self.wait = RETRY_S
         self.thread.start()
 
     def __exit__(self, *raised: object) -> None:
@@ -50,17 +52,16 @@ class Mirroring:
         self.thread.join(timeout=60)
 
     def _mirror_until_ended(self) -> None:
-        wait = MIRROR_EVERY_S
-        while not self.ended.wait(wait):
+        while not self.ended.wait(self.wait):
             try:
                 self._mirror_once()
-                wait = MIRROR_EVERY_S
+                self.wait = MIRROR_EVERY_S
             except StoreUnreachable as error:
                 self._warn("store", str(error))
-                wait = RETRY_S
+                self.wait = RETRY_S
             except Exception as error:  # a thread that died here would leave the rest of the training unseen
                 self._warn("mirror", f"the mirror in MLflow stands still: {self.store.reason(error)}")
-                wait = RETRY_S
+                self.wait = RETRY_S
 
     def _mirror_once(self) -> None:
         for folder in self._folders():

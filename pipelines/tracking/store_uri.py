@@ -1,24 +1,17 @@
-"""The URI of an MLflow store: whether MLflow can open it at all, and how it is shown without its secrets."""
+"""The URI of an MLflow store: whether MLflow can open it at all, and which store it is."""
 
 import re
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
+from cluster.uri import DATABASES, USER, kind_of, without_password
 from labs.core.errors import BadInput, choices
 
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
 EXAMPLES = "http://host:5000, sqlite:////folder/mlflow.db or postgresql://user@host/database"
 PACKAGES = {"psycopg2": "psycopg2-binary", "psycopg": "'psycopg[binary]'", "MySQLdb": "mysqlclient"}
 """Module of a database's driver -> its distribution, where the names differ."""
-USER = re.compile(r"(?<=://)(?!/).*@")
-"""User and password, or a token, up to the last @: a password may hold any other sign, quoted or not."""
-
-
-def kind_of(uri: str) -> str:
-    """The scheme without a database's driver: `postgresql` of postgresql+psycopg2://host/database."""
-    return uri.partition(":")[0].partition("+")[0]
 
 
 def check(uri: str) -> None:
@@ -40,11 +33,6 @@ def check(uri: str) -> None:
         _check_database(uri)
 
 
-def is_database(uri: str) -> bool:
-    """Whether this process is to open a database itself, and not to ask a server."""
-    return kind_of(uri) in DATABASES
-
-
 def place(uri: str) -> str:
     """The store itself: the same whoever writes to it."""
     return USER.sub("", uri)
@@ -54,31 +42,6 @@ def sqlite_file(uri: str) -> Path | None:
     """The file of an SQLite store; None for any other store."""
     found = re.match(r"sqlite(?:\+\w+)?:///([^:?][^?]*)", uri)
     return Path(found[1]) if found else None
-
-
-def without_password(uri: str) -> str:
-    """A URI that may be shown: no password, no token in place of a user, no value of a query string."""
-    secret = _secret(uri)
-    shown = uri.replace(f"{secret}@", "***@", 1) if secret else uri
-    address, mark, query = shown.partition("?")
-    return address + mark + re.sub(r"=[^&]*", "=***", query)
-
-
-def without_secrets(text: str, uri: str) -> str:
-    """A text, such as an error's, without what `without_password` hides."""
-    secret = _secret(uri)
-    values = [value for _, value in parse_qsl(uri.partition("?")[2])]
-    text = text.replace(uri, without_password(uri))
-    for hidden in {secret, unquote(secret), *values} - {""}:
-        text = re.sub(rf"(?<!\w){re.escape(hidden)}(?!\w)", "***", text)
-    return text
-
-
-def _secret(uri: str) -> str:
-    """The password; to a server, a name without a password may be a token."""
-    found = USER.search(uri)
-    user, colon, password = found[0][:-1].partition(":") if found else ("", "", "")
-    return password if colon or is_database(uri) else user
 
 
 def _database_file(uri: str) -> Path:

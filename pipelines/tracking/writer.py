@@ -8,21 +8,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cluster.uri import without_password, without_secrets
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
 from pipelines.home import KINDS, has_record, locked, records
 from pipelines.tracking.connection import open_store
-from pipelines.tracking.mirror import MIRROR, Mirror, has_end, notes
-from pipelines.tracking.store_uri import check, place, without_password, without_secrets
+from pipelines.tracking.mirror import MIRROR, Mirror, forget, has_end, notes
+from pipelines.tracking.store_uri import check, place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 EXPERIMENT = "ml-labs"
 """The experiment, where MLFLOW_EXPERIMENT_NAME names no other."""
 SAME_ROW = re.compile("IntegrityError|UniqueViolation|UNIQUE constraint|Duplicate entry|duplicate key|already exists")
 """How databases say that another process has just written the same."""
+
+
+NO_SUCH_RUN = "RESOURCE_DOES_NOT_EXIST"
+"""What MLflow answers where a run is written to that the store does not have."""
 
 
 class StoreUnreachable(Exception):
@@ -124,6 +130,24 @@ class Store:
                 faults.append(str(error))
         return len(pending) - len(faults), faults
 
+    def forget_lost(self) -> None:
+        """Begin mirrors anew whose runs the store no longer has, as when its file was removed.
+
+        It still has those that a user deleted in MLflow. To ask for all takes 2 s for a thousand runs.
+
+        Raises:
+            StoreUnreachable: the store is down.
+        """
+        self.open()
+        try:
+            known = {run.info.run_id for run in search(self.client(), self.experiment, deleted=True)}
+        except Exception as error:  # of any class, as in `open`
+            raise self._unreachable(error) from None
+        for folder in (folder for kind in KINDS for folder, _ in records(self.home, kind)):
+            if (noted := run_id(folder, self)) is not None and noted not in known:
+                with locked(folder / "mirror.lock", "mirroring"):
+                    forget(folder, self.name)
+
     def _sync(self, folder: Path) -> str:
         from mlflow.exceptions import MlflowException
 
@@ -131,7 +155,9 @@ class Store:
         try:
             return Mirror(folder, *target).sync()
         except MlflowException as error:
-            if not SAME_ROW.search(str(error)):
+            if error.error_code == NO_SUCH_RUN:  # as `forget_lost`, for a run that goes on
+                forget(folder, self.name)
+            elif not SAME_ROW.search(str(error)):
                 raise
         return Mirror(folder, *target).sync()  # what another process has just written is there now
 
@@ -155,6 +181,21 @@ class Store:
     def _unreachable(self, error: Exception) -> StoreUnreachable:
         self._client = None
         return StoreUnreachable(f"MLflow store {self.shown_uri} can't be written: {self.reason(error)}")
+
+
+def search(client: "MlflowClient", experiment: str, wanted: str = "", *, deleted: bool = False) -> list["Run"]:
+    """All runs of an experiment that are wanted, oldest first; MLflow gives them page by page."""
+    from mlflow.entities import ViewType
+
+    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment], wanted, view, 1000, ["attributes.start_time"], token)
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def reopen(folder: Path) -> None:

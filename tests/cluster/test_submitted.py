@@ -1,7 +1,9 @@
 """What `labs submit` says before it submits: files that stay here, and a store's password that must not be seen."""
 
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,69 @@ def test_comparing_a_store_that_has_a_password_is_not_submitted(labs_cli: Cli, s
     assert (said.code, submitted) == (2, [])
     assert "run it here" in said.err
     assert "s3cret" not in said.err
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A job server that takes a job, and answers with an error that has all that it was sent."""
+
+    def do_GET(self) -> None:
+        version = self.path.endswith("/version")
+        self._answer(200 if version else 404, '{"ray_version": "2.60.0", "version": "4"}' if version else "")
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(200, "")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self._answer(500, f"not for me with s3cret: {body}")
+
+    def _answer(self, code: int, text: str) -> None:
+        self.send_response(code)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("command", ["submit -- train cnn", "jobs logs x"])
+@pytest.mark.parametrize(
+    "address",
+    ["http://me:s3cret@127.0.0.1:1", "me:s3cret@127.0.0.1:1", "http://s3cret@127.0.0.1:1", "ray://me:s3cret@there:1",
+     "http://me:s3cret@127.0.0.1:port", "http://me:s3cret#@127.0.0.1:1", "http://me:s3cret\N{SNOWMAN}@127.0.0.1:1",
+     "http://127.0.0.1:1?token=s3cret"],
+)  # fmt: skip
+def test_a_password_of_the_job_server_s_address_is_not_shown(
+    labs_cli: Cli, monkeypatch: pytest.MonkeyPatch, address: str, command: str
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", address)
+    said = labs_cli(*command.split())
+    assert (said.code, "Traceback" in said.err) == (2, False)
+    assert "error: " in said.err
+    assert "s3cret" not in said.out + said.err
+
+
+def test_no_password_is_shown_of_what_a_job_server_refuses(labs_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's client raises the server's whole answer, which may have what was sent: the variables with the store."""
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    httpd = HTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    command = ("submit", "--address", f"http://me:s3cret@127.0.0.1:{httpd.server_port}", "--", "train", "cnn")
+    said = labs_cli(*command, "--store", "http://you:pa55word@host")
+    httpd.shutdown()
+    assert (said.code, "could not do it" in said.err) == (2, True), said.err
+    assert "MLFLOW_TRACKING_URI" in said.err
+    assert not [word for word in ("s3cret", "pa55word") if word in said.out + said.err]
+
+
+@pytest.mark.parametrize("address", ["http://me:s3cret@there:6379", "me:s3cret@there:6379", "ray://s3cret@there:1"])
+def test_a_password_in_the_cluster_s_address_is_not_shown(
+    labs_cli: Cli, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    said = labs_cli("train", "regression", "--size", "tiny")
+    assert (said.code, "is not host:port" in said.err, "s3cret" in said.err) == (2, True, False)
 
 
 def _jobs(command: str) -> list[dict[str, Any]]:

@@ -11,19 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.uri import without_password, without_secrets
 from labs.core import events
 from pipelines.home import read_record, write_record
 from pipelines.tracking import connection, mirroring, snapshot
 from pipelines.tracking.mirroring import Mirroring
-from pipelines.tracking.store_uri import without_secrets
-from pipelines.tracking.writer import MIRROR, NotMirrored, Store, without_password
+from pipelines.tracking.writer import MIRROR, NotMirrored, Store
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -110,6 +110,42 @@ def test_a_server_that_never_answers_is_given_up(labs_cli: Cli, monkeypatch: pyt
         said = labs_cli(*TRAIN, "--store", f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert said.code == 0
     assert "no server answers" in said.err
+
+
+def test_a_server_that_says_its_version_and_then_hangs_is_given_up_in_time(
+    labs_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It held up training for 23 s, and the end of the command once more: MLflow waits ten seconds, twice."""
+    monkeypatch.setattr(connection, "OPEN_S", 1.0)
+    let_go = threading.Event()
+
+    class Hanging(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not self.path.endswith("/version"):
+                let_go.wait(60)
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"3.7.0")
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Hanging)
+    httpd.daemon_threads = True
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    labs_cli(*TRAIN, "--seed", "1")  # libraries are imported, data are there
+    started = time.monotonic()
+    said = labs_cli(*TRAIN, "--store", f"http://me:secret@127.0.0.1:{httpd.server_port}")
+    seconds = time.monotonic() - started
+    let_go.set()
+    httpd.shutdown()
+    assert (said.code, said.json["status"]) == (0, "FINISHED")
+    assert "has not answered what was asked of it within 1 s" in said.err.replace("\n", " ")
+    assert "secret" not in said.err
+    assert seconds < 10
 
 
 def test_an_experiment_that_may_not_be_made_is_said_with_what_to_do(labs_cli: Cli) -> None:
@@ -207,6 +243,33 @@ def test_torn_notes_of_a_mirror_are_made_anew(labs_cli: Cli, home: Path) -> None
     assert len(runs(Store(home, None))) == 2
 
 
+def test_a_store_that_was_removed_is_written_again(labs_cli: Cli, home: Path, empty_store: Path) -> None:
+    """Each folder remembered that it was mirrored: `labs sync` said that 0 were written, and MLflow had none.
+
+    A run that went on could never be written again: MLflow has no run of the id that its folder remembered.
+    """
+
+    def remove() -> None:
+        shutil.copy(empty_store, home / "mlflow.db")  # an empty one in its place: this process has the file open
+
+    first = labs_cli(*TRAIN).json["run_id"]
+    remove()
+    said = labs_cli("sync")
+    assert (said.code, "2 runs and pipelines written" in said.err.replace("\n", " ")) == (0, True)
+    run, pipeline = sorted(runs(Store(home, None)), key=lambda run: "labs.pipeline" in run.data.tags)
+    assert run.info.run_id != first
+    assert run.data.tags["mlflow.parentRunId"] == pipeline.info.run_id
+    assert "0 runs and pipelines written" in labs_cli("sync").err.replace("\n", " ")
+    (folder,) = trained_folders(home)
+    (folder / "result.json").unlink()
+    write_record(folder, status="KILLED", ended=1.0)
+    remove()
+    again = labs_cli(*TRAIN)
+    assert (again.code, "warning" in again.err) == (0, False), again.err
+    assert {run.info.status for run in runs(Store(home, None))} == {"FINISHED"}
+    assert "val/mse" in Store(home, None).client().get_run(again.json["run_id"]).data.metrics
+
+
 def test_what_came_before_a_second_end_of_the_same_kind_is_written(labs_cli: Cli, home: Path) -> None:
     """A run is killed, mirrored, continued while the store is down, and killed once more: the epoch is not lost."""
     run_id = labs_cli(*TRAIN).json["run_id"]
@@ -279,6 +342,8 @@ def test_a_store_s_uri_is_not_left_in_the_environment(home: Path, monkeypatch: p
         ("https://host/a?token=abc&x=1", "https://host/a?token=***&x=***"),
         ("mssql+pyodbc:///?odbc_connect=PWD%3Dabc", "mssql+pyodbc:///?odbc_connect=***"),
         ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("me:p@ss@host:8265", "me:***@host:8265"),
+        ("host:8265", "host:8265"),
     ],
 )
 def test_secrets_of_a_uri_are_not_shown(uri: str, shown: str) -> None:
