@@ -8,7 +8,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pynvml
@@ -60,11 +60,21 @@ class Cluster:
     """The nodes of a cluster: name -> what the node has in all."""
 
     nodes: Mapping[str, Resources]
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """Name -> the host that people know the node by, where that is not its name."""
 
     @property
     def resources(self) -> Resources:
         """What all nodes have together."""
         return in_all(self.nodes.values())
+
+    def host(self, name: str) -> str:
+        """What people call a node."""
+        return self.hosts.get(name, name)
+
+    def __str__(self) -> str:
+        gpus = f", {_count(self.resources.gpus, 'GPU')}" if self.resources.gpus else ""
+        return f"{_count(len(self.nodes), 'node')}, {_count(self.resources.cpus, 'CPU')}{gpus}"
 
 
 class Room:
@@ -132,12 +142,11 @@ def total() -> Cluster:
         return Cluster({"this machine": local()})
     import ray
 
+    alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+    has = {name: node["Resources"] for name, node in alive.items()}
     return Cluster(
-        {
-            node["NodeID"]: Resources(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
-            for node in ray.nodes()
-            if node["Alive"]
-        }
+        {name: Resources(own.get("CPU", 0.0), own.get("GPU", 0.0)) for name, own in has.items()},
+        {name: node["NodeManagerHostname"] for name, node in alive.items()},
     )
 
 
@@ -155,7 +164,7 @@ def require(what: str, bundles: Bundles, within: Cluster, remedy: str = "") -> N
     """
     needed, has = in_all(bundles), within.resources
     short = [
-        (_count(need, kind), f"{there:g}")
+        (_count(need, kind), _number(there))
         for kind, need, there in (("CPU", needed.cpus, has.cpus), ("GPU", needed.gpus, has.gpus))
         if need > there
     ]
@@ -177,7 +186,11 @@ def _described(resources: Resources, gpus: bool) -> str:
 
 
 def _count(number: float, kind: str) -> str:
-    return f"{number:g} {kind}{'' if number == 1 else 's'}"
+    return f"{_number(number)} {kind}{'' if number == 1 else 's'}"
+
+
+def _number(number: float) -> str:
+    return f"{number:.15g}"  # six digits, the default, would make a million 1e+06
 
 
 def _container_cpus(groups: Path = Path("/sys/fs/cgroup")) -> float:

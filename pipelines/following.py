@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import Timeout
 
@@ -12,12 +12,15 @@ from pipelines.interrupts import Interrupts
 from pipelines.reporter import Progress, Reporter
 
 POLL_S = 0.2
+Part = Literal["drive", "ended", "left"]
+"""What is left for a command: to do the work; to tell how another process has ended it; nothing, as it was interrupted
+while the other process still works."""
 
 
 @contextmanager
 def driving(
     folder: Path, interrupts: Interrupts, reporter: Reporter, progress: Callable[[], AbstractContextManager[Progress]]
-) -> Iterator[bool]:
+) -> Iterator[Part]:
     """While entered, no other process drives the folder's work, unless the view of one was interrupted.
 
     Args:
@@ -27,13 +30,13 @@ def driving(
         progress: the view.
 
     Yields:
-        Whether the work is the caller's: False where another process has brought it to an end meanwhile, whatever end
-        that is, or where the view was interrupted.
+        The caller's part. Another process has ended the work whatever end that is, and also where the view was
+        interrupted in that moment.
     """
     lock = driver_lock(folder)
     try:
         lock.acquire(timeout=START_WAIT_S)
-        mine = True
+        part: Part = "drive"
     except Timeout:
         before = _end(folder)
         reporter.say(f"another process runs {folder.name}; following it (Ctrl-C ends only this view)")
@@ -42,15 +45,16 @@ def driving(
                 view.tick()
                 with suppress(Timeout):
                     lock.acquire(timeout=POLL_S)
-        mine = lock.is_locked and _end(folder) == before
-        if mine:
+        part = "ended" if _end(folder) != before else "drive" if lock.is_locked else "left"
+        if part == "drive":
             reporter.say(f"no process runs {folder.name} any more; continuing it")
     try:
-        yield mine
+        yield part
     finally:
         lock.release()
 
 
 def _end(folder: Path) -> Any:
-    """When the work has ended for the last time; None if it never has."""
-    return read_record(folder).get("ended") if has_record(folder) else None
+    """When a process has last brought the work to an end; None if none has, or it died since and others noted that."""
+    record = read_record(folder) if has_record(folder) else {}
+    return record.get("ended") if record.get("ended") != record.get("died") else None

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from labs.core import events
 from labs.core.errors import BadInput
+from pipelines import record_fields
 
 Status = Literal["WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED", "BLOCKED"]
 """Status of a run or a node, in MLflow's words; WAITING and BLOCKED (by a need that failed) are of what has not
@@ -71,10 +72,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     file = folder / RECORD
     try:
         record: dict[str, Any] = json.loads(file.read_text())
+        fault = record_fields.fault(record, folder.parent.name)
     except ValueError:
-        raise BadInput(
-            f"{file} can't be read, as after a power cut: remove the folder {folder} to begin anew"
-        ) from None
+        fault = "as after a power cut"
+    if fault:
+        raise BadInput(f"{file} can't be read ({fault}): remove the folder {folder} to begin anew")
     return record
 
 
@@ -174,7 +176,8 @@ def _reconcile(kind: Kind, folder: Path) -> None:
         if record["status"] == "RUNNING":
             status: Status = "FINISHED" if kind in ("runs", "trials") and result(folder) else "KILLED"
             ended = max(record.get("started", time.time()), last_event)
-            write_record(folder, status=status, ended=ended, **killed_nodes(record))
+            # By `died`, whoever follows the process knows that it has not brought the work to this end.
+            write_record(folder, status=status, ended=ended, died=ended, **killed_nodes(record))
     finally:
         lock.release()
 

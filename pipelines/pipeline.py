@@ -15,6 +15,7 @@ from cluster import capacity, connect
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines import preparation, shared_home
+from pipelines.changing_cluster import ChangingCluster
 from pipelines.error_file import first_line
 from pipelines.following import driving
 from pipelines.home import has_record, killed_nodes, read_record, reconcile, write_record
@@ -61,10 +62,10 @@ def run_pipeline(
             return None, 130
         planned = plan(home, nodes, cluster, data, force=force)
         folder = open_folder(home, name, planned, spec)
-        with driving(folder, interrupts, reporter, lambda: reporter.pipeline_progress(folder)) as mine:
-            if not mine and interrupts.count:
+        with driving(folder, interrupts, reporter, lambda: reporter.pipeline_progress(folder)) as part:
+            if part == "left":
                 return folder, 130
-            if mine:
+            if part == "drive":
                 with end_recorded(folder):
                     _run_nodes(home, folder, planned, cluster, store, interrupts, reporter)
     complete_mirror(store, reporter)
@@ -142,7 +143,7 @@ def _run_nodes(
             return
     else:
         cluster = connect_for(home, [p.node for p in planned.values()], cluster, reporter)
-    scheduler = Scheduler(folder, planned, cluster)
+    scheduler = Scheduler(folder, planned, ChangingCluster(home, cluster, reporter.say))
     with Mirroring(folder, store, reporter.say), reporter.pipeline_progress(folder) as progress:
         scheduler.run(interrupts, progress.tick)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster import capacity
 from cluster.errors import ClusterError
+from pipelines.changing_cluster import ChangingCluster
 from pipelines.execution import Ending, NodeExecution
 from pipelines.home import Status, read_record, write_record
 from pipelines.interrupts import Interrupts, abandoned
@@ -22,8 +23,6 @@ from pipelines.ray_train import end_idle
 from pipelines.tuning.sweep import PlannedSweep
 
 TICK_S = 0.1
-LOOK_EVERY_S = 5.0
-"""How often nodes that joined or left the cluster are noticed."""
 ROOM_WAIT_S = 600.0
 """How long nodes that fit nowhere wait for nodes of the cluster that have left."""
 ENDED = ("FINISHED", "FAILED", "KILLED", "BLOCKED")
@@ -41,9 +40,10 @@ class Scheduler:
         cluster: the cluster.
     """
 
-    def __init__(self, folder: Path, planned: Mapping[str, PlannedNode], cluster: capacity.Cluster) -> None:
-        self.folder, self.planned, self.room = folder, planned, capacity.Room(cluster)
-        self.looked_at = self.had_room_at = time.monotonic()
+    def __init__(self, folder: Path, planned: Mapping[str, PlannedNode], cluster: ChangingCluster) -> None:
+        self.folder, self.planned, self.cluster = folder, planned, cluster
+        self.room = capacity.Room(cluster.usable)
+        self.had_room_at = time.monotonic()
         self.demand = demand(planned)
         self.sorter = TopologicalSorter(self.demand.needs)
         self.sorter.prepare()
@@ -89,7 +89,7 @@ class Scheduler:
                     return
             else:
                 self._take_ready()
-                self._look_at_cluster()
+                self.room.update(self.cluster.look())
                 self._start_what_fits(executor)
                 self._fail_what_fits_nowhere()
             self._enforce_time_limits()
@@ -121,12 +121,6 @@ class Scheduler:
                     self.ready.append(name)
                 else:
                     self._end(name, Ending("BLOCKED", "a node that it needs did not finish"))
-
-    def _look_at_cluster(self) -> None:
-        """Now and then: nodes of a cluster may have joined or left since."""
-        if capacity.is_connected() and time.monotonic() - self.looked_at > LOOK_EVERY_S:
-            self.room.update(capacity.total())
-            self.looked_at = time.monotonic()
 
     def _start_what_fits(self, executor: ThreadPoolExecutor) -> None:
         """Start ready nodes, the longest remaining path first.

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cluster.errors import ClusterError
@@ -23,31 +23,48 @@ def require(home: Path, warn: Callable[[str], None]) -> None:
         ClusterError: nodes that do not see it.
     """
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
     if len(names) < 2:
         return
+    blind, silent = ask(home, names)
+    if blind:
+        raise ClusterError(missing_on(home, (names[node] for node in blind)))
+    if silent:
+        warn(unknown_on(home, (names[node] for node in silent)))
+
+
+def ask(home: Path, nodes: Iterable[str]) -> tuple[set[str], set[str]]:
+    """The nodes that do not see the home folder, and those that have not answered in time."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
     sign = home / f"seen-{uuid.uuid4().hex}"
     sign.touch()
     try:
         task = ray.remote(num_cpus=0, max_retries=0)(sees)
         asked = {
-            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(sign): name
-            for node, name in names.items()
+            task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(sign): node
+            for node in nodes
         }
         answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_WITHIN_S)
-        blind = sorted({asked[ref] for ref in answered if not _answer(ref)})
+        return {asked[ref] for ref in answered if not _answer(ref)}, {asked[ref] for ref in silent}
     finally:
         sign.unlink()
-    if blind:
-        raise ClusterError(
-            f"the home folder {home} is not there on {', '.join(blind)}: put it on storage that all nodes of the "
-            "cluster share, and name it (--home, LABS_HOME)"
-        )
-    if silent:
-        missing = ", ".join(sorted({asked[ref] for ref in silent}))
-        warn(f"warning: {missing} did not say within {ANSWER_WITHIN_S:g} s whether the home folder {home} is there")
+
+
+def missing_on(home: Path, names: Iterable[str]) -> str:
+    """The sentence about nodes that do not see the home folder."""
+    return (
+        f"the home folder {home} is not there on {', '.join(sorted(names))}: put it on storage that all nodes of the "
+        "cluster share, and name it (--home, LABS_HOME)"
+    )
+
+
+def unknown_on(home: Path, names: Iterable[str]) -> str:
+    """The sentence about nodes that have not answered."""
+    who = ", ".join(sorted(names))
+    return f"warning: {who} did not say within {ANSWER_WITHIN_S:g} s whether the home folder {home} is there"
 
 
 def sees(sign: Path) -> bool:

@@ -1,6 +1,7 @@
 """A training job in a worker's process: the same call bare, in a trial, on a Ray Train worker and beside RLlib."""
 
 import gc
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,8 +11,10 @@ import torch
 from torch.distributed import DistError
 
 import labs
+from cluster.errors import ClusterError
 from labs.core.run import Interrupted, Run
 from pipelines.error_file import has_error, write_error
+from pipelines.home import has_record
 from pipelines.job import Job, Outcome
 from pipelines.requests import AbortListener, is_asked_to_abort, writer_lock
 from pipelines.system_load import LoadSampler
@@ -27,7 +30,15 @@ def work(job: Job, **run_options: Any) -> Outcome:
     Args:
         job: the job.
         run_options: passed on to `Run` (`device`, `on_epoch`).
+
+    Raises:
+        ClusterError: this node does not see the run's folder.
     """
+    if not has_record(job.folder):  # a node that joined the cluster later; it would begin anew on its own disk
+        raise ClusterError(
+            f"the run's folder {job.folder} is not there on {socket.gethostname()}: put the home folder on storage "
+            "that all nodes of the cluster share"
+        )
     if has_error(job.folder):  # restarted by Ray after a worker wrote an error: another try would fail again
         return "FAILED"
     if is_asked_to_abort(job.folder):

@@ -5,6 +5,7 @@ from pathlib import Path
 import labs
 from cluster import connect
 from pipelines import datasets, shared_home
+from pipelines.changing_cluster import ChangingCluster
 from pipelines.following import driving
 from pipelines.home import has_record, read_record, reconcile, write_record
 from pipelines.interrupts import Interrupts
@@ -42,10 +43,10 @@ def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store, reporter: Re
         if code:
             _note_missing_needs(sweep, before, store, reporter)
             return sweep, code
-        with driving(sweep.folder, interrupts, reporter, lambda: reporter.sweep_progress(sweep)) as mine:
-            if not mine and interrupts.count:
+        with driving(sweep.folder, interrupts, reporter, lambda: reporter.sweep_progress(sweep)) as part:
+            if part == "left":
                 return sweep, 130
-            if mine or _is_to_be_extended(sweep):
+            if part == "drive" or (_is_to_be_extended(sweep) and not interrupts.count):
                 with end_recorded(sweep.folder):
                     _conduct(home, sweep, store, interrupts, reporter)
     complete_mirror(store, reporter)
@@ -70,7 +71,12 @@ def _conduct(home: Path, sweep: Sweep, store: Store, interrupts: Interrupts, rep
     if sweep.finished() and sweep.complete():
         reporter.say(f"sweep {sweep.folder.name} already has its {sweep.tuning.trials} trials; more --trials extend it")
         return
-    connect.connect()
+    cluster = ChangingCluster(home, connect.connect(), reporter.say)
     shared_home.require(home, reporter.say)
     with Mirroring(sweep.folder, store, reporter.say), reporter.sweep_progress(sweep) as progress:
-        conduct(sweep, lambda: interrupts.count > 0, progress.tick)
+
+        def tick() -> None:
+            cluster.look()
+            progress.tick()
+
+        conduct(sweep, lambda: interrupts.count > 0, tick)

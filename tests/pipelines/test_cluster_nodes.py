@@ -4,12 +4,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
 
 from cluster import capacity
 from cluster.capacity import Cluster, Resources
+from cluster.errors import ClusterError
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -92,36 +94,95 @@ def test_as_many_trials_run_at_a_time_as_the_nodes_hold(
     assert [node["resources"]["cpus"] for node in plan["nodes"]] == [4.0, 2.0]
 
 
-def test_a_node_that_joins_the_cluster_is_used(labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines import execution, scheduler
+def test_a_node_that_joins_the_cluster_is_used_and_one_that_leaves_is_said(
+    labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead machine, or one behind a cut line, was silent."""
+    from pipelines import changing_cluster, execution, shared_home
 
-    joined, train, both = time.monotonic() + 1.0, execution.run_job, threading.Barrier(2)
+    joined, train = threading.Event(), execution.run_job
+    both = threading.Barrier(2, joined.clear)
 
     def total() -> Cluster:
-        return Cluster({"first": Resources(1), **({"second": Resources(1)} if time.monotonic() > joined else {})})
+        return Cluster({"first": Resources(1), **({"second": Resources(1)} if joined.is_set() else {})})
 
     def run_job(job: Any) -> Any:
+        joined.set()
         both.wait(timeout=10)  # two jobs at a time, or an error
+        time.sleep(0.3)
         return train(job)
 
     monkeypatch.setattr(capacity, "total", total)
     monkeypatch.setattr(capacity, "is_connected", lambda: True)
-    monkeypatch.setattr(scheduler, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(changing_cluster, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(shared_home, "ask", lambda home, nodes: (set(), set()))
     monkeypatch.setattr(execution, "run_job", run_job)
     bare = f"{{{TINY}, resources: {{workers: 0}}, seeds: [1, 2]}}"
     said = labs_cli("pipeline", "run", spec_of(tmp_path, f"two: {bare}"), "--json")
     assert said.code == 0, said.err
+    assert "the cluster now has 2 nodes, 2 CPUs: node second joined\n" in said.err
+    assert "the cluster now has 1 node, 1 CPU: node second left\n" in said.err
+
+
+def test_a_node_that_joins_and_does_not_see_the_home_is_said_and_not_counted_on(
+    labs_cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the nodes of the start were asked: work that was placed on it trained on a disk of its own."""
+    from pipelines import changing_cluster, execution, shared_home
+
+    train, running, begun, asked = execution.run_job, threading.Lock(), threading.Event(), threading.Event()
+
+    def total() -> Cluster:
+        blind = {"blind": Resources(1, 1)} if begun.is_set() else {}
+        return Cluster({"first": Resources(1), **blind}, {"blind": "10.0.0.7"})
+
+    def ask(home: Path, nodes: dict[str, str]) -> tuple[set[str], set[str]]:
+        asked.set()
+        return {*nodes}, set()
+
+    def run_job(job: Any) -> Any:
+        assert running.acquire(blocking=False), "two jobs at a time"
+        begun.set()
+        assert asked.wait(10)
+        time.sleep(0.5)
+        running.release()
+        return train(job)
+
+    monkeypatch.setattr(capacity, "total", total)
+    monkeypatch.setattr(capacity, "is_connected", lambda: True)
+    monkeypatch.setattr(changing_cluster, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(shared_home, "ask", ask)
+    monkeypatch.setattr(execution, "run_job", run_job)
+    bare = f"{{{TINY}, resources: {{workers: 0}}, seeds: [1, 2]}}"
+    said = labs_cli("pipeline", "run", spec_of(tmp_path, f"two: {bare}"), "--json")
+    assert said.code == 0, said.err
+    assert "the cluster now has 2 nodes, 2 CPUs, 1 GPU: node 10.0.0.7 joined\n" in said.err
+    assert f"warning: the home folder {home} is not there on 10.0.0.7: put it on storage that all nodes" in said.err
+
+
+def test_a_worker_that_does_not_see_the_run_s_folder_begins_nothing(tmp_path: Path) -> None:
+    """It made the folder on its own disk, and trained there."""
+    from pipelines.execution import run_job
+    from pipelines.job import Job
+
+    folder = tmp_path / "home" / "runs" / "cnn"
+    what = {"lab": "regression", "preset": "simple", "size": "tiny", "config": {}, "seed": 0, "upstream": {}}
+    job = Job(**what, workers=0, cpus_per_worker=1, gpus_per_worker=0, folder=folder, data=tmp_path, retries=0,
+              bundles=[1.0])  # fmt: skip
+    with pytest.raises(ClusterError, match=rf"folder {folder} is not there on {gethostname()}: put"):
+        run_job(job)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_needs_a_node_that_has_left_fails_after_some_time(
     labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import scheduler
+    from pipelines import changing_cluster, scheduler
 
     sizes = iter([Resources(2)])
     monkeypatch.setattr(capacity, "total", lambda: Cluster({"n": next(sizes, Resources(1))}))
     monkeypatch.setattr(capacity, "is_connected", lambda: True)
-    monkeypatch.setattr(scheduler, "LOOK_EVERY_S", -1.0)
+    monkeypatch.setattr(changing_cluster, "LOOK_EVERY_S", -1.0)
     monkeypatch.setattr(scheduler, "ROOM_WAIT_S", 0.2)
     wide = f"wide: {{{TINY}, resources: {{workers: 0, cpus_per_worker: 2}}}}"
     said = labs_cli(

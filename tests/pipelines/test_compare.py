@@ -109,7 +109,9 @@ def test_a_figure_that_can_not_be_drawn_is_named(
 def test_the_pause_between_two_commands_does_not_count_as_time(tmp_path: Path) -> None:
     tags = {"labs.lab": "regression", "labs.folder": str(tmp_path / "runs" / "a")}
     times = {"created": 0.0, "ended": 1000.0, "seconds": 5.0}
-    write_record(tmp_path / "runs" / "a", status="FINISHED", tags=tags, params={}, **times)
+    words = {"key": "", "name": "a", "error": "", "lab": "regression", "preset": "simple", "size": "tiny"}
+    rest: dict[str, Any] = {"params": {}, "config": {}, "data": {}, "seed": 0}
+    write_record(tmp_path / "runs" / "a", status="FINISHED", tags=tags, **words, **times, **rest)
     assert [run.seconds for run in of_home(tmp_path).found] == [5.0]
     data = SimpleNamespace(tags={**tags, "labs.seconds": "5.0"}, params={}, metrics={})
     stored: Any = SimpleNamespace(data=data, info=SimpleNamespace(run_id="a", start_time=0, end_time=1_000_000))

@@ -1,7 +1,9 @@
 """What can't be read is named, and everything else goes on."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,29 @@ def test_an_empty_record_of_the_run_itself_says_what_to_remove(labs_cli: Callabl
     assert again.code == 2
     assert "can't be read" in again.err
     assert "Traceback" not in again.err
+
+
+def test_a_record_that_is_no_record_is_named_and_passed_over(
+    labs_cli: Callable[..., Said], home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """JSON all the same: every later command of the home ended with the traceback of a KeyError."""
+    assert labs_cli(*TRAIN).code == 0
+    files = [*home.glob("runs/*/record.json"), *home.glob("pipelines/*/record.json")]
+    assert labs_cli(*TRAIN, "--seed", "1").code == 0
+    whole = {file: json.loads(file.read_text()) for file in files}
+    changes: list[dict[str, Any]] = [{"created": "yesterday"}, {"status": None}, {"nodes": {"a": {}}, "data": []}]
+    for content in ("{}", "[]", "null", *changes):
+        for file in files:
+            file.write_text(content if isinstance(content, str) else json.dumps({**whole[file], **content}))
+        caplog.clear()
+        assert labs_cli("status", "--json").json["status"] == "FINISHED"
+        assert [row["seeds"] for row in labs_cli("compare", "--json").json] == [[1]]
+        assert all(f"{file} can't be read (" in caplog.text for file in files)
+        assert labs_cli(*TRAIN).code == 2
+    other = labs_cli(*TRAIN, "--seed", "1")
+    assert (other.code, "has already finished" in other.err) == (0, True)
+    synced = labs_cli("sync")
+    assert (synced.code, synced.err.count("error: ")) == (1, len(files))
 
 
 @pytest.mark.parametrize(

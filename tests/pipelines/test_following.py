@@ -2,6 +2,8 @@
 
 import errno
 import fcntl
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from pipelines.home import driver_lock, write_record
 from tests.conftest import Said
@@ -17,7 +20,7 @@ Cli = Callable[..., Said]
 TRAIN = ("train", "regression", "--size", "tiny", "--workers", "0", "--json")
 
 
-def hold(folder: Path, seconds: float) -> None:
+def hold(folder: Path, seconds: float, before_release: Callable[[], None] = lambda: None) -> None:
     """Hold a folder's lock for some time from now on, as another process would."""
     held = threading.Event()
 
@@ -25,6 +28,7 @@ def hold(folder: Path, seconds: float) -> None:
         with driver_lock(folder):
             held.set()
             time.sleep(seconds)
+            before_release()
 
     threading.Thread(target=wait, daemon=True).start()
     held.wait()
@@ -65,6 +69,54 @@ def test_the_command_that_follows_a_driver_that_dies_continues_the_pipeline(
     assert (said.code, said.json["status"]) == (0, "FINISHED")
     assert "another process runs train-regression" in said.err
     assert "any more; continuing it" in said.err
+
+
+def test_the_command_that_follows_continues_though_another_one_noted_first_that_the_driver_died(
+    labs_cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`labs status` marked the work KILLED between two looks at the lock, and the command ended with code 130."""
+    from pipelines import home as home_module
+    from pipelines import pipeline
+
+    def opened(*arguments: Any) -> Path:
+        folder = open_folder(*arguments)
+        write_record(folder, status="RUNNING", started=time.time())
+        hold(folder, 1.0, before_release)
+        return folder
+
+    def before_release() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(home_module, "driver_lock", lambda folder: FileLock(folder / "other.lock"))
+            home_module.reconcile(home)
+
+    open_folder = pipeline.open_folder
+    monkeypatch.setattr(pipeline, "open_folder", opened)
+    said = labs_cli(*TRAIN)
+    assert (said.code, said.json["status"]) == (0, "FINISHED"), said.err
+    assert "any more; continuing it" in said.err
+
+
+def test_a_view_that_is_interrupted_when_the_driver_ends_tells_that_end(
+    labs_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 130, where the pipeline had just finished, or failed."""
+    from pipelines import pipeline
+    from pipelines.show import display
+
+    def opened(*arguments: Any) -> Path:
+        folder = open_folder(*arguments)
+        hold(folder, 1.0)
+        return folder
+
+    def tick(view: Any) -> None:
+        write_record(view.folder, status="FAILED", ended=time.time())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    open_folder = pipeline.open_folder
+    monkeypatch.setattr(pipeline, "open_folder", opened)
+    monkeypatch.setattr(display.Progress, "tick", tick)
+    said = labs_cli(*TRAIN)
+    assert (said.code, "pipeline train-regression: FAILED" in said.err) == (1, True), said.err
 
 
 def test_a_sweep_is_followed_and_continued_as_well(labs_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,67 @@
+"""A cluster whose nodes join and leave while work runs: changes are said, and who joins must see the home folder."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Thread
+
+from cluster import capacity
+from cluster.capacity import Cluster
+from pipelines import shared_home
+
+LOOK_EVERY_S = 5.0
+"""How often nodes that joined or left the cluster are noticed."""
+
+
+class ChangingCluster:
+    """The nodes that work is counted on.
+
+    A node that joins counts once it has said that it sees the home folder. It is Ray that chooses the nodes: what it
+    places on one that does not see the folder fails there (`pipelines.worker`).
+
+    Args:
+        home: the home folder.
+        cluster: the nodes that were there, and were asked, before anything started.
+        say: takes one sentence for each change.
+    """
+
+    def __init__(self, home: Path, cluster: Cluster, say: Callable[[str], None]) -> None:
+        self.home, self.say = home, say
+        self.there = self.usable = cluster
+        self.uncounted: set[str] = set()
+        """Nodes that have not answered yet, or do not see the folder."""
+        self.looked_at = time.monotonic()
+
+    def look(self) -> Cluster:
+        """Look at the cluster now and then; returns the nodes that work can be placed on."""
+        if capacity.is_connected() and time.monotonic() - self.looked_at > LOOK_EVERY_S:
+            self.looked_at = time.monotonic()
+            self._note(capacity.total())
+        return self.usable
+
+    def _note(self, now: Cluster) -> None:
+        before, self.there = self.there, now
+        joined = {node: now.host(node) for node in now.nodes.keys() - before.nodes.keys()}
+        left = {node: before.host(node) for node in before.nodes.keys() - now.nodes.keys()}
+        if joined or left:
+            changes = [f"node {host} joined" for host in sorted(joined.values())]
+            changes += [f"node {host} left" for host in sorted(left.values())]
+            self.say(f"the cluster now has {now}: {', '.join(changes)}")
+        if joined:
+            self.uncounted |= joined.keys()
+            Thread(target=self._ask, args=(joined,), name="shared-home", daemon=True).start()
+        self.usable = Cluster({name: has for name, has in now.nodes.items() if name not in self.uncounted})
+
+    def _ask(self, names: Mapping[str, str]) -> None:
+        """Ask nodes that joined whether they see the home folder, in a thread: one may take long to answer."""
+        try:
+            blind, silent = shared_home.ask(self.home, names)
+        except Exception as error:  # of the disk, or of Ray: what runs does not depend on the answer
+            self.say(f"warning: {', '.join(names.values())} could not be asked for the home folder: {error}")
+            blind, silent = set(), set()
+        self.uncounted -= names.keys() - blind
+        if blind:
+            self.say(f"warning: {shared_home.missing_on(self.home, [names[node] for node in blind])}. Work that Ray "
+                     "places there fails; the same command continues it")  # fmt: skip
+        if silent:
+            self.say(shared_home.unknown_on(self.home, [names[node] for node in silent]))
