@@ -85,12 +85,20 @@ class Room:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.free = dict(cluster.nodes)
+        """Node -> what is free of it."""
         self.held: dict[str, list[tuple[str, Resources]]] = {}
         """Job -> the node of each of its parts."""
 
+    def copy(self) -> "Room":
+        """The same room, to try things in."""
+        other = Room(self.cluster)
+        other.free, other.held = dict(self.free), dict(self.held)
+        return other
+
     def take(self, job: str, bundles: Bundles) -> bool:
         """Hold what a job needs; False, and nothing is held, where that is not free."""
-        free, placed = self._free(), []
+        free, placed = dict(self.free), []
         for bundle in sorted(bundles, key=lambda bundle: (-bundle.gpus, -bundle.cpus)):
             # Like Ray, with what asks for no GPU on nodes without one.
             node = next((name for name in sorted(free, key=lambda n: free[n].gpus) if bundle.fits(free[name])), None)
@@ -98,30 +106,29 @@ class Room:
                 return False
             free[node] = free[node] - bundle
             placed.append((node, bundle))
-        self.held[job] = placed
+        self.free, self.held[job] = free, placed
         return True
 
     def give_back(self, job: str) -> None:
         """Free what a job held."""
-        del self.held[job]
+        for node, bundle in self.held.pop(job):
+            self.free[node] = self.free[node] + bundle
 
     def update(self, cluster: Cluster) -> None:
         """Nodes have joined or left. Ray starts the processes of a node that left on others, so they take room there.
 
         Where there is none they wait, and hold nothing.
         """
-        self.cluster = cluster
-        for job, placed in list(self.held.items()):
-            if any(node not in cluster.nodes for node, _ in placed):
+        held, self.cluster, self.held, self.free = self.held, cluster, {}, dict(cluster.nodes)
+        displaced = {job for job, placed in held.items() if any(node not in cluster.nodes for node, _ in placed)}
+        for job, placed in held.items():
+            if job not in displaced:
+                self.held[job] = placed
+                for node, bundle in placed:
+                    self.free[node] = self.free[node] - bundle
+        for job in displaced:
+            if not self.take(job, tuple(bundle for _, bundle in held[job])):
                 self.held[job] = []
-                self.take(job, tuple(bundle for _, bundle in placed))
-
-    def _free(self) -> dict[str, Resources]:
-        free = dict(self.cluster.nodes)
-        for placed in self.held.values():
-            for node, bundle in placed:
-                free[node] = free[node] - bundle
-        return free
 
 
 def local() -> Resources:

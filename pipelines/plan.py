@@ -2,11 +2,12 @@
 
 import heapq
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import labs
 from cluster import capacity
+from pipelines.backfill import BackfillQueue, Demand
 from pipelines.fingerprint import fingerprint
 from pipelines.home import attempt, records
 from pipelines.node import PlannedNode, facts, job_of, resources
@@ -63,20 +64,6 @@ def priorities(seconds: Mapping[str, float], needs: Mapping[str, Iterable[str]])
     return remaining
 
 
-@dataclass(frozen=True)
-class Demand:
-    """What nodes ask for, each by its name; one that has finished already takes no time and no room."""
-
-    needs: dict[str, list[str]]
-    """The nodes that must finish before it."""
-    bundles: dict[str, capacity.Bundles]
-    """What it takes of the cluster while it runs."""
-    seconds: dict[str, float]
-    """Its own estimated seconds."""
-    remaining: dict[str, float]
-    """Its priority; see `priorities`."""
-
-
 def demand(planned: Mapping[str, PlannedNode]) -> Demand:
     """What planned nodes ask for: the scheduler's input, and that of the estimate of how long it will take."""
     finished = {name for name, p in planned.items() if p.finished()}
@@ -107,16 +94,16 @@ def _planned_run(
 
 
 def _simulated_seconds(ahead: Demand, cluster: capacity.Cluster) -> float:
-    """When the last node ends if each starts as soon as its needs have ended and it fits, the longest path first."""
-    room, now, ended = capacity.Room(cluster), 0.0, set[str]()
+    """When the last node ends if every estimate is right."""
+    queue, sorter, now = BackfillQueue(ahead, cluster), TopologicalSorter(ahead.needs), 0.0
+    sorter.prepare()
     running: list[tuple[float, str]] = []
-    waiting = sorted(ahead.seconds, key=lambda name: -ahead.remaining[name])
-    while waiting or running:
-        for name in list(waiting):
-            if ended.issuperset(ahead.needs[name]) and room.take(name, ahead.bundles[name]):
-                waiting.remove(name)
-                heapq.heappush(running, (now + ahead.seconds[name], name))
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            queue.add(name)
+        for name in queue.start(now):
+            heapq.heappush(running, (queue.ends[name], name))
         now, first = heapq.heappop(running)
-        room.give_back(first)
-        ended.add(first)
+        queue.remove(first)
+        sorter.done(first)
     return now

@@ -1,4 +1,4 @@
-"""Runs a pipeline's nodes side by side, longest remaining path first, into what the cluster has free.
+"""Runs a pipeline's nodes side by side into what the cluster has free.
 
 The pipeline's folder records each node's status; whoever shows the pipeline, in this process or another, reads it.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster import capacity
 from cluster.errors import ClusterError
+from pipelines.backfill import BackfillQueue
 from pipelines.changing_cluster import ChangingCluster
 from pipelines.execution import Ending, NodeExecution
 from pipelines.home import Status, read_record, write_record
@@ -42,13 +43,11 @@ class Scheduler:
 
     def __init__(self, folder: Path, planned: Mapping[str, PlannedNode], cluster: ChangingCluster) -> None:
         self.folder, self.planned, self.cluster = folder, planned, cluster
-        self.room = capacity.Room(cluster.usable)
         self.had_room_at = time.monotonic()
         self.demand = demand(planned)
+        self.queue = BackfillQueue(self.demand, cluster.usable)
         self.sorter = TopologicalSorter(self.demand.needs)
         self.sorter.prepare()
-        self.ready: list[str] = []
-        """Nodes whose needs have finished and that wait for room on the cluster."""
         self.running: dict[str, tuple[NodeExecution, Future[Ending]]] = {}
         self.nodes = {name: describe(p) for name, p in planned.items()}
 
@@ -89,7 +88,8 @@ class Scheduler:
                     return
             else:
                 self._take_ready()
-                self.room.update(self.cluster.look())
+                if (cluster := self.cluster.look()) is not self.queue.room.cluster:
+                    self.queue.update(cluster)
                 self._start_what_fits(executor)
                 self._fail_what_fits_nowhere()
             self._enforce_time_limits()
@@ -103,7 +103,7 @@ class Scheduler:
                 error = future.exception()
                 ending = execution.failure(error) if error else future.result()
                 del self.running[name]
-                self.room.give_back(name)
+                self.queue.remove(name)
                 self._end(name, ending)
                 self._end_workers_of_no_use()
 
@@ -118,33 +118,27 @@ class Scheduler:
         while names := self.sorter.get_ready():
             for name in names:
                 if all(self.nodes[other]["status"] == "FINISHED" for other in self.demand.needs[name]):
-                    self.ready.append(name)
+                    self.queue.add(name)
                 else:
                     self._end(name, Ending("BLOCKED", "a node that it needs did not finish"))
 
     def _start_what_fits(self, executor: ThreadPoolExecutor) -> None:
-        """Start ready nodes, the longest remaining path first.
-
-        A node that does not fit yet keeps nothing free for itself: any later one that fits overtakes it. A node that
-        has finished already takes no room.
-        """
-        for name in sorted(self.ready, key=lambda name: -self.demand.remaining[name]):
-            if self.room.take(name, self.demand.bundles[name]):
-                self.ready.remove(name)
-                self._set(name, status="RUNNING")
-                execution = NodeExecution(self.planned[name], self.folder)
-                self.running[name] = execution, executor.submit(execution.run)
+        """Start ready nodes; see `BackfillQueue`. A node that has finished already takes no room."""
+        for name in self.queue.start(time.monotonic()):
+            self._set(name, status="RUNNING")
+            execution = NodeExecution(self.planned[name], self.folder)
+            self.running[name] = execution, executor.submit(execution.run)
 
     def _fail_what_fits_nowhere(self) -> None:
         """Where nothing runs and nothing fits, nodes of the cluster have left: nothing waits for them for ever."""
-        if self.running or not self.ready:
+        if self.running or not self.queue.waiting:
             self.had_room_at = time.monotonic()
         elif time.monotonic() - self.had_room_at > ROOM_WAIT_S:
-            for name in list(self.ready):
+            for name in list(self.queue.waiting):
                 try:
-                    capacity.require(f"node {name}", self.demand.bundles[name], self.room.cluster)
+                    capacity.require(f"node {name}", self.demand.bundles[name], self.cluster.usable)
                 except ClusterError as error:
-                    self.ready.remove(name)
+                    self.queue.remove(name)
                     self._end(name, Ending("FAILED", f"waited {ROOM_WAIT_S:g} s for nodes that left: {error}"))
 
     def _enforce_time_limits(self) -> None:
@@ -157,7 +151,7 @@ class Scheduler:
             if execution.is_lost():
                 abandoned.set()
                 del self.running[name]
-                self.room.give_back(name)
+                self.queue.remove(name)
                 self._end(name, execution.give_up())
 
     def _stop_all(self) -> bool:
