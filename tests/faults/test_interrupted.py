@@ -1,4 +1,4 @@
-"""Ctrl-C: the first saves, the second ends at once, nothing is left behind."""
+"""Ctrl-C: the first saves, and nothing is left behind. The second is in test_killed_driver.py."""
 
 import os
 import signal
@@ -37,15 +37,3 @@ def test_one_interrupt_saves_within_20_seconds_leaves_no_process_and_continues(
     assert continued.code == 0, continued.err
     assert without_times(continued.json["metrics"]) == undisturbed
     assert each_step_once(home, continued.json["run_id"])
-
-
-def test_the_second_interrupt_ends_at_once(home: Path, labs_process: Start) -> None:
-    process = labs_process(*TRAIN)
-    wait_for(lambda: epochs_done(home) >= 3, process)
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=5) == 130
-    _, alive = psutil.wait_procs(family, timeout=20)
-    assert not alive

@@ -1,9 +1,12 @@
 """A driver that dies: the same command ends with the numbers of an undisturbed run."""
 
+import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipelines.tracking.writer import Store
@@ -24,15 +27,23 @@ Cli = Callable[..., Said]
 pytestmark = pytest.mark.slow
 
 
-def test_a_driver_killed_at_several_moments_ends_like_an_undisturbed_one(
+def test_a_driver_that_ends_at_once_and_is_then_killed_ends_like_an_undisturbed_one(
     undisturbed: dict[str, float], ray_session: None, labs_cli: Cli, home: Path, labs_process: Start
 ) -> None:
-    moments: list[Callable[[], object]] = [lambda: epochs_done(home) >= 3, lambda: saved(home)]
-    for moment in moments:
-        process = labs_process(*TRAIN, save_every_s=SAVE_EVERY_S)
-        wait_for(moment, process)
-        process.kill()
-        process.wait()
+    """Ended before a checkpoint by the second Ctrl-C, which leaves no process, and after one by SIGKILL."""
+    process = labs_process(*TRAIN, save_every_s=SAVE_EVERY_S)
+    wait_for(lambda: epochs_done(home) >= 3, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=5) == 130
+    assert not psutil.wait_procs(family, timeout=20)[1]
+
+    process = labs_process(*TRAIN, save_every_s=SAVE_EVERY_S)
+    wait_for(lambda: saved(home), process)
+    process.kill()
+    process.wait()
     continued = labs_cli(*TRAIN)
     assert continued.code == 0, continued.err
     assert without_times(continued.json["metrics"]) == undisturbed

@@ -20,7 +20,7 @@ def without_times(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not name.startswith(("time/", "perf/", "system/"))}
 
 
-PRESETS = {"cnn": "strong", "lifelong": "ewc", "gan": "medium", "meta": "boss"}
+PRESETS = {"cnn": "strong", "lifelong": "ewc", "gan": "medium"}
 
 
 def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(labs_cli: Cli, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from tests.conftest import Said
 Cli = Callable[..., Said]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 REGRESSION = ("regression", "--preset", "strong", "--size", "tiny")
+ONE_PROCESS = ("--concurrent", "1")
+"""For sweeps whose trials are so short that a second process would cost more than it saves."""
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,7 @@ def test_a_trial_that_diverges_is_a_bad_result_and_one_that_raises_is_recorded_w
     space = {"lr": {"type": "choice", "values": [0.001, 1e30]},
              "hidden": {"type": "choice", "values": [[8], [-5]]}}  # fmt: skip
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
-    grid = ("--search", "grid", "--scheduler", "none", "--space", tmp_path / "space.yaml")
+    grid = (*ONE_PROCESS, "--search", "grid", "--scheduler", "none", "--space", tmp_path / "space.yaml")
     said = labs_cli("tune", *REGRESSION, *grid, "--json")
     assert said.code == 0, said.err
     by_config = {(row["config"]["lr"], row["config"]["hidden"][0]): row for row in said.json["trials"]}
@@ -158,9 +160,8 @@ def test_a_trial_reserves_what_the_scheduler_counts(tmp_path: Path) -> None:
     [
         ("regression", ["--workers", "2", "--fix", "epochs=4"]),
         ("classification", ["--preset", "boss", "--fix", "epochs=3", "--fix", "hidden=64", "--fix", "layers=1"]),
-        ("cnn", ["--search", "random", "--fix", "epochs=5"]),
-        ("self-attention", ["--fix", "epochs=5"]),
-        ("rl", ["--scheduler", "none"]),
+        ("cnn", ["--search", "random", "--fix", "epochs=5", *ONE_PROCESS]),
+        ("rl", ["--scheduler", "none", *ONE_PROCESS]),
     ],
 )
 def test_each_lab_is_tuned_for_a_few_trials(labs_cli: Cli, lab: str, options: list[str]) -> None:
@@ -180,7 +181,7 @@ def test_a_lab_that_needs_another_is_tuned_with_its_run(
         "{name: course, nodes: {cnn: {lab: cnn, size: tiny, resources: {workers: 0}}}}"
     )
     monkeypatch.setattr("pipelines.spec.COURSE", tmp_path / "course.yaml")
-    tune = ("tune", "compression", "--size", "tiny", "--scheduler", "none", "--json")
+    tune = ("tune", "compression", "--size", "tiny", "--scheduler", "none", *ONE_PROCESS, "--json")
     said = labs_cli(*tune, "--trials", "1")
     assert said.code == 0, said.err
     longer = labs_cli(*tune, "--trials", "2")
@@ -199,7 +200,8 @@ def test_a_lab_with_two_goals_gets_the_configs_that_no_other_beats_in_both(
     from labs.lifelong import lesson as lifelong
 
     monkeypatch.setattr(lifelong, "LAB", replace(lifelong.LAB, second=Metric("forgetting", "min")))
-    said = labs_cli("tune", "lifelong", "--size", "tiny", "--trials", "5", "--scheduler", "none", "--json")
+    options = ("--trials", "5", "--scheduler", "none", *ONE_PROCESS)
+    said = labs_cli("tune", "lifelong", "--size", "tiny", *options, "--json")
     assert said.code == 0, said.err
     values = {row["number"]: (-row["values"]["accuracy"], row["values"]["forgetting"]) for row in said.json["trials"]}
     beaten = {a for a, x in values.items() for y in values.values() if x != y and y[0] <= x[0] and y[1] <= x[1]}
