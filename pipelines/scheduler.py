@@ -59,7 +59,8 @@ class Scheduler:
             tick: called several times a second, for the display.
         """
         start, before = time.time(), read_record(self.folder)["seconds"]
-        write_record(self.folder, status="RUNNING", started=start, error="", nodes=self.nodes)
+        cpus = self.cluster.usable.resources.cpus
+        write_record(self.folder, status="RUNNING", started=start, error="", nodes=self.nodes, cpus=cpus)
         executor = ThreadPoolExecutor(len(self.planned), thread_name_prefix="node")
         try:
             self._run_nodes(executor, interrupts, tick)
@@ -198,4 +199,5 @@ def describe(planned: PlannedNode) -> dict[str, Any]:
         "error": "",
         "seconds": 0.0,
         "needs": list(node.needs.values()),
+        "cpus": capacity.in_all(planned.bundles).cpus,
     }

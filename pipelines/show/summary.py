@@ -6,6 +6,7 @@ from typing import Any
 from pipelines.error_file import ERROR_FILE, has_error
 from pipelines.home import has_record, is_driven, read_record
 from pipelines.show.display import say, screen, summarise, summary_table
+from pipelines.show.schedule import schedule, sentence
 from pipelines.tracking.writer import Store, run_id
 
 
@@ -15,13 +16,14 @@ def pipeline_document(folder: Path, store: Store) -> dict[str, Any]:
     folders = [str(folder), *(node["folder"] for node in record["nodes"].values())]
     document = summarise(folder, {path: run_id(Path(path), store) for path in folders})
     driven = record["status"] != "FINISHED" and is_driven(folder)
-    return {**document, "error": record.get("error", ""), "driven": driven}
+    more = {"error": record.get("error", ""), "driven": driven, "schedule": schedule(record)}
+    return {**document, **more}
 
 
 def interrupted_document(name: str) -> dict[str, Any]:
     """The same for a pipeline that was interrupted while its data were prepared: it has no folder yet."""
     return {"pipeline": name, "run_id": None, "status": "KILLED", "seconds": 0.0, "error": "", "driven": False,
-            "nodes": []}  # fmt: skip
+            "schedule": None, "nodes": []}  # fmt: skip
 
 
 def show_pipeline(document: dict[str, Any], home: Path | None) -> None:
@@ -32,6 +34,8 @@ def show_pipeline(document: dict[str, Any], home: Path | None) -> None:
         home: what the user gave as `--home`, to be repeated in what to type next.
     """
     screen.print(summary_table(document))
+    if document["schedule"]:
+        say(sentence(document["schedule"], document["seconds"]))
     _show_errors(document)
     where = f" --home {home}" if home else ""
     finished = [node for node in document["nodes"] if node["status"] == "FINISHED" and node["run_id"]]

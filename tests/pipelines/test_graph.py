@@ -172,6 +172,17 @@ def test_plan_says_what_is_cached_and_how_long_the_rest_takes(labs_cli: Cli, wri
     assert set(after) >= {"nodes", "makespan_s", "bound_s", "fits"}
 
 
+def test_the_end_says_how_well_the_cluster_was_used(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    spec = write(a="", b="preset: strong, needs: {x: a}")
+    ran = labs_cli("pipeline", "run", spec, "--json")
+    figures, seconds = ran.json["schedule"], [node["seconds"] for node in ran.json["nodes"]]
+    assert figures["work_cpu_s"] == pytest.approx(sum(seconds))  # each holds one CPU
+    assert figures["bound_s"] == pytest.approx(sum(seconds))  # one waits for the other
+    assert 0 < figures["used"] <= 1
+    assert "which no schedule does in less than" in ran.err
+    assert labs_cli("pipeline", "run", spec, "--json", "--only", "a").json["schedule"] is None
+
+
 def test_status_shows_the_newest_pipeline(labs_cli: Cli, write: Callable[..., Path]) -> None:
     ran = labs_cli("pipeline", "run", write(a=""), "--json").json
     assert labs_cli("status", "--json").json == ran

@@ -1,0 +1,37 @@
+"""How well a pipeline's schedule used the cluster: work done, seconds that no schedule can beat, share used."""
+
+from typing import Any, TypedDict
+
+from pipelines.show.display import clock
+
+
+class Schedule(TypedDict):
+    """Figures of a pipeline's nodes that were trained, not reused."""
+
+    work_cpu_s: float
+    """Seconds of all nodes, each times the CPUs that it held."""
+    bound_s: float
+    """No schedule takes less: that of the longest path, or all work on all CPUs, whichever is longer."""
+    used: float
+    """Share of the cluster's CPUs that nodes held while the pipeline ran."""
+
+
+def schedule(record: dict[str, Any]) -> Schedule | None:
+    """The figures of a pipeline's record; None where fewer than two nodes were trained, or by an older program."""
+    nodes = {name: node for name, node in record["nodes"].items() if not node["reused"] and node["seconds"]}
+    if len(nodes) < 2 or "cpus" not in record:
+        return None
+    work = sum(node["seconds"] * node["cpus"] for node in nodes.values())
+    path: dict[str, float] = {}
+    for name, node in nodes.items():  # each after what it needs
+        path[name] = node["seconds"] + max((path.get(needed, 0.0) for needed in node["needs"]), default=0.0)
+    bound = max(*path.values(), work / record["cpus"])
+    return {"work_cpu_s": work, "bound_s": bound, "used": work / (record["seconds"] * record["cpus"])}
+
+
+def sentence(figures: Schedule, seconds: float) -> str:
+    """The figures as a sentence."""
+    return (
+        f"{clock(figures['work_cpu_s'])} of work on CPUs, which no schedule does in less than "
+        f"{clock(figures['bound_s'])}; it took {clock(seconds)} and used {figures['used']:.0%} of the CPUs"
+    )
