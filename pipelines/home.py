@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -105,9 +105,12 @@ def damaged_records(home: Path) -> list[str]:
 
 
 def result(folder: Path) -> dict[str, Any]:
-    """What a finished run wrote to `result.json`; empty for one that has not finished."""
-    path = folder / RESULT
-    return json.loads(path.read_text()) if path.exists() else {}
+    """What a finished run wrote to `result.json`; empty for one that has not finished, or whose file was damaged."""
+    found: Any = None
+    if (file := folder / RESULT).exists():
+        with suppress(ValueError):
+            found = json.loads(file.read_text())
+    return found if isinstance(found, dict) and "metrics" in found else {}
 
 
 def attempt(base: Path, *, force: bool) -> Path:

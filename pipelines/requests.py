@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from labs.core.run import STOP
 from pipelines.error_file import ERROR_FILE
+from pipelines.home import RESULT, result
 
 ABORT = "abort"
 LOOK_EVERY_S = 1.0
@@ -46,7 +47,8 @@ def writer_lock(folder: Path) -> FileLock:
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier command left in a run's folder: its error, its requests, and workers that still write.
+    """Remove what an earlier command left in a run's folder: its error, its requests, a damaged result, and workers
+    that still write.
 
     Ray takes seconds to end the workers of a driver that was killed. Until then they would write beside the new ones.
 
@@ -69,6 +71,8 @@ def clear(folder: Path) -> None:
     # `error.txt` again: workers that still wrote may have left one as they ended.
     for name in (STOP, ABORT, ERROR_FILE):
         (folder / name).unlink(missing_ok=True)
+    if not result(folder):  # else a damaged file would be taken for the end of the run
+        (folder / RESULT).unlink(missing_ok=True)
 
 
 class AbortListener:

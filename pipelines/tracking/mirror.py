@@ -164,11 +164,11 @@ def has_end(done: dict[str, Any], record: dict[str, Any]) -> bool:
 def notes(folder: Path) -> dict[str, dict[str, Any]]:
     """What is known of a folder's mirrors; nothing where the file was torn, as runs are found again by their keys."""
     path = folder / MIRROR
-    found: dict[str, dict[str, Any]] = {}
+    found: Any = None
     if path.exists():
         with suppress(ValueError):
             found = json.loads(path.read_text())
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 def forget(folder: Path, store: str) -> None:

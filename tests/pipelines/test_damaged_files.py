@@ -61,6 +61,17 @@ def test_a_record_that_is_no_record_is_named_and_passed_over(
     assert (synced.code, synced.err.count("error: ")) == (1, len(files))
 
 
+def test_a_damaged_result_is_made_again_by_the_same_command(labs_cli: Callable[..., Said], home: Path) -> None:
+    """Every later command of the home ended with a traceback; the run itself took the file for the end of its work."""
+    first = labs_cli(*TRAIN, "--json").json["metrics"]
+    (file,) = home.glob("runs/*/result.json")
+    for content in ("", "[]"):
+        file.write_text(content)
+        assert labs_cli("status").code == 0
+        again = labs_cli(*TRAIN, "--json")
+        assert (again.code, again.json["metrics"]["test/mse"]) == (0, first["test/mse"])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -237,9 +237,10 @@ def test_a_run_is_written_where_its_pipeline_can_t_be(labs_cli: Cli, home: Path,
 def test_torn_notes_of_a_mirror_are_made_anew(labs_cli: Cli, home: Path) -> None:
     labs_cli(*TRAIN)
     (folder,) = trained_folders(home)
-    (folder / MIRROR).write_text("")
-    assert labs_cli("status").code == 0
-    assert labs_cli("sync").code == 0
+    for content in ("", "[]"):
+        (folder / MIRROR).write_text(content)
+        assert labs_cli("status").code == 0
+        assert labs_cli("sync").code == 0
     assert len(runs(Store(home, None))) == 2
 
 
