@@ -32,9 +32,10 @@ def first_line(error: BaseException) -> str:
     """An error's class and the first line of its message, without the colours that Ray adds.
 
     After a first line that only announces ("Training failed due to controller error:") comes the last one, which is
-    where a traceback in the message has its error.
+    where a traceback in the message has its error. SQLAlchemy's remark on when it wrote comes before the error, too.
     """
-    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
+    text = re.sub(r"\x1b\[[0-9;]*m|^\(raised as a result of Query-invoked autoflush.*", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     message = f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]

@@ -1,21 +1,20 @@
-"""Opens an MLflow store: sees that it answers, and makes what is missing, a database's tables and the experiment."""
+"""Opens an MLflow store: sees that it answers, and makes the experiment where it is missing."""
 
 import logging
 import os
 import re
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlsplit
 
-from cluster.uri import is_database, kind_of
+from cluster.uri import is_database
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
-from pipelines.home import locked
+from pipelines.tracking.database import REACH_S, has_tables, open_database
 from pipelines.tracking.store_uri import sqlite_file
 
 if TYPE_CHECKING:
@@ -34,13 +33,10 @@ ENVIRONMENT = {
 }
 T = TypeVar("T")
 TRACKING_URI = "MLFLOW_TRACKING_URI"
-REACH_S = 5
-"""Seconds that a store has to answer at all when it is opened."""
 OPEN_S = 10.0
-"""Seconds in which it must have been opened and judged: a server may say its version and answer nothing else."""
-CONNECT_ARGS = {"mysql": {"connect_timeout": REACH_S}, "mssql": {"timeout": REACH_S}}
-"""The same for drivers of databases; PostgreSQL's reads PGCONNECT_TIMEOUT."""
-RETRY_AFTER_S = (1.0, 2.0, 4.0)
+"""Seconds in which a store must have been opened and judged: it may say its version and answer nothing else."""
+MAKE_S = 60.0
+"""The same for a database without MLflow's tables, which are made first, perhaps by another home."""
 REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
 """How MLflow calls what a server answers with 401 or 403."""
 ARTIFACT_PACKAGES = {
@@ -49,8 +45,8 @@ ARTIFACT_PACKAGES = {
 """Where a store may keep files -> the distribution that writes there."""
 
 
-def open_store(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", str]:
-    """A client of the store, and the id of the experiment.
+def open_store(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", "Experiment"]:
+    """A client of the store, and the experiment.
 
     Raises:
         BadInput: a package is missing that the store needs.
@@ -63,11 +59,12 @@ def open_store(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", s
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     if sqlite_file(uri):  # made here, in the time that this machine takes for it
         return _open(home, uri, experiment)
-    return _in_time(lambda: _open(home, uri, experiment))
+    is_empty = is_database(uri) and not _in_time(lambda: has_tables(uri), OPEN_S)
+    return _in_time(lambda: _open(home, uri, experiment), MAKE_S if is_empty else OPEN_S)
 
 
-def _in_time(work: Callable[[], T]) -> T:
-    """What a function returns or raises; `ConnectionError` if that takes longer than `OPEN_S`.
+def _in_time(work: Callable[[], T], limit_s: float) -> T:
+    """What a function returns or raises; `ConnectionError` if that takes longer than the limit.
 
     MLflow and the drivers of databases have limits of their own for each call, longer ones and not for all; the thread
     of a call that never ends is left alone.
@@ -81,17 +78,17 @@ def _in_time(work: Callable[[], T]) -> T:
             answer.set_exception(error)
 
     Thread(target=run, name="open-store", daemon=True).start()
-    if not wait([answer], OPEN_S).done:
-        raise ConnectionError(f"it has not answered what was asked of it within {OPEN_S:g} s")
+    if not wait([answer], limit_s).done:
+        raise ConnectionError(f"it has not answered what was asked of it within {limit_s:g} s")
     return answer.result()
 
 
-def _open(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", str]:
+def _open(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", "Experiment"]:
     import mlflow
 
     artifacts = (home / "artifacts").as_uri() if is_database(uri) else None
     if artifacts:
-        _open_database(home, uri, artifacts)
+        open_database(home, uri, artifacts)
     elif uri.startswith("http"):
         _reach_server(uri)
     client = mlflow.MlflowClient(uri)
@@ -110,53 +107,6 @@ def _set_uri(uri: str) -> None:
         os.environ[TRACKING_URI] = before
 
 
-def _open_database(home: Path, uri: str, artifacts: str) -> None:
-    """Tables and MLflow's own first experiment, whose files must not go into the current folder's `mlruns`.
-
-    Two processes that make the tables at once break them. Those of an SQLite file are kept apart by a lock beside the
-    file, those of one home by a lock in it; of several homes that open one fresh server, the slower ones try again.
-    """
-    from mlflow.exceptions import MlflowException
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-    from sqlalchemy.exc import SQLAlchemyError
-
-    file = sqlite_file(uri)
-    if file is not None and not file.exists():
-        with locked(Path(f"{file}.lock"), "creating the MLflow store"):
-            return _make_sqlite(file, artifacts)
-    _reach_database(uri)
-    if file is not None:
-        return None
-    with locked(home / "mlflow.lock", "creating the MLflow store"):
-        for wait in RETRY_AFTER_S:
-            with suppress(MlflowException, SQLAlchemyError):
-                SqlAlchemyStore(uri, artifacts)
-                return None
-            time.sleep(wait)
-        SqlAlchemyStore(uri, artifacts)
-
-
-def _make_sqlite(file: Path, artifacts: str) -> None:
-    """Make a fresh SQLite store whole or not at all: MLflow can't go on with tables that a kill left half made."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    if file.exists():  # another process has made it meanwhile
-        return
-    part = file.with_name(f"{file.name}.part")
-    part.unlink(missing_ok=True)
-    SqlAlchemyStore(f"sqlite:///{part}", artifacts).engine.dispose()
-    os.replace(part, file)
-
-
-def _reach_database(uri: str) -> None:
-    """Connect once: MLflow would try ten times, for 101 s, what is refused or not answered."""
-    import sqlalchemy
-
-    arguments = CONNECT_ARGS.get(kind_of(uri), {})
-    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool, connect_args=arguments)
-    sqlalchemy.inspect(engine)
-
-
 def _reach_server(uri: str) -> None:
     """Ask a server for its version; one that does not say it may still be an MLflow server behind a gateway."""
     import requests
@@ -171,8 +121,26 @@ def _reach_server(uri: str) -> None:
         raise ConnectionError(f"the server runs MLflow {answer.text.strip()}; version 3 or a newer one is needed there")
 
 
-def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str:
-    """Id of the experiment, made if it is missing and restored if it was deleted.
+def files_fault(home: Path, experiment: "Experiment") -> str:
+    """Why a home's files can't go where a database's experiment keeps them, and what to do; empty if they can.
+
+    MLflow keeps the files of all runs of an experiment in one place, which is `artifacts` in the home that made it. On
+    a machine that does not have that home, MLflow would make the folder and leave the files there.
+    """
+    name, place = experiment.name, experiment.artifact_location
+    if place.startswith("mlflow-artifacts:"):
+        return f"experiment {name!r} keeps files behind an MLflow server: give the address of that server as --store"
+    folder = Path(unquote(urlsplit(place).path))
+    if not place.startswith("file:") or folder.is_relative_to(home) or os.access(folder.parent, os.W_OK):
+        return ""
+    return (
+        f"experiment {name!r} keeps files in {folder}, of the home that made it, which can't be written from here: "
+        "share that folder, or give this home an experiment of its own in MLFLOW_EXPERIMENT_NAME"
+    )
+
+
+def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> "Experiment":
+    """The experiment, made if it is missing and restored if it was deleted.
 
     Args:
         client: of the store.
@@ -183,7 +151,7 @@ def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str
     if found is None or found.lifecycle_stage != "active":
         found = _make_or_restore(client, name, found, artifacts)
     _check_artifacts(found.artifact_location)
-    return str(found.experiment_id)
+    return found
 
 
 def _find_experiment(client: "MlflowClient", name: str) -> "Experiment | None":

@@ -44,6 +44,7 @@ class Mirror:
         client: of the store.
         experiment: id of the experiment there.
         mirror_parent: mirrors the folder that this one is a part of; returns the id of its run, None if it has none.
+        files_fault: why files can't be written to the store; empty if they can.
     """
 
     def __init__(
@@ -53,9 +54,10 @@ class Mirror:
         client: "MlflowClient",
         experiment: str,
         mirror_parent: Callable[[Path], str | None],
+        files_fault: str,
     ) -> None:
         self.folder, self.store, self.client, self.experiment = folder, store, client, experiment
-        self.mirror_parent = mirror_parent
+        self.mirror_parent, self.files_fault = mirror_parent, files_fault
         self.record = read_record(folder)
         self.all = notes(folder)
         self.done = self.all.setdefault(store, {"metrics": 0, "system": 0, "ended": ""})
@@ -111,11 +113,12 @@ class Mirror:
         """What is only there at the end: the model, the status, tags that changed, files.
 
         A model can't be logged while a bare run trains in this process; then a later call closes the run. A model that
-        can't be made at all, as when the prepared data were removed, keeps nothing else from the store.
+        can't be made at all, as when the prepared data were removed, keeps nothing else from the store, and files that
+        can't be written keep no number from it.
         """
-        fault = None
+        fault: Exception | None = PermissionError(self.files_fault) if self.files_fault else None
         try:
-            if not self._serve(run_id):
+            if not fault and not self._serve(run_id):
                 return
         except Exception as error:
             fault = error
@@ -126,7 +129,7 @@ class Mirror:
             tags[PARENT] = parent_id  # one that could not be mirrored when this run was made may be there now
         for name, value in tags.items():
             self.client.set_tag(run_id, name, str(value)[:PARAM_LENGTH])
-        for artifact in snapshot.artifacts(self.folder):
+        for artifact in snapshot.artifacts(self.folder) if not self.files_fault else ():
             self.client.log_artifact(run_id, str(artifact), snapshot.artifact_folder(self.folder, artifact))
         if fault:
             raise fault

@@ -12,15 +12,18 @@ from pipelines.tracking.writer import NotMirrored, Store, StoreUnreachable, is_m
 MIRROR_EVERY_S = 2.0
 RETRY_S = 30.0
 """Seconds until a store that was down, or a folder that could not be written, is tried again."""
+BEGIN_S, END_WAIT_S = 10.0, 60.0
+"""Seconds that the training's start and its end wait for what is being written."""
 LATER = "Training goes on; the next command, or `labs sync`, writes it."
 
 
 class Mirroring:
     """While entered, a thread mirrors a pipeline or a sweep, with all its parts, into the store.
 
-    Whatever goes wrong with the store while a run trains is a warning, given once, and never ends the run. A store of
-    the user's own choice is opened before the thread starts: what is wrong with it is said before hours of training.
-    The home's own file has nobody who could refuse it, and opening it takes seconds.
+    Whatever goes wrong with the store while a run trains is a warning, given once, and never ends the run. Into a store
+    of the user's own choice it writes at once, and the training waits for that: what is wrong there, as a user who may
+    only read, is said before hours of training. The home's own file has nobody who could refuse it, and opening it
+    takes seconds.
 
     Args:
         folder: the folder of the pipeline or of the sweep.
@@ -32,6 +35,7 @@ class Mirroring:
         self.folder, self.store, self.warn = folder, store, warn
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._mirror_until_ended, name="mirror", daemon=True)
+        self.begun = threading.Event()
         self.wait = MIRROR_EVERY_S
         self.warned: set[str] = set()
         self.retry_at: dict[Path, float] = {}
@@ -39,17 +43,27 @@ class Mirroring:
 
     def __enter__(self) -> None:
         """Start; `BadInput` if a package is missing that the store needs."""
-        if not self.store.is_own:
-            try:
-                self.store.open()
-            except StoreUnreachable as error:
-                self._warn("store", str(error))
-                self.wait = RETRY_S
+        is_open = not self.store.is_own and self._open()
         self.thread.start()
+        if is_open:
+            self.begun.wait(BEGIN_S)
 
     def __exit__(self, *raised: object) -> None:
         self.ended.set()
-        self.thread.join(timeout=60)
+        self.thread.join(END_WAIT_S)
+
+    def _open(self) -> bool:
+        """Open the store, which is then written at once; False where it can't be written now."""
+        try:
+            self.store.open()
+        except StoreUnreachable as error:
+            self._warn("store", str(error))
+            self.wait = RETRY_S
+            return False
+        if self.store.files_fault:
+            self._warn("files", self.store.files_fault)
+        self.wait = 0.0
+        return True
 
     def _mirror_until_ended(self) -> None:
         while not self.ended.wait(self.wait):
@@ -62,6 +76,7 @@ class Mirroring:
             except Exception as error:  # a thread that died here would leave the rest of the training unseen
                 self._warn("mirror", f"the mirror in MLflow stands still: {self.store.reason(error)}")
                 self.wait = RETRY_S
+            self.begun.set()
 
     def _mirror_once(self) -> None:
         for folder in self._folders():

@@ -3,17 +3,17 @@
 import hashlib
 import json
 import os
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.uri import without_password, without_secrets
+from cluster.uri import is_database, without_password, without_secrets
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
 from pipelines.home import KINDS, has_record, locked, records
-from pipelines.tracking.connection import open_store
+from pipelines.tracking.connection import files_fault, open_store
+from pipelines.tracking.database import SAME_ROW, remedy
 from pipelines.tracking.mirror import MIRROR, Mirror, forget, has_end, notes
 from pipelines.tracking.store_uri import check, place
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "ml-labs"
 """The experiment, where MLFLOW_EXPERIMENT_NAME names no other."""
-SAME_ROW = re.compile("IntegrityError|UniqueViolation|UNIQUE constraint|Duplicate entry|duplicate key|already exists")
-"""How databases say that another process has just written the same."""
 
 
 NO_SUCH_RUN = "RESOURCE_DOES_NOT_EXIST"
@@ -63,11 +61,15 @@ class Store:
         self.name = hashlib.sha256(f"{place(self.uri)}{suffix}".encode()).hexdigest()[:12]
         self._client: MlflowClient | None = None
         self.experiment = ""
+        self.files_fault = ""
+        """Why the files of this home's runs can't be written, once the store was opened; empty if they can."""
 
     def client(self) -> "MlflowClient":
         """The client, with the store's tables and the experiment there; raises whatever MLflow and drivers raise."""
         if self._client is None:
-            self._client, self.experiment = open_store(self.home, self.uri, self.experiment_name)
+            self._client, found = open_store(self.home, self.uri, self.experiment_name)
+            self.experiment = found.experiment_id
+            self.files_fault = files_fault(self.home, found) if is_database(self.uri) else ""
         return self._client
 
     def open(self) -> None:
@@ -104,8 +106,10 @@ class Store:
             raise NotMirrored(f"{folder} can't be written to MLflow store {self.shown_uri}: {reason}") from None
 
     def reason(self, error: BaseException) -> str:
-        """The first line of an error of the store, without the secrets of its URI."""
-        return without_secrets(first_line(error), self.uri)[:300]
+        """The first line of an error of the store, with what to do about it, without the secrets of its URI."""
+        said = first_line(error)
+        todo = remedy(said) if is_database(self.uri) else ""
+        return without_secrets(f"{todo} ({said})" if todo else said, self.uri)[:400]
 
     def sync_all(self) -> tuple[int, list[str]]:
         """Mirror everything below the home folder that is not complete, parents first, each folder by itself.
@@ -123,6 +127,7 @@ class Store:
             if not is_mirrored(folder, record, self.name)
         ]
         faults = []
+        self._client = None  # opened anew: a database that hangs would never answer on a connection that it already has
         for folder in pending:
             try:
                 self.sync(folder)
@@ -151,7 +156,7 @@ class Store:
     def _sync(self, folder: Path) -> str:
         from mlflow.exceptions import MlflowException
 
-        target = self.name, self.client(), self.experiment, self._sync_parent
+        target = self.name, self.client(), self.experiment, self._sync_parent, self.files_fault
         try:
             return Mirror(folder, *target).sync()
         except MlflowException as error:

