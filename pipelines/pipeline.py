@@ -5,6 +5,7 @@ Nothing here prints: what people are to know goes to a reporter.
 
 import hashlib
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +30,8 @@ from pipelines.tracking.mirroring import Mirroring
 from pipelines.tracking.writer import Store, StoreUnreachable
 
 EXIT = {"FINISHED": 0, "FAILED": 1, "KILLED": 130}
+MIRROR_END_S = 60.0
+"""How long a command that has done its work waits for the store to take it."""
 
 
 def run_pipeline(
@@ -78,7 +81,22 @@ def cluster_resources() -> capacity.Cluster:
 
 
 def complete_mirror(store: Store, reporter: Reporter) -> None:
-    """Mirror everything below the home folder that the store does not have yet; what goes wrong is only a warning."""
+    """Mirror everything below the home folder that the store does not have yet; what goes wrong is only a warning.
+
+    A store that is slow holds up the end of the command for a minute at most.
+    """
+    thread = threading.Thread(target=_complete_mirror, args=(store, reporter), name="last-mirror", daemon=True)
+    with reporter.status(f"writing to MLflow store {store.shown_uri}"):
+        thread.start()
+        thread.join(MIRROR_END_S)
+    if thread.is_alive():
+        reporter.say(
+            f"warning: MLflow store {store.shown_uri} has not taken everything within {MIRROR_END_S:g} s. "
+            "Nothing is lost: `labs sync` writes the rest."
+        )
+
+
+def _complete_mirror(store: Store, reporter: Reporter) -> None:
     try:
         faults = store.sync_all()[1]
     except StoreUnreachable as error:

@@ -12,7 +12,7 @@ from pipelines.tracking.writer import NotMirrored, Store, StoreUnreachable, is_m
 MIRROR_EVERY_S = 2.0
 RETRY_S = 30.0
 """Seconds until a store that was down, or a folder that could not be written, is tried again."""
-BEGIN_S, END_WAIT_S = 10.0, 60.0
+BEGIN_S, END_WAIT_S = 10.0, 10.0
 """Seconds that the training's start and its end wait for what is being written."""
 LATER = "Training goes on; the next command, or `labs sync`, writes it."
 

@@ -66,11 +66,13 @@ class Store:
 
     def client(self) -> "MlflowClient":
         """The client, with the store's tables and the experiment there; raises whatever MLflow and drivers raise."""
-        if self._client is None:
-            self._client, found = open_store(self.home, self.uri, self.experiment_name)
+        client = self._client
+        if client is None:  # two threads, of which one is late, may open it at once: each gets what it has opened
+            client, found = open_store(self.home, self.uri, self.experiment_name)
             self.experiment = found.experiment_id
             self.files_fault = files_fault(self.home, found) if is_database(self.uri) else ""
-        return self._client
+            self._client = client
+        return client
 
     def open(self) -> None:
         """See that the store answers and takes runs.

@@ -33,8 +33,10 @@ def wait_for(what: Callable[[], object], process: subprocess.Popen[str]) -> None
         time.sleep(0.02)
 
 
-def epochs_done(home: Path) -> int:
-    return max((event["step"] for folder in (home / "runs").glob("*") for event in events.read(folder)), default=0)
+def epochs_done(home: Path, run: str = "") -> int:
+    return max(
+        (event["step"] for folder in (home / "runs").glob(f"{run}*") for event in events.read(folder)), default=0
+    )
 
 
 def saved(home: Path) -> bool:
@@ -46,7 +48,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
     return process.returncode, json.loads(out) if out.strip() else None, err
 
 
-def each_step_once(home: Path, run_id: str) -> bool:
-    points = Store(home, None).client().get_metric_history(run_id, "val/mse")
+def each_step_once(home: Path, run_id: str, uri: str | None = None) -> bool:
+    points = Store(home, uri).client().get_metric_history(run_id, "val/mse")
     steps = [point.step for point in points]
     return steps == sorted(set(steps)) == list(range(1, len(steps) + 1))
