@@ -6,15 +6,18 @@ Ray reads most of the environment variables that are set here when it is importe
 import os
 import secrets
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from cluster import capacity, environment
 from cluster.capacity import Cluster
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, ConnectionLost
 from cluster.uri import without_password
 
 HANDSHAKE_S = 8  # Ray itself tries a silent address for two minutes, and a wrong token for 20 s
+ANSWER_S = 2
+LOST_AFTER_S = 45.0  # Ray ends a process whose head node has been silent for 60 s, with no word of what to do
 OBJECT_STORE_BYTES = 512 * 2**20  # data is memory-mapped from files: only results pass through the store
 TOKEN_PLACES = "RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
 
@@ -82,6 +85,35 @@ def join(address: str, *, quiet: bool = True) -> Cluster:
     return capacity.total()
 
 
+class Lifeline:
+    """Notices that the head node of this process's cluster has stopped answering, before Ray ends the process."""
+
+    def __init__(self) -> None:
+        self.answered_at = time.monotonic()
+
+    def holds(self) -> bool:
+        """Whether the head node answers now. While it does not, calls of Ray wait, and can't be interrupted.
+
+        Raises:
+            ConnectionLost: it has been silent for `LOST_AFTER_S`.
+        """
+        import ray
+
+        address = ray.get_runtime_context().gcs_address
+        try:
+            _handshake(address, ANSWER_S)
+        except ClusterError:
+            silent = time.monotonic() - self.answered_at
+            if silent > LOST_AFTER_S:
+                raise ConnectionLost(
+                    f"the head node of the cluster at {address} has not answered for {silent:.0f} s: what was saved is "
+                    "kept; when the cluster runs again, the same command continues"
+                ) from None
+            return False
+        self.answered_at = time.monotonic()
+        return True
+
+
 def disconnect() -> None:
     """Leave the cluster; one that `connect` started ends."""
     import ray
@@ -131,7 +163,7 @@ def _prepare() -> None:
     use_token()
 
 
-def _handshake(address: str) -> None:
+def _handshake(address: str, limit_s: float = HANDSHAKE_S) -> None:
     """Ask the head node for its id, with a time limit, before Ray connects without one."""
     import grpc  # type: ignore[import-untyped]
     from ray._private.grpc_utils import init_grpc_channel
@@ -141,12 +173,12 @@ def _handshake(address: str) -> None:
     with init_grpc_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
         head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         try:
-            head.GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=HANDSHAKE_S, wait_for_ready=True)
+            head.GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=limit_s, wait_for_ready=True)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 raise _refused(address) from None
             raise ClusterError(
-                f"no Ray cluster answers at {address} within {HANDSHAKE_S} s: "
+                f"no Ray cluster answers at {address} within {limit_s:g} s: "
                 "correct RAY_ADDRESS, or unset it to run on this machine"
             ) from None
 

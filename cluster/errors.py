@@ -6,4 +6,4 @@ class ClusterError(ValueError):
 
 
 class ConnectionLost(Exception):
-    """A job was being followed and its cluster has stopped answering. The message says how to go on."""
+    """The cluster of a command that runs, or of a job that is followed, has stopped answering; says how to go on."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Thread
 
-from cluster import capacity
+from cluster import capacity, connect
 from cluster.capacity import Cluster
 from pipelines import shared_home
 
@@ -31,12 +31,18 @@ class ChangingCluster:
         self.uncounted: set[str] = set()
         """Nodes that have not answered yet, or do not see the folder."""
         self.looked_at = time.monotonic()
+        self.lifeline = connect.Lifeline()
 
     def look(self) -> Cluster:
-        """Look at the cluster now and then; returns the nodes that work can be placed on."""
+        """Look at the cluster now and then; returns the nodes that work can be placed on.
+
+        Raises:
+            ConnectionLost: its head node has been silent for too long.
+        """
         if capacity.is_connected() and time.monotonic() - self.looked_at > LOOK_EVERY_S:
             self.looked_at = time.monotonic()
-            self._note(capacity.total())
+            if self.lifeline.holds():
+                self._note(capacity.total())
         return self.usable
 
     def _note(self, now: Cluster) -> None:

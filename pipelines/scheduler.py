@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import capacity
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, ConnectionLost
 from pipelines.backfill import BackfillQueue
 from pipelines.changing_cluster import ChangingCluster
 from pipelines.execution import Ending, NodeExecution
@@ -61,9 +61,13 @@ class Scheduler:
         start, before = time.time(), read_record(self.folder)["seconds"]
         cpus = self.cluster.usable.resources.cpus
         write_record(self.folder, status="RUNNING", started=start, error="", nodes=self.nodes, cpus=cpus)
-        executor = ThreadPoolExecutor(len(self.planned), thread_name_prefix="node")
+        executor, error = ThreadPoolExecutor(len(self.planned), thread_name_prefix="node"), ""
         try:
             self._run_nodes(executor, interrupts, tick)
+        except ConnectionLost as lost:
+            error = str(lost)
+            for execution, _ in self.running.values():
+                execution.give_up()
         finally:
             executor.shutdown(wait=False)
             if self.running:
@@ -72,6 +76,7 @@ class Scheduler:
         write_record(
             self.folder,
             status=status,
+            error=error,
             ended=time.time(),
             seconds=before + time.time() - start,
             nodes=self.nodes,

@@ -1,4 +1,4 @@
-"""The command `labs`, with checkpoints at another interval than ten seconds and no other change.
+"""The command `labs`, with checkpoints at another interval than ten seconds, and with less patience with a silent head.
 
 python -m tests.saving SECONDS train regression ...
 """
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from cluster import connect
 from pipelines import cli, ray_train
 
 
@@ -25,4 +26,5 @@ def every(seconds: float) -> Callable[[dict[str, Any]], Any]:
 
 if __name__ == "__main__":
     ray_train.loop = every(float(sys.argv.pop(1)))
+    connect.LOST_AFTER_S = 5.0
     cli.main()
