@@ -10,6 +10,8 @@ from pathlib import Path
 from labs.core import events
 
 ERROR_FILE = "error.txt"
+OUT_OF_MEMORY = re.compile(r"Memory on the node \(IP: ([^,]+),.* was ([\d.]+)GB used / ([\d.]+)GB limit")
+"""The line of numbers in what Ray says, on a hundred lines, where its memory monitor has killed a process."""
 
 
 def write_error(folder: Path, error: BaseException) -> None:
@@ -28,12 +30,23 @@ def read_error(folder: Path, otherwise: str) -> str:
     return (folder / ERROR_FILE).read_text().split("\n")[0] if has_error(folder) else otherwise
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Ray's memory monitor has ended a process."""
+    return OUT_OF_MEMORY.search(str(error)) is not None
+
+
 def first_line(error: BaseException) -> str:
     """An error's class and the first line of its message, without the colours that Ray adds.
 
     After a first line that only announces ("Training failed due to controller error:") comes the last one, which is
     where a traceback in the message has its error. SQLAlchemy's remark on when it wrote comes before the error, too.
     """
+    if found := OUT_OF_MEMORY.search(str(error)):
+        node, used, limit = found.groups()
+        return (
+            f"{type(error).__name__}: node {node} ran out of memory ({used} of {limit} GB used), so Ray ended "
+            "processes there: take a smaller batch or network, run less on it at a time, or give it more memory"
+        )
     text = re.sub(r"\x1b\[[0-9;]*m|^\(raised as a result of Query-invoked autoflush.*", "", str(error))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:

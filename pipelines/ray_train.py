@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labs.core import events
-from pipelines.error_file import has_error
+from pipelines.error_file import has_error, is_out_of_memory
 from pipelines.job import Job, Outcome, Shape
 from pipelines.requests import is_asked_to_abort
 from pipelines.worker import forget_job, work
@@ -108,16 +108,18 @@ def run_on_workers(job: Job, while_waiting: Callable[[], object] = lambda: None)
         ray.exceptions.RayActorError: Ray Train's controller was lost more often than that.
     """
     from ray.exceptions import RayActorError
-    from ray.train import WorkerGroupError
+    from ray.train import ControllerError, WorkerGroupError
 
     for left in reversed(range(job.retries + 1)):
         group = _take_idle(job.shape) or WorkerGroup(job)
         try:
             outcome = group.run(job, while_waiting)
-        except (WorkerGroupError, RayActorError):
+        except (WorkerGroupError, RayActorError, ControllerError) as error:
             if is_asked_to_abort(job.folder):
                 return "KILLED"
-            if has_error(job.folder) or not left:  # an error of the lab's own would come again
+            # Where memory runs out, Ray also ends what belongs to its controller; its other errors would come again.
+            lasting = isinstance(error, ControllerError) and not is_out_of_memory(error)
+            if lasting or has_error(job.folder) or not left:  # so would an error of the lab's own
                 raise
         else:
             with _lock:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.namespace import NAMESPACE, can_mount
 from tests.faults.seeds import FAULT_SEEDS
 from tests.faults.story import TRAIN, WAIT_S, without_times
 
 pytestmark = pytest.mark.slow
-NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 SCRIPT = """
 mount -t tmpfs -o size=$1k none "$2" || exit 77
 shift
@@ -25,15 +25,6 @@ shift
 mount -o remount,size=1g "$DISK"
 exec "$@" > "$OUT/large.json" 2> "$OUT/large.err"
 """
-
-
-def can_mount() -> bool:
-    """Whether this user may make a mount namespace and mount a file system in it."""
-    try:
-        tried = subprocess.run([*NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, timeout=10)
-    except OSError:
-        return False
-    return tried.returncode == 0
 
 
 @pytest.mark.skipif(not can_mount(), reason="needs a mount namespace of its own (unshare)")
