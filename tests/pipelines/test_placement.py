@@ -23,7 +23,9 @@ def without_times(metrics: dict[str, float]) -> dict[str, float]:
 PRESETS = {"cnn": "strong", "lifelong": "ewc", "gan": "medium"}
 
 
-def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(labs_cli: Cli, tmp_path: Path) -> None:
+def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(
+    labs_cli: Cli, home: Path, tmp_path: Path
+) -> None:
     """Bare in one order; then in the other order on a Ray Train worker that stays for all of them."""
     bare = {"size": "tiny", "seeds": [3], "resources": {"workers": 0}}
     nodes = {lab: {"lab": lab, "preset": preset, **bare} for lab, preset in PRESETS.items()}
@@ -37,6 +39,7 @@ def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(l
         said = labs_cli(*arguments, "--force", "--json")
         assert said.code == 0, said.err
         assert without_times(said.json["metrics"]) == expected[lab], lab
+    assert len({file.read_text() for file in home.glob("runs/*/placement_group")}) == 1
 
 
 @pytest.mark.usefixtures("free_cpus")
