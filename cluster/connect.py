@@ -19,6 +19,7 @@ HANDSHAKE_S = 8  # Ray itself tries a silent address for two minutes, and a wron
 ANSWER_S = 2
 LOST_AFTER_S = 45.0  # Ray ends a process whose head node has been silent for 60 s, with no word of what to do
 OBJECT_STORE_BYTES = 512 * 2**20  # data is memory-mapped from files: only results pass through the store
+NO_DASHBOARD = "http://127.0.0.1:9"  # a helper of each Ray Train run would otherwise look for one for ten seconds
 TOKEN_PLACES = "RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
 
 
@@ -53,14 +54,15 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Cluster:
         # Only this machine's processes may reach it. Ray has a switch for that on macOS alone; set as an environment
         # variable, it would also keep child processes from joining real clusters.
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(
-            address="local",
-            num_cpus=num_cpus or int(capacity.local().cpus),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _temp_dir=environment.short_folder(),
-            **_log_options(quiet),
-        )
+        with environment.variable("RAY_API_SERVER_ADDRESS", NO_DASHBOARD):  # for the processes that are started
+            ray.init(
+                address="local",
+                num_cpus=num_cpus or int(capacity.local().cpus),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=environment.short_folder(),
+                **_log_options(quiet),
+            )
     return capacity.total()
 
 

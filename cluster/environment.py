@@ -5,6 +5,8 @@ Ray reads most of the variables when it is imported, so nothing imports it early
 
 import os
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -25,6 +27,19 @@ FOLDER_BYTES = 35  # Ray adds up to 72 to the folder of its sockets, and a socke
 FILES = 256  # of one process: 59 on 2 CPUs, more with every worker
 # Of all processes: 216 on 2 CPUs before any training; at a limit of 150 a worker dies and nobody says why.
 THREADS = 400
+
+
+@contextmanager
+def variable(name: str, value: str) -> Iterator[None]:
+    """While entered, an environment variable has this value unless the user has set another one."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def set_variables() -> None:

@@ -75,7 +75,7 @@ def cpus_of_processes(node: Node) -> list[float]:
     if lab.placement == "train":
         return [float(asked.cpus_per_worker)] * max(1, asked.workers)
     learner, *actors = lab.bundles(node.config)
-    return [max(learner, asked.cpus_per_worker), *actors]
+    return [learner * asked.cpus_per_worker, *actors]
 
 
 def with_best_config(planned: PlannedNode) -> PlannedNode:

@@ -69,7 +69,8 @@ class Lab:
     placement: Literal["train", "rllib"] = "train"
     """Ray Train workers, or one process that starts RLlib's actors."""
     bundles: Callable[[Any], list[float]] = lambda config: [1.0]
-    """`bundles(config)`: with RLlib, CPUs of the process that learns, then of each actor that it starts."""
+    """`bundles(config)`: with RLlib, CPUs that the process that learns takes for each of its threads, as it waits for
+    its actors, then CPUs of each actor."""
     second: Metric | None = None
     """A second objective of a sweep beside the metric, such as the number of parameters; `val/<name>` as well."""
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -193,8 +193,8 @@ def network(config: ReinforcementConfig) -> nn.ModuleList:
 
 
 def bundles(config: ReinforcementConfig) -> list[float]:
-    """One CPU for the learner's process, half of one for each environment runner."""
-    return [1.0, *[0.5] * config.num_env_runners]
+    """Half a CPU for the learner's process and for each environment runner: they wait for each other."""
+    return [0.5, *[0.5] * config.num_env_runners]
 
 
 LAB = Lab(

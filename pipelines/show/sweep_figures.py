@@ -21,7 +21,8 @@ def draw(sweep: Sweep, study: "optuna.Study") -> None:
     folder = sweep.folder / "figures"
     folder.mkdir(exist_ok=True)
     _draw_best_so_far(sweep, folder / "best-so-far.png")
-    _draw_study(sweep, study, folder)
+    with matplotlib.rc_context():  # Optuna sets a style, which figures of later runs in this process would have
+        _draw_study(sweep, study, folder)
 
 
 def _draw_study(sweep: Sweep, study: "optuna.Study", folder: Path) -> None:

@@ -13,8 +13,9 @@ from pipelines.tracking.writer import Store
 Start = Callable[..., subprocess.Popen[str]]
 WAIT_S = 240
 SAVE_EVERY_S = 1.0
-EPOCHS = ("--set", "epochs=200", "--set", "patience=200")
-TRAIN = ("train", "regression", "--preset", "strong", "--size", "tiny", "--json", *EPOCHS)
+EPOCHS = 200
+LONG = ("--set", f"epochs={EPOCHS}", "--set", f"patience={EPOCHS}")
+TRAIN = ("train", "regression", "--preset", "strong", "--size", "tiny", "--json", *LONG)
 
 
 def without_times(metrics: dict[str, float]) -> dict[str, float]:
