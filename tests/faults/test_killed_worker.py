@@ -92,7 +92,7 @@ def test_after_a_killed_controller_and_a_killed_worker_the_run_goes_on_and_no_cp
 @pytest.mark.usefixtures("saving_often")
 def test_a_killed_worker_takes_the_other_with_it_and_the_run_goes_on(home: Path, labs_cli: Cli) -> None:
     killer = kill(lambda: epochs_done(home) >= 3, "RayTrainWorker")
-    said = labs_cli(*TRAIN, "--workers", "2")
+    said = labs_cli(*TRAIN, "--workers", "2", "--set", "epochs=40")
     killer.join(1)
     assert not killer.is_alive()
     assert said.code == 0, said.err
