@@ -1,12 +1,14 @@
 """A cluster whose nodes join and leave while work runs: changes are said, and who joins must see the home folder."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 from cluster import capacity, connect
 from cluster.capacity import Cluster
+from cluster.errors import ConnectionLost
 from pipelines import shared_home
 
 LOOK_EVERY_S = 5.0
@@ -32,6 +34,7 @@ class ChangingCluster:
         """Nodes that have not answered yet, or do not see the folder."""
         self.looked_at = time.monotonic()
         self.lifeline = connect.Lifeline()
+        self.noting = Thread()
 
     def look(self) -> Cluster:
         """Look at the cluster now and then; returns the nodes that work can be placed on.
@@ -41,9 +44,34 @@ class ChangingCluster:
         """
         if capacity.is_connected() and time.monotonic() - self.looked_at > LOOK_EVERY_S:
             self.looked_at = time.monotonic()
-            if self.lifeline.holds():
-                self._note(capacity.total())
+            if self.lifeline.holds() and not self.noting.is_alive():
+                # Not in this thread: if the head node dies just now, Ray's answer never comes.
+                self.noting = Thread(target=lambda: self._note(capacity.total()), name="cluster", daemon=True)
+                self.noting.start()
         return self.usable
+
+    @contextmanager
+    def watched(self, on_lost: Callable[[ConnectionLost], object]) -> Iterator[None]:
+        """While entered, a thread looks: for callers that wait for Ray themselves, who can't be interrupted.
+
+        Args:
+            on_lost: called in that thread when the head node is lost.
+        """
+        left = Event()
+
+        def watch() -> None:
+            while not left.wait(LOOK_EVERY_S):
+                try:
+                    self.look()
+                except ConnectionLost as lost:
+                    on_lost(lost)
+                    return
+
+        Thread(target=watch, name="lifeline", daemon=True).start()
+        try:
+            yield
+        finally:
+            left.set()
 
     def _note(self, now: Cluster) -> None:
         before, self.there = self.there, now

@@ -1,14 +1,16 @@
 """`labs tune`: one sweep as a command of its own; a pipeline's tune nodes go through `conduct.py` as well."""
 
+import time
 from pathlib import Path
 
 import labs
 from cluster import connect
+from cluster.errors import ConnectionLost
 from pipelines import datasets, shared_home
 from pipelines.changing_cluster import ChangingCluster
 from pipelines.following import driving
 from pipelines.home import has_record, read_record, reconcile, write_record
-from pipelines.interrupts import Interrupts
+from pipelines.interrupts import Interrupts, end_at_once
 from pipelines.node import resources
 from pipelines.pipeline import EXIT, cluster_resources, complete_mirror, end_recorded, run_pipeline
 from pipelines.plan import plan
@@ -73,10 +75,16 @@ def _conduct(home: Path, sweep: Sweep, store: Store, interrupts: Interrupts, rep
         return
     cluster = ChangingCluster(home, connect.connect(), reporter.say)
     shared_home.require(home, reporter.say)
-    with Mirroring(sweep.folder, store, reporter.say), reporter.sweep_progress(sweep) as progress:
 
-        def tick() -> None:
-            cluster.look()
-            progress.tick()
+    def end(lost: ConnectionLost) -> None:
+        """Ray Tune waits for the head node for ever, so the command ends here."""
+        write_record(sweep.folder, status="KILLED", error=str(lost), ended=time.time())
+        reporter.say(str(lost))
+        end_at_once(1)
 
-        conduct(sweep, lambda: interrupts.count > 0, tick)
+    with (
+        Mirroring(sweep.folder, store, reporter.say),
+        reporter.sweep_progress(sweep) as progress,
+        cluster.watched(end),
+    ):
+        conduct(sweep, lambda: interrupts.count > 0, progress.tick)

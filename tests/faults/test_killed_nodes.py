@@ -12,6 +12,7 @@ from pipelines.tracking.writer import Store
 from tests.faults.nodes import HEAD, NODES, Nodes
 from tests.faults.seeds import FAULT_SEEDS
 from tests.faults.story import (
+    EPOCHS,
     SAVE_EVERY_S,
     TRAIN,
     WAIT_S,
@@ -78,6 +79,38 @@ def test_a_killed_head_ends_the_command_and_the_same_one_continues(
     code, document, err = finish(labs_process(*TRAIN, "--workers", str(int(many))))
     assert code == 0, err
     check_as_undisturbed(home, document, undisturbed)
+
+
+@pytest.mark.skipif(len(FAULT_SEEDS) < 10, reason="takes a minute: make faults")
+def test_a_killed_head_ends_a_sweep_and_the_same_command_continues_it(
+    cluster: Nodes, home: Path, labs_process: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tune = (
+        "tune",
+        *TRAIN[1:-4],
+        "--fix",
+        f"patience={EPOCHS}",
+        "--set",
+        f"epochs={EPOCHS}",
+        "--trials",
+        "2",
+        "--scheduler",
+        "none",
+    )
+    cluster.start(HEAD)
+    process = labs_process(*tune, save_every_s=SAVE_EVERY_S)
+    wait_for(lambda: list(home.glob("sweeps/*/trials/*/events.jsonl")), process)
+    cluster.kill(HEAD)
+    killed = time.monotonic()
+    code, _, err = finish(process)
+    assert time.monotonic() - killed < LOST_WITHIN_S, err
+    assert code == 1, err
+    assert f"the head node of the cluster at {cluster.address} has not answered for" in " ".join(err.split())
+    assert "Traceback" not in err
+    monkeypatch.delenv("RAY_ADDRESS")
+    code, document, err = finish(labs_process(*tune))
+    assert code == 0, err
+    assert [trial["status"] for trial in document["trials"]] == ["FINISHED"] * 2
 
 
 @pytest.mark.skipif(len(FAULT_SEEDS) < 10, reason="takes a minute: make faults")
