@@ -60,17 +60,17 @@ class WorkerGroup:
 
         self.folder = job.folder
         self.jobs.put(job.model_dump(mode="json"))
-        while not self.end_of_run.done():
+        while True:
             while_waiting()
             with suppress(Empty):
                 outcome: Outcome = self.outcomes.get(timeout=POLL_S)
                 return outcome
-        self.end_of_run.result()
-        raise AssertionError("a group ends with an error, or when it is idle")
+            if self.end_of_run.done():
+                self.end_of_run.result()  # raises: only an idle group ends without an error
 
     def end(self) -> None:
         """Let the idle workers end, which takes a second; whoever needs their place finds it in Ray's own queue."""
-        self.jobs.put(END)
+        self.jobs.actor.put.remote(END)  # `put` would wait, and raise where the queue's process was lost
 
     def _fit(self) -> None:
         from ray.exceptions import RayActorError
@@ -110,7 +110,8 @@ def run_on_workers(job: Job, while_waiting: Callable[[], object] = lambda: None)
     from ray.exceptions import RayActorError
     from ray.train import ControllerError, WorkerGroupError
 
-    for left in reversed(range(job.retries + 1)):
+    losses = 0
+    while True:
         group = _take_idle(job.shape) or WorkerGroup(job)
         try:
             outcome = group.run(job, while_waiting)
@@ -119,13 +120,13 @@ def run_on_workers(job: Job, while_waiting: Callable[[], object] = lambda: None)
                 return "KILLED"
             # Where memory runs out, Ray also ends what belongs to its controller; its other errors would come again.
             lasting = isinstance(error, ControllerError) and not is_out_of_memory(error)
-            if lasting or has_error(job.folder) or not left:  # so would an error of the lab's own
+            losses += 1
+            if lasting or has_error(job.folder) or losses > job.retries:  # so would an error of the lab's own
                 raise
         else:
             with _lock:
                 _idle.append(group)
             return outcome
-    raise AssertionError("the last attempt returns or raises")
 
 
 def end_idle(keep: Collection[Shape] = ()) -> None:

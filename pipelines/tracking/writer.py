@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "ml-labs"
 """The experiment, where MLFLOW_EXPERIMENT_NAME names no other."""
-
-
 NO_SUCH_RUN = "RESOURCE_DOES_NOT_EXIST"
 """What MLflow answers where a run is written to that the store does not have."""
 

@@ -61,6 +61,8 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until it lets the administrator in."""
+        from psycopg import OperationalError
+
         options = {"listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": "", "fsync": "off"}
         settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         self.process = self._run("postgres", "-D", "data", *settings)
@@ -69,7 +71,7 @@ class Server:
             try:
                 self.sql("SELECT 1")
                 return
-            except Exception:
+            except OperationalError:  # not there yet
                 assert self.process.poll() is None, (self.folder / "log").read_text()
                 assert time.monotonic() < deadline, "PostgreSQL did not answer within 20 s"
                 time.sleep(0.05)
