@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, ConnectionLost
 from labs.core.errors import BadInput
 from pipelines import interrupts
 from pipelines.commands import jobs, lessons, records, running, tuning
@@ -56,12 +56,12 @@ def version() -> str:
 
 
 def main() -> None:
-    """Entry point: bad input is one sentence and exit code 2; a bug keeps its traceback."""
+    """Entry point: bad input is one sentence and exit code 2, a lost cluster one and 1; a bug keeps its traceback."""
     try:
         app(prog_name="labs")
-    except (BadInput, ClusterError) as error:
+    except (BadInput, ClusterError, ConnectionLost) as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, ConnectionLost) else 2)
     except KeyboardInterrupt:  # outside of what counts interrupts, as while libraries are imported
         sys.exit(130)
     finally:

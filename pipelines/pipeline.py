@@ -61,7 +61,6 @@ def run_pipeline(
             cluster = connect_for(home, nodes, cluster, reporter)
             data = preparation.prepare(home, nodes, interrupts, reporter)
         if data is None:
-            reporter.say("interrupted while data were prepared: nothing was trained yet; the same command starts it")
             return None, 130
         planned = plan(home, nodes, cluster, data, force=force)
         folder = open_folder(home, name, planned, spec)

@@ -9,6 +9,7 @@ import labs
 from cluster import capacity
 from labs.core import shards
 from pipelines import datasets
+from pipelines.changing_cluster import ChangingCluster
 from pipelines.interrupts import Interrupts, abandoned
 from pipelines.ray_train import end_idle
 from pipelines.reporter import Reporter
@@ -40,22 +41,29 @@ def prepare(home: Path, nodes: Collection[Node], interrupts: Interrupts, reporte
 
     One alone is prepared in a thread of this process, which has read the lesson already: a new process takes seconds
     for that.
+
+    Raises:
+        ConnectionLost: the cluster's head node has stopped answering.
     """
     missing = [what for what in dict.fromkeys(_what(node) for node in nodes) if not _is_there(home, what)]
     in_tasks = len(missing) > 1 and capacity.is_connected()
+    cluster = ChangingCluster(home, capacity.total(), reporter.say)
     executor = ThreadPoolExecutor(1, thread_name_prefix="data")
     waiting = _in_tasks(home, missing) if in_tasks else {executor.submit(_prepare, home, *w): w for w in missing}
     try:
         with reporter.status("preparing data") as status:
             while waiting and not interrupts.count:
+                cluster.look()
                 status.update(f"preparing data of {_packed_so_far({w[0]: _place(home, w) for w in waiting.values()})}")
                 for future in wait(waiting, TICK_S, FIRST_COMPLETED).done:
                     del waiting[future]
                     raise_error_of(future)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
+        if waiting:
+            abandoned.set()
     if waiting:
-        abandoned.set()
+        reporter.say("interrupted while data were prepared: nothing was trained with them; the same command starts it")
         return None
     return {node.name: _place(home, _what(node)) for node in nodes}
 

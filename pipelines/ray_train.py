@@ -77,10 +77,13 @@ class WorkerGroup:
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
+        from pipelines.process_group import ProcessGroup
+
         resources = {"CPU": self.shape.cpus_per_worker, "GPU": self.shape.gpus_per_worker}
         trainer = TorchTrainer(
             loop,
             train_loop_config={"jobs": self.jobs, "outcomes": self.outcomes},
+            torch_config=ProcessGroup(),
             scaling_config=ScalingConfig(
                 num_workers=self.shape.workers,
                 use_gpu=self.shape.gpus_per_worker > 0,

@@ -1,13 +1,10 @@
 """`labs submit` and `labs jobs`: any command of this program, on a running Ray cluster."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from cluster.errors import ConnectionLost
 from pipelines.commands.options import SUBMIT, Json, print_json, print_table
 
 Address = Annotated[
@@ -43,8 +40,7 @@ def submit(
     command, variables = submitted.apart(command, parsed.params.get("store"))
     server = address or jobs.default_address()
     typer.echo(f"labs {' '.join(command)}: submitting to {without_password(server)}", err=True)
-    with _lost_connection():
-        raise typer.Exit(jobs.submit(command, address=server, code=ROOT, variables=variables, write=_write))
+    raise typer.Exit(jobs.submit(command, address=server, code=ROOT, variables=variables, write=_write))
 
 
 @jobs_app.command("list")
@@ -68,8 +64,7 @@ def logs(
     """Print a job's log."""
     from cluster import jobs
 
-    with _lost_connection():
-        raise typer.Exit(jobs.logs(address or jobs.default_address(), job, follow=follow, write=_write))
+    raise typer.Exit(jobs.logs(address or jobs.default_address(), job, follow=follow, write=_write))
 
 
 @jobs_app.command("stop")
@@ -87,13 +82,3 @@ def _write(text: str) -> None:
 
 def _local_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-
-
-@contextmanager
-def _lost_connection() -> Iterator[None]:
-    """A job that could no longer be followed is not bad input: its sentence, and exit code 1."""
-    try:
-        yield
-    except ConnectionLost as lost:
-        typer.echo(f"error: {lost}", err=True)
-        raise typer.Exit(1) from None

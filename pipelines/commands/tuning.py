@@ -78,7 +78,7 @@ def tune(
 
     from pipelines.home import find_home
     from pipelines.show.reporter import ScreenReporter
-    from pipelines.show.sweep import show_sweep, sweep_document
+    from pipelines.show.sweep import interrupted_sweep, show_sweep, sweep_document
     from pipelines.tracking.writer import Store
     from pipelines.tuning.command import run_sweep
 
@@ -86,8 +86,9 @@ def tune(
     found_store = Store(where, store)
     with redirect_stdout(sys.stderr):  # as for other commands: standard output is the document's
         sweep, code = run_sweep(where, node, tuning, found_store, ScreenReporter())
-        summary = sweep_document(sweep, found_store)
-        show_sweep(summary, home)
+        summary = sweep_document(sweep, found_store) if sweep else interrupted_sweep(lab)
+        if sweep:
+            show_sweep(summary, home)
     if as_json:
         print_json(summary)
     raise typer.Exit(code)

@@ -115,6 +115,12 @@ def sweep_document(sweep: Sweep, store: Store) -> dict[str, Any]:
     }
 
 
+def interrupted_sweep(lab: str) -> dict[str, Any]:
+    """The same for a sweep that was interrupted before its data were prepared: it has no folder yet."""
+    return {"lab": lab, "run_id": None, "status": "KILLED", "best": None, "front": [], "trials": [], "seconds": 0.0,
+            "folder": None}  # fmt: skip
+
+
 def show_sweep(document: dict[str, Any], home: Path | None) -> None:
     """Say how the sweep ended, its errors, its best config, and what to type next.
 

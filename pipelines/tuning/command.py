@@ -3,10 +3,9 @@
 import time
 from pathlib import Path
 
-import labs
 from cluster import connect
 from cluster.errors import ConnectionLost
-from pipelines import datasets, shared_home
+from pipelines import preparation, shared_home
 from pipelines.changing_cluster import ChangingCluster
 from pipelines.following import driving
 from pipelines.home import has_record, read_record, reconcile, write_record
@@ -22,23 +21,24 @@ from pipelines.tuning.conduct import conduct
 from pipelines.tuning.sweep import Sweep
 
 
-def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store, reporter: Reporter) -> tuple[Sweep, int]:
+def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store, reporter: Reporter) -> tuple[Sweep | None, int]:
     """Run what the lab needs and then the sweep; started again, the same call continues or extends it, or says that
     nothing is left to do.
 
     Returns:
-        The sweep and the exit code.
+        The sweep, None if it was interrupted before its data were prepared, and the exit code.
     """
     reconcile(home)
     cluster = cluster_resources()
     resources(node, cluster)  # raises where a trial can never fit
-    if node.data:
-        datasets.check(labs.get(node.lab), node.data)
     *needed, node = default_needs(node)
+    nodes = [*needed, node]
+    data = preparation.found(home, nodes, reporter)
     before, code = run_pipeline(home, f"tune-{node.lab}", needed, store, reporter) if needed else (None, 0)
     with Interrupts() as interrupts:
-        data = {each.name: datasets.prepared(home, labs.get(each.lab), each.size, each.data)
-                for each in [*needed, node]}  # fmt: skip
+        data = data or preparation.prepare(home, nodes, interrupts, reporter)
+        if data is None:
+            return None, 130
         planned = plan(home, needed, cluster, data)
         upstream = {role: planned[name] for role, name in node.needs.items()}
         sweep = Sweep(home, node, tuning, cluster, data[node.name], upstream)

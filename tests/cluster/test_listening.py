@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.test_other_network import can_connect
 
 
-def _listening(pid: int) -> list[tuple[str, str, int]]:
+def listening(pid: int) -> list[tuple[str, str, int]]:
     """Name, address and port of every listening socket of a process and its descendants."""
     process = psutil.Process(pid)
     found = []
@@ -26,14 +26,14 @@ def _listening(pid: int) -> list[tuple[str, str, int]]:
     return found
 
 
-def _outside(found: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
+def outside(found: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
     return [one for one in found if one[1] not in ("127.0.0.1", "::1")]
 
 
 def test_every_port_of_a_ray_that_starts_here_is_on_loopback(ray_session: None) -> None:
-    found = _listening(psutil.Process().pid)
+    found = listening(psutil.Process().pid)
     assert len(found) > 3
-    assert _outside(found) == []
+    assert outside(found) == []
 
 
 @pytest.mark.slow
@@ -44,8 +44,8 @@ def test_the_web_interface_is_on_loopback(labs_process: Callable[..., subprocess
         port = probe.getsockname()[1]
     process = labs_process("ui", "--port", str(port))
     deadline = time.monotonic() + 120
-    while not any(found[2] == port for found in _listening(process.pid)):
+    while not any(found[2] == port for found in listening(process.pid)):
         assert time.monotonic() < deadline, "the web interface did not start"
         assert process.poll() is None
         time.sleep(0.2)
-    assert _outside(_listening(process.pid)) == []
+    assert outside(listening(process.pid)) == []

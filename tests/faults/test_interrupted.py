@@ -37,3 +37,18 @@ def test_one_interrupt_saves_within_20_seconds_leaves_no_process_and_continues(
     assert continued.code == 0, continued.err
     assert without_times(continued.json["metrics"]) == undisturbed
     assert each_step_once(home, continued.json["run_id"])
+
+
+@pytest.mark.parametrize("command", [("train", "cnn", "--workers", "0"), ("tune", "cnn")], ids=" ".join)
+def test_an_interrupt_while_data_are_prepared_ends_the_command(
+    home: Path, labs_process: Start, command: tuple[str, ...]
+) -> None:
+    """`labs tune` prepared them without looking up."""
+    process = labs_process(*command, "--json")
+    wait_for(lambda: list(home.glob("data/cnn/*")), process)
+    os.kill(process.pid, signal.SIGINT)
+    start = time.monotonic()
+    code, document, err = finish(process)
+    assert (code, document["status"], time.monotonic() - start < 10) == (130, "KILLED", True), err
+    assert "interrupted while data were prepared" in err
+    assert "Traceback" not in err

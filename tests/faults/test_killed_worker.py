@@ -12,6 +12,7 @@ import pytest
 from labs.core import events
 from pipelines import ray_train
 from tests import saving
+from tests.cluster.test_listening import listening, outside
 from tests.conftest import Said
 from tests.faults.story import (
     EPOCHS,
@@ -97,6 +98,12 @@ def test_a_killed_worker_takes_the_other_with_it_and_the_run_goes_on(home: Path,
     assert not killer.is_alive()
     assert said.code == 0, said.err
     assert each_step_once(home, said.json["run_id"])
+
+
+def test_two_workers_listen_on_loopback_alone(labs_cli: Cli) -> None:
+    """The store of PyTorch's process group was open to the network. Here the workers of the test before still wait."""
+    assert labs_cli("train", "regression", "--size", "tiny", "--workers", "2").code == 0
+    assert outside(listening(psutil.Process().pid)) == []
 
 
 def test_a_killed_rl_task_is_started_again_and_its_step_count_continues(home: Path, labs_cli: Cli) -> None:
