@@ -112,7 +112,7 @@ def _read_store(store: Any) -> Any:
     from pipelines.show import runs as read
 
     try:
-        return read.of_store(store)
+        return store.while_it_answers(lambda: read.of_store(store))
     except Exception as error:  # MLflow, databases and their drivers each have errors of their own
         typer.echo(f"error: MLflow store {store.shown_uri} can't be read: {store.reason(error)}", err=True)
         raise typer.Exit(1) from None
@@ -141,9 +141,13 @@ def sync(store: StoreUri = None, home: Home = None) -> None:
     found = Store(where, store)
     say(f"{found.shown_uri}: writing the runs of {where}")
     reconcile(where)
-    try:
+
+    def write() -> tuple[int, list[str]]:
         found.forget_lost()
-        count, faults = found.sync_all()
+        return found.sync_all()
+
+    try:
+        count, faults = found.while_it_answers(write)
     except StoreUnreachable as error:
         say(f"error: {error}")
         raise typer.Exit(1) from None

@@ -64,10 +64,17 @@ def open_store(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", "
 
 
 def _in_time(work: Callable[[], T], limit_s: float) -> T:
-    """What a function returns or raises; `ConnectionError` if that takes longer than the limit.
+    """What a function returns or raises; `ConnectionError` if that takes longer than the limit."""
+    answer = in_thread(work)
+    if not wait([answer], limit_s).done:
+        raise ConnectionError(f"it has not answered what was asked of it within {limit_s:g} s")
+    return answer.result()
 
-    MLflow and the drivers of databases have limits of their own for each call, longer ones and not for all; the thread
-    of a call that never ends is left alone.
+
+def in_thread(work: Callable[[], T]) -> Future[T]:
+    """Start a call of the store in a thread that is left alone where it never ends.
+
+    MLflow and the drivers of databases have limits of their own for each call, longer ones and not for all.
     """
     answer: Future[T] = Future()
 
@@ -77,10 +84,8 @@ def _in_time(work: Callable[[], T], limit_s: float) -> T:
         except BaseException as error:
             answer.set_exception(error)
 
-    Thread(target=run, name="open-store", daemon=True).start()
-    if not wait([answer], limit_s).done:
-        raise ConnectionError(f"it has not answered what was asked of it within {limit_s:g} s")
-    return answer.result()
+    Thread(target=run, name="store", daemon=True).start()
+    return answer
 
 
 def _open(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", "Experiment"]:

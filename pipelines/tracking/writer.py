@@ -3,16 +3,18 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
+from concurrent.futures import wait
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.uri import is_database, without_password, without_secrets
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
 from pipelines.home import KINDS, has_record, locked, records
-from pipelines.tracking.connection import files_fault, open_store
+from pipelines.tracking.connection import files_fault, in_thread, open_store
 from pipelines.tracking.database import SAME_ROW, remedy
 from pipelines.tracking.mirror import MIRROR, Mirror, forget, has_end, notes
 from pipelines.tracking.store_uri import check, place
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "ml-labs"
 """The experiment, where MLFLOW_EXPERIMENT_NAME names no other."""
+ASK_AFTER_S = 10.0
+"""Seconds of waiting for the store after which it is asked whether it still answers."""
+T = TypeVar("T")
 NO_SUCH_RUN = "RESOURCE_DOES_NOT_EXIST"
 """What MLflow answers where a run is written to that the store does not have."""
 
@@ -134,6 +139,22 @@ class Store:
             except NotMirrored as error:
                 faults.append(str(error))
         return len(pending) - len(faults), faults
+
+    def while_it_answers(self, work: Callable[[], T]) -> T:
+        """What a function returns or raises that waits for the store; for commands that do nothing else.
+
+        A database that hangs never answers on a connection that it already has, so it is now and then asked on another.
+
+        Raises:
+            StoreUnreachable: the store has stopped answering.
+        """
+        answer = in_thread(work)
+        while not wait([answer], ASK_AFTER_S).done:
+            try:
+                open_store(self.home, self.uri, self.experiment_name)
+            except Exception as error:  # of any class, as in `open`
+                raise self._unreachable(error) from None
+        return answer.result()
 
     def forget_lost(self) -> None:
         """Begin mirrors anew whose runs the store no longer has, as when its file was removed.

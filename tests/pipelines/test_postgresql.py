@@ -19,8 +19,9 @@ import psutil
 import pytest
 
 from pipelines.home import read_record
-from pipelines.tracking import connection, mirroring
-from pipelines.tracking.writer import MIRROR, Store
+from pipelines.show import runs
+from pipelines.tracking import connection, mirroring, writer
+from pipelines.tracking.writer import MIRROR, Store, search
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -225,6 +226,28 @@ def test_a_database_that_stops_or_hangs_while_a_run_trains_loses_nothing(
     steps = [point.step for point in client.get_metric_history(run.info.run_id, "val/mse")]
     assert run.info.status == "FINISHED"
     assert steps == list(range(1, EPOCHS + 1))
+
+
+@pytest.mark.parametrize("command", ["sync", "compare"])
+def test_a_command_whose_database_hangs_ends_with_a_sentence(
+    server: Server, trained: Trained, labs_cli: Cli, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """It waited for ever."""
+
+    def frozen_first(*arguments: Any, **named: Any) -> Any:
+        server.freeze()
+        return search(*arguments, **named)
+
+    monkeypatch.setattr(writer, "ASK_AFTER_S", 1.0)
+    monkeypatch.setattr(writer if command == "sync" else runs, "search", frozen_first)
+    try:
+        said = labs_cli(command, "--store", trained.uri)
+    finally:
+        server.thaw()
+    assert said.code == 1
+    text = " ".join(said.err.split())
+    assert "it has not answered" in text or "timeout expired" in text, text
+    assert "Traceback" not in text
 
 
 @pytest.fixture(scope="module")
