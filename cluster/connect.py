@@ -169,18 +169,22 @@ def _handshake(address: str, limit_s: float = HANDSHAKE_S) -> None:
     """Ask the head node for its id, with a time limit, before Ray connects without one."""
     import grpc  # type: ignore[import-untyped]
     from ray._private.grpc_utils import init_grpc_channel
+    from ray._private.services import canonicalize_bootstrap_address
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
+    # Where Ray will go: it takes 127.0.0.1 for this machine's own address, which a forwarded port does not listen on.
+    place = canonicalize_bootstrap_address(address)
     # Like Ray's own connections, past the proxy that the environment may name.
-    with init_grpc_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+    with init_grpc_channel(place, options=[("grpc.enable_http_proxy", 0)]) as channel:
         head = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
         try:
             head.GetClusterId(gcs_service_pb2.GetClusterIdRequest(), timeout=limit_s, wait_for_ready=True)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:
                 raise _refused(address) from None
+            taken = "" if place == address else f" (which Ray takes for {place})"
             raise ClusterError(
-                f"no Ray cluster answers at {address} within {limit_s:g} s: "
+                f"no Ray cluster answers at {address} within {limit_s:g} s{taken}: "
                 "correct RAY_ADDRESS, or unset it to run on this machine"
             ) from None
 

@@ -242,7 +242,10 @@ def test_a_wrong_job_server_is_named_within_seconds(tmp_path: Path, address: str
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "sentence"),
-    [("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1"), ("ray://somewhere", "is not host:port")],
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 within 8 s (which Ray takes for "),
+        ("ray://somewhere", "is not host:port"),
+    ],
 )
 def test_a_wrong_ray_address_is_named_within_its_limit(tmp_path: Path, address: str, sentence: str) -> None:
     env = _environment() | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "RAY_ADDRESS": address}
