@@ -127,5 +127,4 @@ def test_a_killed_node_is_replaced_by_another_one_while_the_command_runs(
     cluster.start(NODES[1])
     out, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, err
-    document, _ = json.JSONDecoder().raw_decode(out)  # Ray may print behind it that a node has died
-    check_as_undisturbed(home, document, undisturbed)
+    check_as_undisturbed(home, json.loads(out), undisturbed)
