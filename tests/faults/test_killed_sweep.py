@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from labs.core import events
 from pipelines.home import read_record
 from pipelines.tracking.writer import Store
 from tests.conftest import Said
-from tests.faults.story import Start, finish, wait_for
+from tests.faults.story import WAIT_S, Start, wait_for
 
 Cli = Callable[..., Said]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -39,6 +41,20 @@ def found(document: Any) -> list[tuple[Any, ...]]:
     return [(trial["status"], trial["value"], sorted(trial["config"].items())) for trial in document["trials"]]
 
 
+def interrupt_when(moment: Callable[[], object]) -> threading.Thread:
+    """Wait in a thread for the moment, and interrupt this process, in which the sweep runs."""
+
+    def wait_and_interrupt() -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not moment() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=wait_and_interrupt, daemon=True)
+    thread.start()
+    return thread
+
+
 def test_a_sweep_killed_and_interrupted_ends_like_an_undisturbed_one_and_leaves_no_process(
     labs_cli: Cli, home: Path, labs_process: Start, tmp_path: Path
 ) -> None:
@@ -49,13 +65,13 @@ def test_a_sweep_killed_and_interrupted_ends_like_an_undisturbed_one_and_leaves_
     (first,) = trials(home, "FINISHED")
     before = read_record(first)
 
-    process = labs_process(*TUNE)
-    wait_for(lambda: half_way(home, 2), process)
-    family = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)
-    code, stopped, err = finish(process)
-    assert (code, stopped["status"]) == (130, "KILLED"), err
-    assert not psutil.wait_procs(family, timeout=20)[1]
+    family = psutil.Process().children(recursive=True)
+    interrupting = interrupt_when(lambda: half_way(home, 2))
+    stopped = labs_cli(*TUNE)
+    interrupting.join(1)
+    assert (stopped.code, stopped.json["status"]) == (130, "KILLED"), stopped.err
+    trial_processes = [child for child in psutil.Process().children(recursive=True) if child not in family]
+    assert not psutil.wait_procs(trial_processes, timeout=20)[1]
     (interrupted,) = trials(home, "KILLED")
     done = len(events.read(interrupted))
 

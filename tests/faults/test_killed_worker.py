@@ -106,6 +106,14 @@ def test_two_workers_listen_on_loopback_alone(labs_cli: Cli) -> None:
     assert outside(listening(psutil.Process().pid)) == []
 
 
+def test_an_error_of_the_labs_own_is_not_tried_again(home: Path, labs_cli: Cli) -> None:
+    """Both workers raise, and each sees the other go: the lab's error is what the user has to see, once."""
+    said = labs_cli("train", "regression", "--size", "tiny", "--workers", "2", "--set", "hidden=[-1]")
+    assert said.code == 1
+    assert "negative dimension -1" in said.err
+    assert "Traceback" in (run_folder(home) / "error.txt").read_text()
+
+
 def test_a_killed_rl_task_is_started_again_and_its_step_count_continues(home: Path, labs_cli: Cli) -> None:
     killer = kill(lambda: epochs_done(home) >= 3, "ray::host")
     said = labs_cli("train", "rl", "--size", "tiny", "--json", "--set", "iterations=10")
@@ -116,11 +124,3 @@ def test_a_killed_rl_task_is_started_again_and_its_step_count_continues(home: Pa
     assert len(steps) == 10
     assert steps == sorted(set(steps))
     assert said.json["metrics"]["train/env_steps"] == steps[-1]
-
-
-def test_an_error_of_the_labs_own_is_not_tried_again(home: Path, labs_cli: Cli) -> None:
-    """Both workers raise, and each sees the other go: the lab's error is what the user has to see, once."""
-    said = labs_cli("train", "regression", "--size", "tiny", "--workers", "2", "--set", "hidden=[-1]")
-    assert said.code == 1
-    assert "negative dimension -1" in said.err
-    assert "Traceback" in (run_folder(home) / "error.txt").read_text()
