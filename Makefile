@@ -20,11 +20,8 @@ lint: $(VENV)/ready  ## formatter, linter, type checker
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-bench: $(VENV)/ready  ## what this program costs, beside a reference in the same run
-	$(BIN)/python -m tests.benchmarks.overhead
-	$(BIN)/python -m tests.benchmarks.tuning
-	$(BIN)/python -m tests.benchmarks.reinforcement
-	$(BIN)/python -m tests.benchmarks.meta_step
+bench: $(VENV)/ready  ## what this program costs, beside a reference in the same run; ONLY=name: that benchmark
+	$(BIN)/python -m tests.benchmarks $(ONLY)
 
 hub: $(VENV)/ready  ## the tables of results in the READMEs, from labs/results.csv
 	$(BIN)/python -m tests.benchmarks.hub

@@ -168,6 +168,14 @@ def test_the_tables_of_results_are_those_of_the_csv_file() -> None:
     assert [page for page, text in texts.items() if hub.write(text, results, hub.PAGES[page]) != text] == []
 
 
+def test_the_table_of_benchmarks_has_the_newest_figure_of_each_name() -> None:
+    """`make bench` writes it."""
+    from tests.benchmarks.__main__ import PAGE, with_table
+    from tests.benchmarks.record import RESULTS
+
+    assert with_table(PAGE.read_text(), RESULTS.read_text().splitlines()) == PAGE.read_text()
+
+
 def test_results_are_of_labs_and_presets_that_exist_and_are_dated() -> None:
     import labs
     from tests.benchmarks import hub
