@@ -1,5 +1,7 @@
 """The command `labs`. Each command imports the heavy libraries that it needs, so that help and typos cost 0.3 s."""
 
+import errno
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -11,6 +13,14 @@ from cluster.errors import ClusterError, ConnectionLost
 from labs.core.errors import BadInput
 from pipelines import interrupts
 from pipelines.commands import jobs, lessons, records, running, tuning
+
+FAULTS_OF_FILES = {
+    errno.EROFS: "name a folder that can be written (--home, LABS_HOME)",
+    errno.ENOSPC: "make room, or name another home folder (--home, LABS_HOME); the same command continues",
+    errno.EDQUOT: "make room, or name another home folder (--home, LABS_HOME); the same command continues",
+    errno.EACCES: "its owner must let this user in, or name another home folder (--home, LABS_HOME)",
+}
+"""What a file system answers that is no fault of the program -> what to do."""
 
 app = typer.Typer(
     help="The labs of NTU's Machine Learning course (Spring 2022) on Ray, tracked in MLflow.",
@@ -57,11 +67,21 @@ def version() -> str:
 
 def main() -> None:
     """Entry point: bad input is one sentence and exit code 2, a lost cluster one and 1; a bug keeps its traceback."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started the command
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         app(prog_name="labs")
+        sys.stdout.flush()
     except (BadInput, ClusterError, ConnectionLost) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1 if isinstance(error, ConnectionLost) else 2)
+    except OSError as error:
+        if error.errno not in FAULTS_OF_FILES:
+            raise
+        place = error.filename or "standard output or a file"
+        typer.echo(f"error: {place} can't be written: {error.strerror}: {FAULTS_OF_FILES[error.errno]}", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:  # outside of what counts interrupts, as while libraries are imported
         sys.exit(130)
     finally:

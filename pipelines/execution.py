@@ -76,8 +76,8 @@ class NodeExecution:
             ask_to_abort(folder)
 
     def is_late(self) -> bool:
-        """Whether the node was asked to end and its time to save is over."""
-        return self._waited(GRACE_S)
+        """Whether the node was asked to end and its time to save is over, or has nothing to save yet."""
+        return self._waited(GRACE_S) or (self.asked_at is not None and self._waits_for_workers())
 
     def is_lost(self) -> bool:
         """Whether the node's time is over and its processes have not ended although they were asked to abort.
@@ -104,6 +104,12 @@ class NodeExecution:
         if isinstance(self.planned, PlannedSweep):
             return [trial.folder for trial in self.planned.sweep.trials() if trial.state() == "RUNNING"]
         return [] if self._is_bare() else [self.planned.folder]
+
+    def _waits_for_workers(self) -> bool:
+        """Whether no worker has begun with the run, also in an earlier command."""
+        return not (
+            isinstance(self.planned, PlannedSweep) or self._is_bare() or (self.planned.folder / "config.json").exists()
+        )
 
     def _is_bare(self) -> bool:
         return self.planned.job.workers == 0 and not isinstance(self.planned, PlannedSweep)

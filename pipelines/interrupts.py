@@ -14,7 +14,10 @@ import psutil
 
 GRACE_S = 14.0
 """Seconds that a node has to save when it is asked to end."""
+LIMIT_S = 18.0
+"""Seconds after which an interrupted command ends at once: what it still waits for may be a library or a store."""
 HANDLED = (signal.SIGINT, signal.SIGTERM)
+_limit: threading.Timer | None = None
 abandoned = threading.Event()
 """Set where a node's thread did not end in time; the interpreter's own exit would wait for that thread."""
 
@@ -50,11 +53,25 @@ class Interrupts:
             self.count += number[0] in HANDLED
             if self.count > 1:
                 end_at_once()
+            _limit_the_wait()
         self.numbers.close()
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
     """In place of `KeyboardInterrupt`: the thread has counted the signal already."""
+
+
+def _limit_the_wait() -> None:
+    global _limit
+    if _limit is None:
+        _limit = threading.Timer(LIMIT_S, _end_after_limit)
+        _limit.daemon = True
+        _limit.start()
+
+
+def _end_after_limit() -> None:
+    print(f"not everything has ended {LIMIT_S:g} s after the interrupt: the same command continues", file=sys.stderr)
+    end_at_once()
 
 
 def end_at_once(code: int = 130) -> NoReturn:
@@ -68,8 +85,14 @@ def end_at_once(code: int = 130) -> NoReturn:
 def leave_abandoned_threads() -> None:
     """The last call of the program: if a thread was abandoned, end the process without waiting for it.
 
+    An interrupted command has ended in time.
+
     The exit code is that of the `SystemExit` that is under way; any other exception is printed, and the code is 1.
     """
+    global _limit
+    if _limit is not None:
+        _limit.cancel()
+        _limit = None
     if not abandoned.is_set():
         return
     ending = sys.exc_info()[1]

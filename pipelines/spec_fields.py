@@ -113,7 +113,7 @@ class NodeSpec(BaseModel):
         return value
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 """A name that can be a folder's and a part of an MLflow tag."""
 
 

@@ -23,12 +23,7 @@ def read_with_lines(path: Path) -> tuple[Any, Lines]:
     """
     text = read_text(path, "pipeline spec")
     content = parse(text, path.name)
-    tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    lines: Lines = {}
-    faults = list(_walk(tree, (), lines)) if tree is not None else []
-    if faults:
-        raise BadInput(f"{path.name} {faults[0]}")
-    return content, lines
+    return content, _lines(text, path.name)
 
 
 def parse(text: str, where: str) -> Any:
@@ -52,11 +47,13 @@ def parse(text: str, where: str) -> Any:
 
 
 def read_fields(path: Path, what: str) -> dict[str, Any]:
-    """The fields of a YAML file that must hold `field: value` lines; `what` it is, for messages."""
-    content = parse(read_text(path, what), f"{what} {path}")
+    """The fields of a YAML file that must hold `field: value` lines, none of them twice; `what` it is, for messages."""
+    text = read_text(path, what)
+    content = parse(text, f"{what} {path}")
     content = {} if content is None else content
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise BadInput(f"{what} {path} must hold 'field: value' lines")
+    _lines(text, f"{what} {path}")
     return content
 
 
@@ -74,6 +71,16 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         inner = () if isinstance(node, yaml.ScalarNode) else parts
         known[id(node)] = 1 + sum(_count(part, known) for part in inner)
     return known[id(node)]
+
+
+def _lines(text: str, where: str) -> Lines:
+    """The line of each key and list item of YAML text; `BadInput` where a key stands twice."""
+    tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    lines: Lines = {}
+    faults = list(_walk(tree, (), lines)) if tree is not None else []
+    if faults:
+        raise BadInput(f"{where} {faults[0]}")
+    return lines
 
 
 def _walk(node: yaml.Node, path: tuple[str, ...], lines: Lines) -> Iterator[str]:

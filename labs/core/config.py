@@ -1,6 +1,6 @@
 """The base class of every lab's settings."""
 
-from typing import Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -12,6 +12,16 @@ class Config(BaseModel):
     under a field is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yes_and_no_are_no_numbers(cls, values: Any) -> Any:
+        """Pydantic takes `true` for 1."""
+        for name, value in values.items() if isinstance(values, dict) else ():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field and bool not in (field.annotation, *get_args(field.annotation)):
+                raise ValueError(f"field {name!r} is {str(value).lower()}: it is not a switch")
+        return values
 
     @model_validator(mode="after")
     def _whole_numbers_have_64_bits(self) -> Self:

@@ -50,7 +50,7 @@ def show(lab: LabName, home: Home = None, as_json: Json = False) -> None:
     document = lesson.document(found, find_home(home))
     if as_json:
         return print_json(document)
-    screen.print(lesson.words(found, screen.width), markup=False, highlight=False)
+    typer.echo(lesson.words(found, screen.width))
     _print_tables(document)
 
 
@@ -108,8 +108,6 @@ def data(
         raise BadInput("--source goes with --make alone: it has as many samples as it has")
     if make is not None and make.is_dir() and any(make.iterdir()):
         raise BadInput(f"{make} is not empty: name a new folder")
-    if make is not None:
-        writable(make, "--make")
     if check is not None:
         say(f"{lab}: checking {check}")
         _check(lab, check)
@@ -137,7 +135,7 @@ def _make(lab: str, folder: Path, seed: int, source: str | None, size: str) -> N
     if found.data is None:
         raise BadInput(f"lab {lab} has no data set: its data come from its environment")
     write = _writer(found, source, size)
-    folder.mkdir(parents=True, exist_ok=True)
+    writable(folder, "--make")
     with screen.status(f"making data of lab {lab}"):
         write(folder, seed)
     say(f"made {folder}: labs train {lab} --data {folder}")
@@ -188,8 +186,8 @@ def deliver(
         return
     if run is None or out is None:
         raise BadInput("give either --run RUN and --out DIR, or --check FILE")
-    writable(out, "--out")
     folder = find_run(find_home(home), lab, run)
+    writable(out, "--out")
     say(f"{lab}: delivering run {folder.name}")
     labs.get(lab).deliver(folder, Path(read_record(folder)["data"]["packed"]), out)
     for file in sorted(path for path in out.rglob("*") if path.is_file()):

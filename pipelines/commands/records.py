@@ -42,9 +42,11 @@ def status(
     summary = newest_pipeline(where, pipeline, Store(where, store))
     if as_json:
         return print_json(summary)
-    from pipelines.show.summary import show_status
+    from pipelines.show.display import summary_table
+    from pipelines.show.summary import show_state
 
-    show_status(summary)
+    print_table(summary_table(summary))
+    show_state(summary)
 
 
 def compare(

@@ -20,6 +20,8 @@ def find_run(home: Path, lab: str, name: str) -> Path:
     Raises:
         BadInput: no such run, several, or one that has not finished.
     """
+    if not name:
+        raise BadInput("--run is empty: give the id of a run, or the name of its folder, or its beginning")
     if (Path(name) / "record.json").exists():
         found = [Path(name)]
     else:
@@ -27,10 +29,14 @@ def find_run(home: Path, lab: str, name: str) -> Path:
         of_lab = [folder for folder, record in every if record["lab"] == lab]
         found = [folder for folder in of_lab if _is_called(folder, name)]
         if not found:
-            known = ", ".join(folder.name for folder in of_lab[-5:]) or "none"
-            raise BadInput(f"no run {name!r} of lab {lab} in {home}: the newest ones are {known}")
+            others = sorted({record["lab"] for folder, record in every if _is_called(folder, name)})
+            if others:
+                raise BadInput(f"run {name!r} in {home} is of lab {' and '.join(others)}, not of {lab}")
+            newest = ", ".join(folder.name for folder in of_lab[-5:])
+            there = f"the newest ones are {newest}" if newest else f"it has none; `labs train {lab}` makes one"
+            raise BadInput(f"no run {name!r} of lab {lab} in {home}: {there}")
     if len(found) > 1:
-        raise BadInput(f"{name!r} fits {len(found)} runs: {', '.join(folder.name for folder in found)}")
+        raise BadInput(f"{name!r} fits {len(found)} runs: {', '.join(_shown(folder) for folder in found)}")
     if not result(found[0]):
         raise BadInput(f"run {found[0].name} has not finished; its command continues it")
     return found[0]
@@ -47,6 +53,11 @@ def newest_pipeline(home: Path, name: str | None, store: writer.Store) -> dict[s
         raise BadInput(f"no pipeline{f' {name!r}' if name else ''} in {home}: {there}")
     folder, _ = max(found, key=lambda pair: pair[1].get("started", pair[1]["created"]))
     return pipeline_document(folder, store)
+
+
+def _shown(folder: Path) -> str:
+    """A run's folder, a trial's together with its sweep's."""
+    return str(folder.relative_to(folder.parents[2])) if folder.parent.name == "trials" else folder.name
 
 
 def _is_called(folder: Path, name: str) -> bool:

@@ -69,8 +69,10 @@ class Runs:
         if pipeline is not None:
             chosen = [run for run in chosen if run.folder in self.pipelines[pipeline]]
         for name in names:
+            if not name:
+                raise BadInput("the name of a run is empty: give its id, or the name of its folder, or its beginning")
             if not any(run.is_called(name) for run in chosen):
-                raise BadInput(f"no finished run {name!r} in {self.place}; `labs compare` lists them all")
+                raise BadInput(f"no finished run {name!r} in {self.place}: `labs compare --json` has the ids of all")
         if not names:  # trials of sweeps are many, and one of them is compared where it is named
             return [run for run in chosen if "labs.trial" not in run.tags]
         return [run for run in chosen if any(run.is_called(name) for name in names)]

@@ -48,9 +48,8 @@ def show_pipeline(document: dict[str, Any], home: Path | None) -> None:
         say(f"next: {_advice(document['nodes'])}")
 
 
-def show_status(document: dict[str, Any]) -> None:
-    """Print the table of nodes, the errors, and whether anything works on what has not finished."""
-    screen.print(summary_table(document))
+def show_state(document: dict[str, Any]) -> None:
+    """Print the errors, and whether anything works on what has not finished."""
     _show_errors(document)
     if document["status"] != "FINISHED" and not document["driven"]:
         say(f"no process runs this pipeline now: {_advice(document['nodes'])}")

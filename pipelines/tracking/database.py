@@ -22,6 +22,7 @@ REMEDIES = {
     ),
     "database .* does not exist|Unknown database": "make the database there first, or name one that is there",
     "permission denied|command denied": "ask the database's administrator for the right to make tables and write there",
+    "file is not a database": "it is damaged: move the file away, and `labs sync` makes it anew from the runs' folders",
     "read-only": "name a database that can be written",
 }
 """How a database refuses -> what to do about it."""

@@ -26,7 +26,7 @@ def test_list_names_every_lab_with_metric_presets_and_sizes(labs_cli: Cli) -> No
 def test_show_prints_the_lesson_the_fields_and_the_scale(labs_cli: Cli) -> None:
     said = labs_cli("show", "regression")
     assert said.code == 0
-    assert str(inspect.getdoc(lesson)).splitlines()[0] in said.err
+    assert str(inspect.getdoc(lesson)).splitlines()[0] in said.out
     assert "weight_decay" in said.out
     assert "2,033" in said.out
 
@@ -71,6 +71,11 @@ BAD = {
     "source of a check": (("data", "transformer", "--check", ".", "--source", "catalogues"), "goes with --make alone"),
     "data of rl": (("data", "rl", "--make", "out"), "has no data set"),
     "unknown run": (("compare", "gone"), "no finished run 'gone'"),
+    "empty name": (("compare", ""), "the name of a run is empty"),
+    "empty run": (("deliver", "regression", "--run", "", "--out", "out"), "--run is empty"),
+    "switch": (("train", "regression", "--set", "batch_size=true"), "field 'batch_size' is true: it is not a switch"),
+    "field twice": (("train", "regression", "--config", "twice.yaml"), "line 2: lr stands twice, first on line 1"),
+    "long name": (("pipeline", "plan", "long.yaml"), "string should have at most 100 characters"),
     "unknown option": (("train", "regression", "--sizes", "tiny"), "No such option"),
 }
 
@@ -80,12 +85,15 @@ def test_bad_input_is_one_sentence_and_exit_2(
     labs_cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "twice.yaml").write_text("lr: 0.1\nlr: 0.2\n")
+    (tmp_path / "long.yaml").write_text(f"name: {'n' * 101}\nnodes: {{a: {{lab: regression}}}}\n")
     arguments, sentence = BAD[case]
     said = labs_cli(*arguments)
     assert said.code == 2
     assert sentence in said.err
     assert "Traceback" not in said.err
     assert not (home / "runs").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_data_that_make_writes_passes_check_and_trains(labs_cli: Cli, tmp_path: Path) -> None:
@@ -110,6 +118,14 @@ def test_a_broken_data_folder_is_named_with_file_and_fault(labs_cli: Cli, tmp_pa
         assert said.code == 2
         assert "covid.train.csv line" in said.err
         assert "is not a finite number" in said.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(("redirection", "code"), [(">/dev/full", 1), (">&-", 0)])
+def test_an_output_that_can_t_be_written_gives_no_traceback(redirection: str, code: int) -> None:
+    command = f'"$0" -m pipelines.cli list {redirection}'
+    done = subprocess.run(["sh", "-c", command, sys.executable], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["train", "cnn", "--workers", "99"], 2)])

@@ -1,14 +1,17 @@
-"""Ctrl-C twice ends the process at once, also while the main thread is in a library's own code."""
+"""Ctrl-C twice ends the process at once, also while the main thread is in a library's own code; once, in time."""
 
 import subprocess
 import sys
 
 SCRIPT = """
 import ctypes, os, signal, threading, time
+from pipelines import interrupts
 from pipelines.interrupts import Interrupts
 
+interrupts.LIMIT_S = LIMIT
+
 def send():
-    for _ in range(2):
+    for _ in range(SIGNALS):
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -21,6 +24,17 @@ with Interrupts():
 """
 
 
+def interrupted(signals: int, limit_s: float) -> "subprocess.CompletedProcess[str]":
+    script = SCRIPT.replace("SIGNALS", str(signals)).replace("LIMIT\n", f"{limit_s}\n")
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=15)
+
+
 def test_the_second_signal_ends_a_process_whose_main_thread_is_blocked() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], timeout=15)
+    assert interrupted(2, limit_s=18).returncode == 130
+
+
+def test_one_signal_ends_a_process_that_waits_for_a_library_after_a_limit() -> None:
+    """A sweep whose processes were just being started, on a busy machine, took 40 s."""
+    done = interrupted(1, limit_s=0.5)
     assert done.returncode == 130
+    assert "the same command continues" in done.stderr
