@@ -7,7 +7,9 @@ plan runs the same code on a simulated one.
 """
 
 from bisect import insort
+from collections import defaultdict
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from itertools import groupby
 
 from cluster import capacity
@@ -45,15 +47,22 @@ class BackfillQueue:
 
     def __init__(self, ahead: Demand, cluster: capacity.Cluster) -> None:
         self.ahead, self.room = ahead, capacity.Room(cluster)
-        self.waiting: list[str] = []
-        """The longest remaining path first."""
+        self.alike: dict[capacity.Bundles, list[str]] = defaultdict(list)
+        """What waiting nodes take -> those nodes, the longest remaining path first."""
         self.ends: dict[str, float] = {}
         """Running node -> its estimated end."""
+        self.arrivals: dict[str, int] = {}
         self.has_changed = True
+
+    @property
+    def waiting(self) -> list[str]:
+        """The waiting nodes, the longest remaining path first."""
+        return sorted((name for names in self.alike.values() for name in names), key=self._place)
 
     def add(self, name: str) -> None:
         """A node waits from now on."""
-        insort(self.waiting, name, key=lambda other: -self.ahead.remaining[other])
+        self.arrivals[name] = len(self.arrivals)
+        insort(self.alike[self.ahead.bundles[name]], name, key=self._place)
         self.has_changed = True
 
     def remove(self, name: str) -> None:
@@ -62,7 +71,7 @@ class BackfillQueue:
             del self.ends[name]
             self.room.give_back(name)
         else:
-            self.waiting.remove(name)
+            self.alike[self.ahead.bundles[name]].remove(name)
         self.has_changed = True
 
     def update(self, cluster: capacity.Cluster) -> None:
@@ -77,25 +86,33 @@ class BackfillQueue:
         self.has_changed = False
         first: str | None = None
         reservation: Reservation | None = None
-        refused = set[capacity.Bundles]()
         started: list[str] = []
-        for name in self.waiting:
-            bundles, end = self.ahead.bundles[name], now + self.ahead.seconds[name]
-            if bundles in refused:
-                continue
+        # Of the nodes that take the same, the next one is looked at only while there is room for such nodes.
+        heads = [(*self._place(names[0]), 0, bundles) for bundles, names in self.alike.items() if names]
+        heapify(heads)
+        while heads:
+            *_, place, bundles = heappop(heads)
+            names = self.alike[bundles]
+            name, end = names[place], now + self.ahead.seconds[names[place]]
             if first is not None:
                 reservation = reservation or self._reservation(first, now)
             if not self.room.take(name, bundles):
-                refused.add(bundles)
                 first = first or name
                 continue
             if reservation and end > reservation.time and not reservation.room.take(name, bundles):
                 self.room.give_back(name)
-                continue
-            self.ends[name] = end
-            started.append(name)
-        self.waiting = [name for name in self.waiting if name not in self.ends]
+            else:
+                self.ends[name] = end
+                started.append(name)
+            if place + 1 < len(names):
+                heappush(heads, (*self._place(names[place + 1]), place + 1, bundles))
+        for bundles in {self.ahead.bundles[name] for name in started}:
+            self.alike[bundles] = [name for name in self.alike[bundles] if name not in self.ends]
         return started
+
+    def _place(self, name: str) -> tuple[float, int]:
+        """What waiting nodes are ordered by."""
+        return -self.ahead.remaining[name], self.arrivals[name]
 
     def _reservation(self, name: str, now: float) -> Reservation:
         """When the node will fit, what runs now and longer than estimated being expected to end next."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from pipelines.home import locked
 
 SEED = 0
 """Seed of the data that are generated when no folder is given."""
+PREPARATION = "preparation.json"
+"""File beside prepared data: the `seconds` that it took, and the `bytes` of the files in the course's format."""
 
 
 def prepared(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
@@ -64,6 +67,11 @@ def packed_bytes(place: Path) -> int:
         return sum(file.stat().st_size for file in place.glob("*.arrow"))
 
 
+def source_bytes(source: Path) -> int:
+    """Bytes of all files of a folder in the course's format."""
+    return sum(file.stat().st_size for file in _files(source) if file.is_file())
+
+
 def check(lab: Lab, source: Path) -> Path:
     """The folder in the course's format: `source`, or the one folder in it, as archives have a top folder.
 
@@ -98,7 +106,7 @@ def _faults(lab: Lab, source: Path) -> list[str]:
 
 
 def _build(lab: Lab, size: str, source: Path | None, out: Path) -> None:
-    part = _part(out)
+    part, start = _part(out), time.monotonic()
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     data: Any = lab.data
@@ -111,6 +119,8 @@ def _build(lab: Lab, size: str, source: Path | None, out: Path) -> None:
     data.prepare(root, part, origin)
     if (root / "answers").is_dir():
         shutil.copytree(root / "answers", part / "answers")
+    took = {"seconds": time.monotonic() - start, "bytes": source_bytes(source)}
+    (part / PREPARATION).write_text(json.dumps(took))
     shutil.rmtree(part / "source", ignore_errors=True)
     os.replace(part, out)
 

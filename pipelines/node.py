@@ -34,7 +34,7 @@ class PlannedNode:
     bundles: capacity.Bundles
     """What it takes of the cluster while it runs."""
     seconds: float
-    """Estimate from earlier runs of the same lab, preset and size, else the lab's own."""
+    """Estimate of its time, without a launch of workers; see `estimates`."""
 
     def finished(self) -> bool:
         """Whether the folder has the result of a finished run."""

@@ -6,7 +6,8 @@ had continues from its own folder on another group.
 """
 
 import threading
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from labs.core import events
 from pipelines.error_file import has_error, is_out_of_memory
-from pipelines.job import Job, Outcome, Shape
+from pipelines.idle_workers import IdleWorkers
+from pipelines.job import Job, Outcome
 from pipelines.requests import is_asked_to_abort
 from pipelines.worker import forget_job, work
 
@@ -23,14 +25,13 @@ if TYPE_CHECKING:
 
 PLACEMENT_GROUP = "placement_group"
 """File in a run's folder with the id of what Ray reserves for its workers."""
+LAUNCHES = "launches"
+"""File in a run's folder with the seconds that it took to start workers for it, one line for each time."""
 POLL_S = 0.2
 """How often the driver looks whether a job's workers were lost."""
 ANSWER_S = 10.0
 """How long the workers wait for a job before they ask again."""
 NO_JOB_YET, END = "no job yet", "end"
-
-_idle: list["WorkerGroup"] = []
-_lock = threading.Lock()
 
 
 class WorkerGroup:
@@ -65,8 +66,12 @@ class WorkerGroup:
             with suppress(Empty):
                 outcome: Outcome = self.outcomes.get(timeout=POLL_S)
                 return outcome
-            if self.end_of_run.done():
+            if self.has_ended():
                 self.end_of_run.result()  # raises: only an idle group ends without an error
+
+    def has_ended(self) -> bool:
+        """Whether the workers were lost, or have ended."""
+        return self.end_of_run.done()
 
     def end(self) -> None:
         """Let the idle workers end, which takes a second; whoever needs their place finds it in Ray's own queue."""
@@ -82,7 +87,12 @@ class WorkerGroup:
         resources = {"CPU": self.shape.cpus_per_worker, "GPU": self.shape.gpus_per_worker}
         trainer = TorchTrainer(
             loop,
-            train_loop_config={"jobs": self.jobs, "outcomes": self.outcomes},
+            train_loop_config={
+                "jobs": self.jobs,
+                "outcomes": self.outcomes,
+                "asked_at": time.time(),
+                "folder": str(self.folder),
+            },
             torch_config=ProcessGroup(),
             scaling_config=ScalingConfig(
                 num_workers=self.shape.workers,
@@ -101,6 +111,10 @@ class WorkerGroup:
             self.end_of_run.set_result(None)
 
 
+_idle = IdleWorkers[WorkerGroup]()
+end_idle = _idle.end
+
+
 def run_on_workers(job: Job, while_waiting: Callable[[], object] = lambda: None) -> Outcome:
     """Run the job on idle workers of its shape, or on new ones, and wait for its end; Ray must be connected.
 
@@ -115,7 +129,7 @@ def run_on_workers(job: Job, while_waiting: Callable[[], object] = lambda: None)
 
     losses = 0
     while True:
-        group = _take_idle(job.shape) or WorkerGroup(job)
+        group = _idle.take(job.shape) or WorkerGroup(job)
         try:
             outcome = group.run(job, while_waiting)
         except (WorkerGroupError, RayActorError, ControllerError) as error:
@@ -127,30 +141,8 @@ def run_on_workers(job: Job, while_waiting: Callable[[], object] = lambda: None)
             if lasting or has_error(job.folder) or losses > job.retries:  # so would an error of the lab's own
                 raise
         else:
-            with _lock:
-                _idle.append(group)
+            _idle.put(group)
             return outcome
-
-
-def end_idle(keep: Collection[Shape] = ()) -> None:
-    """Let workers end that wait for a job, so that others find room; those of the shapes to keep stay."""
-    with _lock:
-        ending = [group for group in _idle if group.shape not in keep]
-        _idle[:] = [group for group in _idle if group.shape in keep]
-    for group in ending:
-        group.end()
-
-
-def _take_idle(shape: Shape) -> WorkerGroup | None:
-    """A group that waits for a job; None where there is none of that shape: then the others end, for a new one."""
-    with _lock:
-        _idle[:] = [group for group in _idle if not group.end_of_run.done()]
-        for group in _idle:
-            if group.shape == shape:
-                _idle.remove(group)
-                return group
-    end_idle()
-    return None
 
 
 def release_placement_group(folder: Path) -> None:
@@ -166,15 +158,22 @@ def release_placement_group(folder: Path) -> None:
         file.unlink()
 
 
-def loop(queues: dict[str, "Queue"]) -> None:
-    """What each Ray Train worker executes."""
+def loop(driver: dict[str, Any]) -> None:
+    """What each Ray Train worker executes.
+
+    Args:
+        driver: its queues, when it asked Ray Train for the workers, and the folder of the run that it asked for.
+    """
     import ray.train
     import torch.distributed as dist
     from ray.train.torch import get_device
     from ray.util import get_current_placement_group
 
     first = ray.train.get_context().get_world_rank() == 0
-    while (payload := _next_job(queues["jobs"], first=first)) != END:
+    if first:
+        with Path(driver["folder"], LAUNCHES).open("a") as file:
+            file.write(f"{time.time() - driver['asked_at']:.2f}\n")
+    while (payload := _next_job(driver["jobs"], first=first)) != END:
         job = Job.model_validate(payload)
         if first:
             events.write_text(job.folder / PLACEMENT_GROUP, get_current_placement_group().id.hex())
@@ -182,7 +181,7 @@ def loop(queues: dict[str, "Queue"]) -> None:
         forget_job()
         dist.barrier()  # the job has ended when all workers have
         if first:
-            queues["outcomes"].put(outcome)
+            driver["outcomes"].put(outcome)
 
 
 def _next_job(jobs: "Queue", *, first: bool) -> Any:

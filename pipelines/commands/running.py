@@ -110,17 +110,28 @@ def pipeline_run(
 def pipeline_plan(
     spec: Spec = None,
     only: Only = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            help="Plan for a cluster of these nodes, such as '4x(8 GPU, 96 CPU) + 16x(32 CPU)'. "
+            "Default: the cluster of RAY_ADDRESS, or this machine.",
+            metavar="NODES",
+        ),
+    ] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Show what a pipeline would do: which nodes have finished already, what the others need, how long it takes."""
+    from cluster.described import described
+
+    asked = None if cluster is None else described(cluster)
     nodes = _nodes(find_spec(spec), only, "planning")[1]
 
     from pipelines.home import find_home
     from pipelines.pipeline import cluster_resources
-    from pipelines.show.plan import plan_document
+    from pipelines.show.plan import plan_document, sentence
 
-    document = plan_document(find_home(home), nodes, cluster_resources())
+    document = plan_document(find_home(home), nodes, asked or cluster_resources())
     if as_json:
         return print_json(document)
     from pipelines.show.display import clock, rows_table, say
@@ -129,8 +140,8 @@ def pipeline_plan(
             for node in document["nodes"]]  # fmt: skip
     columns = {"name": "node", "reused": "reused", "time": "time", "resources": "resources"}
     print_table(rows_table(rows, columns))
-    fits = f"the cluster is {'large enough' if document['fits'] else 'too small'}"
-    say(f"about {clock(document['makespan_s'])} (no schedule takes less than {clock(document['bound_s'])}); {fits}")
+    if document["fits"]:
+        say(sentence(document))
     for fault in document["faults"]:
         say(fault, "red")
 

@@ -232,7 +232,8 @@ def test_what_is_wrong_with_data_is_said_without_the_traceback_of_the_task() -> 
 
 def test_a_node_that_has_finished_takes_no_room() -> None:
     from cluster.capacity import Cluster, Resources
-    from pipelines.plan import demand, makespan
+    from pipelines.plan import demand
+    from pipelines.simulation import bound, simulate
 
     def planned(seconds: float, finished: bool) -> Any:
         return SimpleNamespace(
@@ -240,5 +241,6 @@ def test_a_node_that_has_finished_takes_no_room() -> None:
         )
 
     nodes = {"done": planned(50.0, True), "first": planned(3.0, False), "second": planned(4.0, False)}
-    assert demand(nodes).bundles == {"done": (), "first": (Resources(2.0),), "second": (Resources(2.0),)}
-    assert makespan(nodes, Cluster({"node": Resources(2.0)})) == (7.0, 7.0)
+    ahead, cluster = demand(nodes), Cluster({"node": Resources(2.0)})
+    assert ahead.bundles == {"done": (), "first": (Resources(2.0),), "second": (Resources(2.0),)}
+    assert max(stay.end for stay in simulate(ahead, cluster).values()) == bound(ahead, cluster) == 7.0
