@@ -37,6 +37,7 @@ def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(
         assert said.code == 0, said.err
         assert without_times(said.json["metrics"]) == expected[lab], lab
     assert len({file.read_text() for file in home.glob("runs/*/placement_group")}) == 1
+    assert len(list(home.glob("runs/*/launches"))) == 1  # what a plan counts for them
 
 
 def test_rl_runs_in_a_ray_task_with_its_own_actors_and_leaves_none(labs_cli: Cli) -> None:
