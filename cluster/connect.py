@@ -116,6 +116,15 @@ class Lifeline:
         return True
 
 
+def is_own_ray() -> bool:
+    """Whether this process is connected to a Ray that it has started."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return False
+    node = ray._private.worker._global_node
+    return node is not None and bool(node.is_head())
+
+
 def disconnect() -> None:
     """Leave the cluster; one that `connect` started ends."""
     import ray

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cluster import connect
 from cluster.errors import ClusterError, ConnectionLost
 from labs.core.errors import BadInput
 from pipelines import interrupts
@@ -66,13 +67,12 @@ def version() -> str:
 
 
 def main() -> None:
-    """Entry point: bad input is one sentence and exit code 2, a lost cluster one and 1; a bug keeps its traceback."""
+    """A command: bad input is one sentence and exit code 2, a lost cluster one and 1; a bug keeps its traceback."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started the command
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         app(prog_name="labs")
-        sys.stdout.flush()
     except (BadInput, ClusterError, ConnectionLost) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1 if isinstance(error, ConnectionLost) else 2)
@@ -88,5 +88,20 @@ def main() -> None:
         interrupts.leave_abandoned_threads()
 
 
+def run() -> None:
+    """Entry point of the process `labs`.
+
+    Where a command has started a Ray, that one ends with the process, at once: its own way to end takes two seconds.
+    """
+    try:
+        main()
+    except SystemExit as ended:
+        if not connect.is_own_ray():
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        interrupts.end_at_once(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+
+
 if __name__ == "__main__":
-    main()
+    run()

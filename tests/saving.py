@@ -27,4 +27,4 @@ def every(seconds: float) -> Callable[[dict[str, Any]], Any]:
 if __name__ == "__main__":
     ray_train.loop = every(float(sys.argv.pop(1)))
     connect.LOST_AFTER_S = 5.0
-    cli.main()
+    cli.run()
