@@ -30,31 +30,36 @@ def fingerprint(facts: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def code_digest(module: str) -> str:
-    """Digest of a module's source and of every `labs` module that it imports, without comments and docstrings."""
+@cache
+def code_digest(module: str, root: Path = ROOT) -> str:
+    """Digest of a module's source and of every `labs` module that it imports, without comments and docstrings.
+
+    A process reads its sources once, as it imports them once: a pipeline asks for the same ones with each node.
+
+    Args:
+        module: the module's full name.
+        root: the folder that the package `labs` lies in.
+    """
     digest = hashlib.sha256()
-    for name, code in sorted(_imported(module, {}).items()):
+    for name, code in sorted(_imported(module, root, {}).items()):
         digest.update(f"{name}\n{code}\n".encode())
     return digest.hexdigest()
 
 
-def _imported(module: str, found: dict[str, str]) -> dict[str, str]:
+def _imported(module: str, root: Path, found: dict[str, str]) -> dict[str, str]:
     """`found` with the code of the module and of what it imports below `labs`."""
-    path = _source(module)
+    path = _source(module, root)
     if path is None or module in found or module == "labs":
         return found
-    found[module], names = _parsed(path, path.stat().st_mtime_ns)
+    found[module], names = _parsed(path)
     for name in names:
-        _imported(name, found)
+        _imported(name, root, found)
     return found
 
 
 @cache
-def _parsed(path: Path, changed: int) -> tuple[str, tuple[str, ...]]:
-    """A file's code without comments and docstrings, and the `labs` names that it imports; parsed again when changed.
-
-    A pipeline asks for the same files once a node.
-    """
+def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
+    """A file's code without comments and docstrings, and the `labs` names that it imports."""
     tree = ast.parse(path.read_text())
     names: list[str] = []
     for node in ast.walk(tree):
@@ -65,8 +70,8 @@ def _parsed(path: Path, changed: int) -> tuple[str, tuple[str, ...]]:
     return ast.dump(_without_docstrings(tree)), tuple(name for name in names if name.split(".")[0] == "labs")
 
 
-def _source(module: str) -> Path | None:
-    base = ROOT.joinpath(*module.split("."))
+def _source(module: str, root: Path) -> Path | None:
+    base = root.joinpath(*module.split("."))
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.exists()), None)
 
 

@@ -26,14 +26,18 @@ def found(home: Path, nodes: Collection[Node], reporter: Reporter) -> dict[str, 
     Raises:
         BadInput: a folder that any of the nodes names is broken; nothing has started yet.
     """
-    complete = True
-    for node in nodes:
-        if not _is_there(home, _what(node)):
-            complete = False
-            if node.data is not None:
-                with reporter.status(f"checking {node.data}"):
-                    datasets.check(labs.get(node.lab), node.data)
-    return {node.name: _place(home, _what(node)) for node in nodes} if complete else None
+    missing = [what for what in dict.fromkeys(map(_what, nodes)) if not _is_there(home, what)]
+    for lab, _, source in missing:
+        if source is not None:
+            with reporter.status(f"checking {source}"):
+                datasets.check(labs.get(lab), source)
+    return None if missing else places(home, nodes)
+
+
+def places(home: Path, nodes: Collection[Node]) -> dict[str, Path]:
+    """Node name -> where its prepared data are, or would be. A folder that many nodes name is listed once."""
+    found = {what: _place(home, what) for what in set(map(_what, nodes))}
+    return {node.name: found[_what(node)] for node in nodes}
 
 
 def prepare(home: Path, nodes: Collection[Node], interrupts: Interrupts, reporter: Reporter) -> dict[str, Path] | None:
@@ -65,7 +69,7 @@ def prepare(home: Path, nodes: Collection[Node], interrupts: Interrupts, reporte
     if waiting:
         reporter.say("interrupted while data were prepared: nothing was trained with them; the same command starts it")
         return None
-    return {node.name: _place(home, _what(node)) for node in nodes}
+    return places(home, nodes)
 
 
 def _in_tasks(home: Path, missing: Collection[What]) -> dict[Future[Any], What]:

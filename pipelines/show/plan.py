@@ -9,11 +9,11 @@ import labs
 from cluster import capacity
 from cluster.errors import ClusterError
 from labs.core import shards
-from pipelines import datasets
 from pipelines.backfill import Demand
 from pipelines.estimates import Estimates
 from pipelines.node import resources
 from pipelines.plan import demand, plan
+from pipelines.preparation import places
 from pipelines.show.display import clock
 from pipelines.simulation import Launches, Stay, bound, simulate
 from pipelines.spec import Node
@@ -33,7 +33,7 @@ def plan_document(home: Path, nodes: list[Node], cluster: capacity.Cluster) -> d
     if faults:
         figures = {"makespan_s": 0.0, "bound_s": 0.0, "data_s": 0.0, "gpu_hours": 0.0, **_used({}, cluster)}
         return {"nodes": [], "fits": False, "faults": faults, **figures}
-    estimates, data = Estimates(home), _places(home, nodes)
+    estimates, data = Estimates(home), places(home, nodes)
     planned = plan(home, nodes, cluster, data, estimates=estimates)
     rows = []
     for name, p in planned.items():
@@ -65,15 +65,6 @@ def sentence(document: dict[str, Any]) -> str:
         if document["used_to_last_start"] is not None:
             said += f", {document['used_to_last_start']:.0%} until the last one starts"
     return said + (f"; {document['gpu_hours']:.1f} GPU-hours" if document["gpu_hours"] else "")
-
-
-def _places(home: Path, nodes: list[Node]) -> dict[str, Path]:
-    """Node -> where its data are, or would be; many nodes share them, and to look is slow."""
-    places = {
-        what: datasets.location(home, labs.get(what[0]), *what[1:])
-        for what in dict.fromkeys((node.lab, node.size, node.data) for node in nodes)
-    }
-    return {node.name: places[node.lab, node.size, node.data] for node in nodes}
 
 
 def _preparation(nodes: list[Node], data: Mapping[str, Path], estimates: Estimates) -> Demand:

@@ -72,8 +72,13 @@ def code_version() -> dict[str, str]:
 
 def write_environment(folder: Path) -> None:
     """`environment.txt`: every installed distribution with its version, as pip would pin it."""
+    events.write_text(folder / "environment.txt", _environment())
+
+
+@cache
+def _environment() -> str:
     pins = sorted({f"{dist.metadata['Name']}=={dist.version}" for dist in metadata.distributions()}, key=str.lower)
-    events.write_text(folder / "environment.txt", "\n".join([f"# Python {platform.python_version()}", *pins, ""]))
+    return "\n".join([f"# Python {platform.python_version()}", *pins, ""])
 
 
 def artifacts(folder: Path) -> list[Path]:

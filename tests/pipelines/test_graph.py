@@ -189,18 +189,16 @@ def test_status_shows_the_newest_pipeline(labs_cli: Cli, write: Callable[..., Pa
     assert labs_cli("status", "test", "--json").json == ran
 
 
-def test_a_comment_or_docstring_changes_no_fingerprint_and_code_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from pipelines import fingerprint
+def test_a_comment_or_docstring_changes_no_fingerprint_and_code_does(tmp_path: Path) -> None:
+    from pipelines.fingerprint import code_digest
 
-    (tmp_path / "labs").mkdir()
-    monkeypatch.setattr(fingerprint, "ROOT", tmp_path)
     digests = []
     for text in ('"""Doc."""\nx = 1\n', '"""Other."""\nx = 1  # why\n', "x = 2\n"):
-        (tmp_path / "labs" / "part.py").write_text(text)
-        (tmp_path / "labs" / "some.py").write_text("from labs import part\nfrom labs.part import x\n")
-        digests.append(fingerprint.code_digest("labs.some"))
+        root = tmp_path / str(len(digests))
+        (root / "labs").mkdir(parents=True)
+        (root / "labs" / "part.py").write_text(text)
+        (root / "labs" / "some.py").write_text("from labs import part\nfrom labs.part import x\n")
+        digests.append(code_digest("labs.some", root))
     assert digests[0] == digests[1] != digests[2]
 
 
