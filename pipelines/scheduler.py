@@ -26,6 +26,9 @@ from pipelines.tuning.sweep import PlannedSweep
 TICK_S = 0.1
 ROOM_WAIT_S = 600.0
 """How long nodes that fit nowhere wait for nodes of the cluster that have left."""
+WRITE_SHARE = 0.05
+"""Share of the time that may go into writing the pipeline's record, which has all of its nodes: of many nodes, several
+changes go into one write. What the nodes do is in their own records, at once."""
 ENDED = ("FINISHED", "FAILED", "KILLED", "BLOCKED")
 
 
@@ -50,6 +53,9 @@ class Scheduler:
         self.sorter.prepare()
         self.running: dict[str, tuple[NodeExecution, Future[Ending]]] = {}
         self.nodes = {name: describe(p) for name, p in planned.items()}
+        self.has_unwritten = False
+        self.write_at = 0.0
+        """When the record may be written next."""
 
     def run(self, interrupts: Interrupts, tick: Callable[[], None]) -> Status:
         """Run to the end, or until interrupted and saved; returns the pipeline's status.
@@ -72,6 +78,7 @@ class Scheduler:
             executor.shutdown(wait=False)
             if self.running:
                 abandoned.set()
+            write_record(self.folder, nodes=self.nodes)
         status = self._verdict(interrupted=bool(interrupts.count))
         write_record(
             self.folder,
@@ -99,19 +106,21 @@ class Scheduler:
                 self._start_what_fits(executor)
                 self._fail_what_fits_nowhere()
             self._enforce_time_limits()
+            self._write_changes()
             tick()
             wait([future for _, future in self.running.values()], TICK_S, FIRST_COMPLETED)
 
     def _note_ended(self) -> None:
         """Note how nodes have ended whose threads are done; an error that a thread raised is a failure like any."""
-        for name, (execution, future) in list(self.running.items()):
-            if future.done():
-                error = future.exception()
-                ending = execution.failure(error) if error else future.result()
-                del self.running[name]
-                self.queue.remove(name)
-                self._end(name, ending)
-                self._end_workers_of_no_use()
+        done = [(name, *running) for name, running in self.running.items() if running[1].done()]
+        for name, execution, future in done:
+            error = future.exception()
+            ending = execution.failure(error) if error else future.result()
+            del self.running[name]
+            self.queue.remove(name)
+            self._end(name, ending)
+        if done:
+            self._end_workers_of_no_use()
 
     def _end_workers_of_no_use(self) -> None:
         """Let workers end that wait for a job where no node is left for them; the last ones end with the command."""
@@ -186,7 +195,16 @@ class Scheduler:
 
     def _set(self, name: str, **fields: Any) -> None:
         self.nodes[name] = {**self.nodes[name], **fields}
-        write_record(self.folder, nodes=self.nodes)
+        self.has_unwritten = True
+
+    def _write_changes(self) -> None:
+        """Write what has changed of the nodes, now or in a later pass."""
+        start = time.monotonic()
+        if self.has_unwritten and start >= self.write_at:
+            write_record(self.folder, nodes=self.nodes)
+            self.has_unwritten = False
+            now = time.monotonic()
+            self.write_at = now + (now - start) / WRITE_SHARE
 
 
 def describe(planned: PlannedNode) -> dict[str, Any]:
