@@ -7,9 +7,10 @@ written before. Written twice, an event is the same (timestamp, step, value), wh
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from labs.core import events
@@ -19,12 +20,13 @@ from pipelines.tracking import snapshot
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, RunTag
 
 MIRROR = "mirror.json"
 """For each store the id of the MLflow run (`run_id`), how many events it has of each kind (`metrics`, `system`), and
 the status with which it was closed (`ended`; "" while it is open) and the time of that end (`until`)."""
-CHUNK = 1000
-"""Metrics in one call; MLflow takes no more."""
+BATCH, BATCH_OF_A_KIND = 1000, 100
+"""How much MLflow takes in one call: in all, and of parameters and of tags."""
 PARAM_LENGTH = 6000
 PARENT = "mlflow.parentRunId"
 KEY = "labs.key"
@@ -64,28 +66,25 @@ class Mirror:
 
     def sync(self) -> str:
         """Write what the store does not have yet; returns the MLflow run's id."""
-        run_id = self.done.get("run_id") or self._open()
+        run_id, params = self.done.get("run_id"), {}
+        if not run_id:
+            run_id, params = self._open(), self.record["params"]
         if self.done["ended"] and not has_end(self.done, self.record):
             self.client.update_run(run_id, status="RUNNING")  # it was continued
             self._note(ended="")
-        self._metrics(run_id, "metrics", snapshot.final_events(self.folder))
-        self._metrics(run_id, "system", events.read(self.folder / SYSTEM))
+        self._write(run_id, params)
         if self.record["status"] in CLOSED and not self.done["ended"]:
             self._close(run_id)
         return str(run_id)
 
     def _open(self) -> str:
-        """The folder's run in the store, found by its key or made, with parameters, data set and tags."""
+        """The folder's run in the store, found by its key or made, with data set and tags; it is not noted yet."""
         key = self.record["key"]
         found = self.client.search_runs([self.experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
         run = found[0] if found else self._create(key)
         run_id: str = run.info.run_id
-        params = _params(self.record["params"])
-        for chunk in _chunks(params, 100):
-            self.client.log_batch(run_id, params=chunk)
         if "data" in self.record and not run.inputs.dataset_inputs:
             self.client.log_inputs(run_id, [snapshot.dataset(self.record)])
-        self._note(run_id=run_id)
         return run_id
 
     def _create(self, key: str) -> Any:
@@ -95,19 +94,29 @@ class Mirror:
         started = int(self.record["created"] * 1000)
         return self.client.create_run(self.experiment, started, tags, run_name=self.record["name"])
 
-    def _metrics(self, run_id: str, kind: str, written: list[dict[str, Any]]) -> None:
+    def _write(self, run_id: str, params: dict[str, Any]) -> None:
+        """Parameters and new events, in as few calls as MLflow takes them; each call waits for the store."""
         from mlflow.entities import Metric
 
-        new = written[self.done[kind] :]
+        written = {"metrics": snapshot.final_events(self.folder), "system": events.read(self.folder / SYSTEM)}
         metrics = [
             Metric(name, value, int(event["time"] * 1000), event["step"])
-            for event in new
+            for kind, found in written.items()
+            for event in found[self.done[kind] :]
             for name, value in event["metrics"].items()
         ]
-        for chunk in _chunks(metrics, CHUNK):
-            self.client.log_batch(run_id, metrics=chunk)
-        if new:
-            self._note(**{kind: len(written)})
+        for batch in _batches(metrics, params, {}):
+            self.client.log_batch(run_id, *batch)
+        now = {"run_id": run_id, **{kind: len(found) for kind, found in written.items()}}
+        if any(self.done.get(name) != value for name, value in now.items()):
+            self._note(**now)
+
+    def _end_tags(self) -> dict[str, Any]:
+        """The tags that are only known at the end."""
+        tags = {SECONDS: self.record["seconds"], **self.record.get("end_tags", {})}
+        if (parent := self._parent()) and (parent_id := notes(parent).get(self.store, {}).get("run_id")):
+            tags[PARENT] = parent_id  # one that could not be mirrored when this run was made may be there now
+        return tags
 
     def _close(self, run_id: str) -> None:
         """What is only there at the end: the model, the status, tags that changed, files.
@@ -124,16 +133,22 @@ class Mirror:
             fault = error
         ended = int(self.record.get("ended", time.time()) * 1000)
         self.client.set_terminated(run_id, self.record["status"], ended)
-        tags = {SECONDS: self.record["seconds"], **self.record.get("end_tags", {})}
-        if (parent := self._parent()) and (parent_id := notes(parent).get(self.store, {}).get("run_id")):
-            tags[PARENT] = parent_id  # one that could not be mirrored when this run was made may be there now
-        for name, value in tags.items():
-            self.client.set_tag(run_id, name, str(value)[:PARAM_LENGTH])
-        for artifact in snapshot.artifacts(self.folder) if not self.files_fault else ():
-            self.client.log_artifact(run_id, str(artifact), snapshot.artifact_folder(self.folder, artifact))
+        for batch in _batches([], {}, self._end_tags()):
+            self.client.log_batch(run_id, *batch)
+        if not self.files_fault:
+            self._write_files(run_id)
         if fault:
             raise fault
         self._note(ended=self.record["status"], until=self.record.get("ended"))
+
+    def _write_files(self, run_id: str) -> None:
+        """All files in one call, from a folder of links: for each call MLflow asks where the run's files are kept."""
+        with TemporaryDirectory(prefix="labs-") as staged:
+            for file in snapshot.artifacts(self.folder):
+                link = Path(staged, file.relative_to(self.folder))
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file)
+            self.client.log_artifacts(run_id, staged)
 
     def _serve(self, run_id: str) -> bool:
         """Log and register the trained model, of a run that has one; False if that has to wait."""
@@ -180,11 +195,17 @@ def forget(folder: Path, store: str) -> None:
     events.write_text(folder / MIRROR, json.dumps(others, indent=2))
 
 
-def _params(values: dict[str, Any]) -> list[Any]:
-    from mlflow.entities import Param
+def _batches(
+    metrics: list["Metric"], params: dict[str, Any], tags: dict[str, Any]
+) -> Iterator[tuple[list["Metric"], list["Param"], list["RunTag"]]]:
+    """All of it in the arguments of `log_batch`, each time as much as MLflow takes."""
+    from mlflow.entities import Param, RunTag
 
-    return [Param(name, str(value)[:PARAM_LENGTH]) for name, value in values.items()]
-
-
-def _chunks(items: list[Any], length: int) -> Iterable[list[Any]]:
-    return (items[i : i + length] for i in range(0, len(items), length))
+    left_params = [Param(name, str(value)[:PARAM_LENGTH]) for name, value in params.items()]
+    left_tags = [RunTag(name, str(value)[:PARAM_LENGTH]) for name, value in tags.items()]
+    while metrics or left_params or left_tags:
+        some_params, left_params = left_params[:BATCH_OF_A_KIND], left_params[BATCH_OF_A_KIND:]
+        some_tags, left_tags = left_tags[:BATCH_OF_A_KIND], left_tags[BATCH_OF_A_KIND:]
+        room = BATCH - len(some_params) - len(some_tags)
+        yield metrics[:room], some_params, some_tags
+        metrics = metrics[room:]

@@ -1,12 +1,15 @@
 """Keeps the store up to date while a pipeline or a sweep runs."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from labs.core import events
 from labs.core.errors import BadInput
-from pipelines.home import has_record, read_record
+from pipelines.home import RECORD, has_record, read_record
+from pipelines.system_load import SYSTEM
 from pipelines.tracking.writer import NotMirrored, Store, StoreUnreachable, is_mirrored
 
 MIRROR_EVERY_S = 2.0
@@ -14,6 +17,8 @@ RETRY_S = 30.0
 """Seconds until a store that was down, or a folder that could not be written, is tried again."""
 BEGIN_S, END_WAIT_S = 10.0, 10.0
 """Seconds that the training's start and its end wait for what is being written."""
+FILES = (RECORD, events.FILE, f"{SYSTEM}/{events.FILE}", "checkpoints")
+"""What a mirror is made of while a run trains: see `snapshot.final_events`."""
 LATER = "Training goes on; the next command, or `labs sync`, writes it."
 
 
@@ -40,6 +45,8 @@ class Mirroring:
         self.warned: set[str] = set()
         self.retry_at: dict[Path, float] = {}
         """For a folder that could not be written, when to try again."""
+        self.mirrored: dict[Path, tuple[int, ...]] = {}
+        """What was mirrored of a folder, by the times of its files: one of a thousand is looked at, not read."""
 
     def __enter__(self) -> None:
         """Start; `BadInput` if a package is missing that the store needs."""
@@ -82,11 +89,13 @@ class Mirroring:
         for folder in self._folders():
             if self.ended.is_set():
                 return
-            if time.monotonic() < self.retry_at.get(folder, 0.0):
+            files = _times(folder)
+            if files == self.mirrored.get(folder) or time.monotonic() < self.retry_at.get(folder, 0.0):
                 continue
             try:
                 if has_record(folder) and not is_mirrored(folder, read_record(folder), self.store.name):
                     self.store.sync(folder)
+                self.mirrored[folder] = files
             except (NotMirrored, BadInput) as error:
                 self._warn(str(folder), str(error))
                 self.retry_at[folder] = time.monotonic() + RETRY_S
@@ -98,8 +107,19 @@ class Mirroring:
 
     def _folders(self) -> Iterator[Path]:
         """The pipeline or sweep, its nodes, and the trials of sweeps."""
-        nodes = [Path(node["folder"]) for node in read_record(self.folder).get("nodes", {}).values()]
-        wholes = [self.folder, *nodes]
-        yield from wholes
-        for whole in wholes:
-            yield from sorted(whole.glob("trials/*"))
+        nodes = read_record(self.folder).get("nodes", {}).values()
+        yield from (self.folder, *(Path(node["folder"]) for node in nodes))
+        for sweep in (self.folder, *(Path(node["folder"]) for node in nodes if node.get("unit") == "trial")):
+            yield from sorted(sweep.glob("trials/*"))
+
+
+def _times(folder: Path) -> tuple[int, ...]:
+    """When what is mirrored of a folder was last written; 0 for what is not there."""
+    return tuple(_time(f"{folder}/{name}") for name in FILES)
+
+
+def _time(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0

@@ -88,12 +88,6 @@ def artifacts(folder: Path) -> list[Path]:
     return [path for path in [*(folder / name for name in single), *below] if path.is_file()]
 
 
-def artifact_folder(folder: Path, file: Path) -> str | None:
-    """Folder in the store of one of the run's files; None for the top."""
-    parent = file.relative_to(folder).parent.as_posix()
-    return None if parent == "." else parent
-
-
 def model_signature(folder: Path) -> "ModelSignature | None":
     """Inputs and outputs of a run's trained model; None while a bare run trains in this process.
 

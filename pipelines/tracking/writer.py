@@ -188,6 +188,8 @@ class Store:
         return Mirror(folder, *target).sync()  # what another process has just written is there now
 
     def _sync_parent(self, folder: Path) -> str | None:
+        if (noted := run_id(folder, self)) is not None:
+            return noted
         if has_record(folder):
             with suppress(NotMirrored):
                 return self.sync(folder)

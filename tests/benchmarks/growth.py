@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
-from itertools import pairwise
 from pathlib import Path
 from statistics import linear_regression
 from typing import Any
