@@ -51,13 +51,12 @@ class SweepProgress:
     def _read_trials(self) -> list[SweepTrial]:
         """Note the trials that have ended since; return those that run."""
         running = []
-        for trial in self.sweep.trials():
-            if trial.number not in self.ended:
-                state = trial.state()
-                if state in ENDED:
-                    self.ended[trial.number] = (state, trial.value() if state == "FINISHED" else None)
-                elif state == "RUNNING":
-                    running.append(trial)
+        for trial in self.sweep.trials(known=self.ended):
+            state = trial.state()
+            if state in ENDED:
+                self.ended[trial.number] = (state, trial.value() if state == "FINISHED" else None)
+            elif state == "RUNNING":
+                running.append(trial)
         return running
 
     def _line(self, running: list[SweepTrial]) -> str:

@@ -27,7 +27,7 @@ from pipelines.requests import ask_to_abort, ask_to_stop
 from pipelines.tuning.rungs import GRACE_PERCENT, MAX_PERCENT, REDUCTION, finite, reached_rungs
 from pipelines.tuning.sweep import Sweep
 from pipelines.tuning.trainable import run_trial
-from pipelines.tuning.trial import State, SweepTrial
+from pipelines.tuning.trial import ENDED, State, SweepTrial
 
 if TYPE_CHECKING:
     import optuna
@@ -58,6 +58,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         earlier = list(sweep.trials())
         self.to_continue = [trial for trial in earlier if trial.state() == "KILLED"]
         self.begun = len(earlier)
+        self.ended = self.begun - len(self.to_continue)
+        best = sweep.best()
+        self.best_value = best.value() if best else None
+        """Of the trials that were run to their end, as they end: a sweep of thousands reads none of them again."""
         self.running: dict[str, SweepTrial] = {}
         self.pruned: set[str] = set()
         self.closed = False
@@ -79,9 +83,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Called by Tune when a trial has ended, in whatever way."""
         trial = self.running.pop(trial_id)
-        trial.end(*how_it_ended(trial, pruned=trial_id in self.pruned, error=error))
+        state, fault = how_it_ended(trial, pruned=trial_id in self.pruned, error=error)
+        trial.end(state, fault)
         trial.record_in(self.study)
-        self.sweep.log_progress()
+        value = trial.value() if state == "FINISHED" else None
+        if value is not None and self.sweep.lab.metric.better(value, self.best_value):
+            self.best_value = value
+        self.ended += state in ENDED
+        self.sweep.log_progress(self.ended, self.best_value)
 
     def prune(self, trial_id: str) -> None:
         """Ask a running trial to end: it stops after its epoch, and its process is free for the next one."""

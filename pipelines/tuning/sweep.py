@@ -4,9 +4,10 @@ The study in `study.journal` is what the search knows; what each trial did is in
 the driver, so the same command continues the sweep, and more trials extend it.
 """
 
+import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,10 @@ from cluster.errors import ClusterError
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.fingerprint import fingerprint
-from pipelines.home import RECORD, attempt, has_record, read_record, result, write_record
+from pipelines.home import attempt, has_record, read_record, result, write_record
 from pipelines.node import PlannedNode, create_record, facts, flatten, job_of, resources
 from pipelines.spec import Node, Tuning
-from pipelines.tuning.trial import ENDED, SweepTrial
+from pipelines.tuning.trial import SweepTrial
 
 if TYPE_CHECKING:
     import optuna
@@ -129,10 +130,12 @@ class Sweep:
         """The trial of a number."""
         return SweepTrial(self.folder / "trials" / str(number), self.lab)
 
-    def trials(self) -> Iterator[SweepTrial]:
-        """The trials that were begun, in their order."""
-        begun = (int(record.parent.name) for record in (self.folder / "trials").glob(f"*/{RECORD}"))
-        yield from (self.trial(number) for number in sorted(begun))
+    def trials(self, known: Container[int] = ()) -> Iterator[SweepTrial]:
+        """The trials that were begun, in their order, without those whose numbers are known."""
+        place = self.folder / "trials"
+        numbers = sorted(map(int, os.listdir(place))) if place.exists() else []
+        trials = (self.trial(number) for number in numbers if number not in known)
+        yield from (trial for trial in trials if has_record(trial.folder))
 
     def best(self) -> SweepTrial | None:
         """The trial with the best value of those that were run to their end."""
@@ -143,10 +146,9 @@ class Sweep:
                 best, best_value = trial, value
         return best
 
-    def log_progress(self) -> None:
+    def log_progress(self, ended: int, best: float | None) -> None:
         """Append an event with the best value so far; its step is the number of trials that have ended."""
-        best, ended = self.best(), sum(trial.state() in ENDED for trial in self.trials())
-        metrics = {} if best is None else {f"val/{self.lab.metric.name}": best.value()}
+        metrics = {} if best is None else {f"val/{self.lab.metric.name}": best}
         events.append(self.folder, {"time": time.time(), "step": ended, "of": self.tuning.trials, "metrics": metrics})
 
     def sample(self, study: "optuna.Study") -> SweepTrial:
