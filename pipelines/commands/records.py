@@ -101,6 +101,7 @@ def compare(
     keys = ["lab", "preset", "size", "metric", "goal", "mean", "std", "seeds", "seconds", "config"]
     drop = ("seeds", "std", "goal", "seconds")  # what a narrow screen loses, in this order
     columns = {key: key for key in keys}
+    rows = [tables.with_short_seeds(row) for row in rows]
     if markdown:
         typer.echo(tables.markdown(rows, columns))
         return

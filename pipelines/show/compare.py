@@ -8,6 +8,8 @@ from pipelines.show.display import cell
 from pipelines.show.runs import Run
 
 By = Literal["preset", "seed", "config"]
+FEW_SEEDS = 5
+"""How many seeds, or ranges of seeds, a cell of a table names."""
 NOT_CONFIG = {"preset", "size", "seed", "workers", "cpus_per_worker", "gpus_per_worker"}
 
 
@@ -25,13 +27,28 @@ def compare(runs: list[Run], by: By = "config") -> list[dict[str, Any]]:
     labs_seen: dict[str, list[Run]] = {}
     for run in runs:
         labs_seen.setdefault(run.tags["labs.lab"], []).append(run)
-    return [_row(group, _differing(labs_seen[group[0].tags["labs.lab"]])) for group in groups.values()]
+    differing = {lab: _differing(of_lab) for lab, of_lab in labs_seen.items()}
+    return [_row(group, differing[group[0].tags["labs.lab"]]) for group in groups.values()]
 
 
 def markdown(rows: list[dict[str, Any]], columns: dict[str, str]) -> str:
     """The rows as a Markdown table; `columns` is key -> heading."""
     lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
     return "\n".join([*lines, *("| " + " | ".join(cell(row.get(key)) for key in columns) + " |" for row in rows)])
+
+
+def with_short_seeds(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its seeds as a person reads them: a few by name, more as ranges, or else their number."""
+    ranges: list[list[int]] = []
+    for seed in sorted(set(row["seeds"])):
+        if ranges and seed == ranges[-1][-1] + 1:
+            ranges[-1].append(seed)
+        else:
+            ranges.append([seed])
+    if len(row["seeds"]) <= FEW_SEEDS:
+        return row
+    texts = [f"{found[0]}-{found[-1]}" if len(found) > 1 else str(found[0]) for found in ranges]
+    return {**row, "seeds": texts if len(texts) <= FEW_SEEDS else f"{len(row['seeds'])} seeds"}
 
 
 def _group(run: Run, by: By) -> tuple[Any, ...]:

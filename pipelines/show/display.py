@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -17,7 +18,7 @@ from rich.markup import escape
 import labs
 from labs.core import events
 from labs.core.errors import BadInput
-from pipelines.home import has_record, read_record, result
+from pipelines.home import RECORD, has_record, read_record, result
 from pipelines.show.fitted import FittedTable
 
 
@@ -30,6 +31,10 @@ screen = Console(stderr=True, width=columns_of(sys.stderr))
 """Progress and messages; standard output stays free for `--json`."""
 STYLES = {"FINISHED": "green", "RUNNING": "cyan", "FAILED": "red", "KILLED": "yellow", "BLOCKED": "red"}
 LINE_EVERY_S = 30.0
+FIRST_SHOWN = ("RUNNING", "FAILED", "KILLED", "BLOCKED", "WAITING", "FINISHED")
+"""Which nodes are shown where the screen has not lines for all."""
+LINES_AROUND = 4
+"""Lines of the screen beside the nodes: title, headings, the prompt."""
 
 
 def say(message: str, style: str = "") -> None:
@@ -45,6 +50,11 @@ class Progress:
         self.live = Live(console=screen, refresh_per_second=4, transient=True) if screen.is_terminal else None
         self.said: dict[str, tuple[str, float]] = {}
         self.last = 0.0
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.read_at = 0
+        """When the record that `nodes` are from was written."""
+        self.states: dict[str, tuple[tuple[str, int], dict[str, str]]] = {}
+        """Of each node: its status, when its last event was written, and what is shown of it."""
 
     def __enter__(self) -> "Progress":
         if self.live:
@@ -56,28 +66,51 @@ class Progress:
             self.live.stop()
 
     def tick(self) -> None:
-        """Read the folder and show it, at most four times a second."""
+        """Show what has changed in the folder, at most four times a second."""
         if time.monotonic() - self.last < 0.25:
             return
         self.last = time.monotonic()
-        nodes = read_record(self.folder)["nodes"]
+        if (written := _written(self.folder / RECORD)) != self.read_at:
+            self.nodes, self.read_at = read_record(self.folder)["nodes"], written
         if self.live:
-            self.live.update(_live_table(nodes))
+            self.live.update(self._live_table(screen.height))
             return
-        for name, node in nodes.items():
+        for name, node in self.nodes.items():
             status, since = self.said.get(name, ("WAITING", 0.0))
             if node["status"] != status or (status == "RUNNING" and self.last - since > LINE_EVERY_S):
                 self.said[name] = (node["status"], self.last)
                 print(_line(name, node), file=sys.stderr, flush=True)
 
+    def _live_table(self, height: int) -> FittedTable:
+        """The nodes, or those that fit the screen: first those that run, then those that went wrong."""
+        columns = {"name": "node", "status": "state", "progress": "progress", "metric": "metric",
+                   "speed": "samples/s", "left": "time left"}  # fmt: skip
+        names, title = list(self.nodes), ""
+        if len(names) > height - LINES_AROUND:
+            counts = Counter(node["status"] for node in self.nodes.values())
+            title = ", ".join(f"{counts[status]} {status}" for status in FIRST_SHOWN if counts[status])
+            names.sort(key=lambda name: FIRST_SHOWN.index(self.nodes[name]["status"]))
+            names = names[: max(1, height - LINES_AROUND)]
+        rows = [{"name": name, **self._state(name), "status": _coloured(self.nodes[name]["status"])} for name in names]
+        right = ("progress", "metric", "speed", "left")
+        return FittedTable(rows, columns, title, drop=("speed", "left"), right=right, rules=False)
 
-def _live_table(nodes: dict[str, dict[str, Any]]) -> FittedTable:
-    columns = {"name": "node", "status": "state", "progress": "progress", "metric": "metric", "speed": "samples/s",
-               "left": "time left"}  # fmt: skip
-    rows = [{"name": name, **state_of(node), "status": _coloured(node["status"])} for name, node in nodes.items()]
-    return FittedTable(
-        rows, columns, drop=("speed", "left"), right=("progress", "metric", "speed", "left"), rules=False
-    )
+    def _state(self, name: str) -> dict[str, str]:
+        """What is shown of a node; its events are read again only where one was written."""
+        node = self.nodes[name]
+        now = node["status"], _written(Path(node["folder"]) / events.FILE)
+        known = self.states.get(name)
+        if known is None or known[0] != now or not now[1]:
+            self.states[name] = known = now, state_of(node)
+        return known[1]
+
+
+def _written(file: Path) -> int:
+    """When a file was last written; 0 for one that is not there."""
+    try:
+        return os.stat(file).st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _line(name: str, node: dict[str, Any]) -> str:

@@ -96,7 +96,9 @@ def pipeline_costs(folder: Path, nodes: int) -> Costs:
         costs["nodes"], costs["end"] = jobs.between, jobs.since_last()
         with timed(costs, "plan_cached"):
             command(home, "pipeline", "plan", spec)
-        for name, arguments in {"status": ["status"], "compare": ["compare"], "sync": ["sync"]}.items():
+        by_seed = ["compare", "--by", "seed"]
+        for name, arguments in {"status": ["status"], "compare": ["compare"], "compare_by_seed": by_seed,
+                                "sync": ["sync"]}.items():  # fmt: skip
             with timed(costs, name):
                 command(home, *arguments)
         with timed(costs, "rerun"):

@@ -116,3 +116,23 @@ def test_the_pause_between_two_commands_does_not_count_as_time(tmp_path: Path) -
     data = SimpleNamespace(tags={**tags, "labs.seconds": "5.0"}, params={}, metrics={})
     stored: Any = SimpleNamespace(data=data, info=SimpleNamespace(run_id="a", start_time=0, end_time=1_000_000))
     assert _of_mlflow(None, stored).seconds == 5.0
+
+
+def test_many_seeds_are_shown_as_ranges_or_counted_and_named_in_json(labs_cli: Cli, home: Path) -> None:
+    """A row of 200 seeds named each of them, over many lines."""
+    words = {"key": "", "name": "a", "error": "", "lab": "regression", "size": "tiny", "status": "FINISHED"}
+    rest: dict[str, Any] = {"params": {}, "config": {}, "data": {}, "created": 0.0, "seconds": 1.0}
+    wanted = {"simple": (1, 2, 4), "medium": [*range(200), 300], "strong": range(0, 400, 2)}
+    for preset, seeds in wanted.items():
+        tags = {"labs.lab": "regression", "labs.preset": preset, "labs.size": "tiny", "labs.metric": "mse"}
+        for seed in seeds:
+            folder = home / "runs" / f"{preset}-{seed}"
+            own = {"labs.seed": str(seed), "labs.goal": "min", "labs.folder": str(folder)}
+            write_record(folder, preset=preset, seed=seed, tags={**tags, **own}, **words, **rest)
+    table = labs_cli("compare").out
+    shown = [next(line for line in table.splitlines() if preset in line) for preset in wanted]
+    for line, seeds in zip(shown, ("1, 2, 4", "0-199, 300", "200 seeds"), strict=True):
+        assert seeds in line
+    assert labs_cli("compare", "--markdown").out.count("200 seeds") == 1
+    rows = {row["preset"]: row["seeds"] for row in labs_cli("compare", "--json").json}
+    assert rows == {preset: list(seeds) for preset, seeds in wanted.items()}
