@@ -29,7 +29,8 @@ def conduct(sweep: Sweep, stopped: Callable[[], bool], tick: Callable[[], None])
         tick: called several times a second, for the display.
     """
     study = sweep.study()
-    for trial in sweep.trials():
+    finished = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
+    for trial in sweep.trials(known=finished):
         trial.record_in(study)
     start, before = time.time(), read_record(sweep.folder)["seconds"]
     write_record(sweep.folder, status="RUNNING", started=start, error="")

@@ -54,7 +54,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def __init__(self, sweep: Sweep, study: "optuna.Study") -> None:
         super().__init__()
-        self.sweep, self.study = sweep, study
+        self.sweep, self.study, self.search = sweep, study, sweep.search(study)
         earlier = list(sweep.trials())
         self.to_continue = [trial for trial in earlier if trial.state() == "KILLED"]
         self.begun = len(earlier)
@@ -86,6 +86,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         state, fault = how_it_ended(trial, pruned=trial_id in self.pruned, error=error)
         trial.end(state, fault)
         trial.record_in(self.study)
+        self.search.learn(trial.number)
         value = trial.value() if state == "FINISHED" else None
         if value is not None and self.sweep.lab.metric.better(value, self.best_value):
             self.best_value = value
@@ -112,10 +113,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if self.begun >= self.sweep.tuning.trials or self.grid_left == []:
             return None
         try:
-            if self.grid_left is not None:
-                self.study.enqueue_trial(self.grid_left.pop(0))
             self.begun += 1
-            return self.sweep.sample(self.study)
+            return self.sweep.sample(self.search, self.grid_left.pop(0) if self.grid_left else None)
         except Exception as error:  # Tune would hide it behind its own; `run_trials` raises it at the end
             self.error, self.closed = error, True
             return None

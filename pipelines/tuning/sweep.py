@@ -21,6 +21,7 @@ from pipelines.fingerprint import fingerprint
 from pipelines.home import attempt, has_record, read_record, result, write_record
 from pipelines.node import PlannedNode, create_record, facts, flatten, job_of, resources
 from pipelines.spec import Node, Tuning
+from pipelines.tuning.search import Search
 from pipelines.tuning.trial import SweepTrial
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Sweep:
     def study(self) -> "optuna.Study":
         """The Optuna study of the folder, made or opened; for the process that has the sweep's lock."""
         import optuna
+        from optuna.samplers import RandomSampler
         from optuna.storages.journal import JournalFileBackend, JournalStorage
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -123,6 +125,7 @@ class Sweep:
             storage=JournalStorage(JournalFileBackend(str(file))),
             study_name="sweep",
             directions=["minimize" if metric.goal == "min" else "maximize" for metric in self.lab.goals],
+            sampler=RandomSampler(),  # never asked: see `Search`
             load_if_exists=True,
         )
 
@@ -151,8 +154,12 @@ class Sweep:
         metrics = {} if best is None else {f"val/{self.lab.metric.name}": best}
         events.append(self.folder, {"time": time.time(), "step": ended, "of": self.tuning.trials, "metrics": metrics})
 
-    def sample(self, study: "optuna.Study") -> SweepTrial:
-        """Ask the study for one more trial and write its record.
+    def search(self, study: "optuna.Study") -> Search:
+        """The search, which goes on from what the study has."""
+        return Search(study, self._sampler)
+
+    def sample(self, search: Search, cell: Mapping[str, Any] | None = None) -> SweepTrial:
+        """Ask the search for one more trial, of a grid for that of a cell, and write its record.
 
         Raises:
             BadInput: the lab refused every config that was sampled.
@@ -161,15 +168,13 @@ class Sweep:
 
         refusal = ""
         for _ in range(REFUSED_AT_MOST):
-            study.sampler = self._sampler(len(study.get_trials(deepcopy=False)))
-            optuna_trial = study.ask()
-            fields = self.tuning.space.sample(optuna_trial)
+            number, fields = search.ask(self.tuning.space, cell)
             try:
-                return self._begin_trial(optuna_trial.number, fields)
+                return self._begin_trial(number, fields)
             except (BadInput, ClusterError) as error:
                 refusal = str(error)
-                study.tell(optuna_trial, state=optuna.trial.TrialState.FAIL)
-                if self.tuning.search == "grid":
+                search.study.tell(number, state=optuna.trial.TrialState.FAIL)
+                if cell is not None:
                     break
         raise BadInput(f"{self.tuning.space.where}: its fields do not fit together: {refusal}")
 
