@@ -25,9 +25,14 @@ def fingerprint(facts: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
         **facts,
         "upstream": dict(upstream),
         "code": code_digest(labs.heading(facts["lab"]).module),
-        "torch": metadata.version("torch").split("+")[0],
+        "torch": _torch_version(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@cache
+def _torch_version() -> str:
+    return metadata.version("torch").split("+")[0]
 
 
 @cache

@@ -160,9 +160,15 @@ def locked(path: Path, what: str) -> Iterator[None]:
 def reconcile(home: Path) -> None:
     """Mark what a killed process left RUNNING as KILLED, or as FINISHED where its result is there."""
     for kind in reversed(KINDS):
-        for folder, record in records(home, kind):
-            if record["status"] == "RUNNING":
-                _reconcile(kind, folder)
+        for folder in _begun(home, kind):
+            if _may_be_running(folder):
+                with suppress(BadInput):  # whoever reads the damaged record next names it
+                    _reconcile(kind, folder)
+
+
+def _may_be_running(folder: Path) -> bool:
+    """Whether the word stands in the folder's record: of all that were ever made, few are worth to be parsed."""
+    return b'"RUNNING"' in (folder / RECORD).read_bytes()
 
 
 def _reconcile(kind: Kind, folder: Path) -> None:
@@ -199,14 +205,19 @@ def _warn_once(message: str) -> None:
 
 def _read_records(home: Path, kind: Kind) -> tuple[list[tuple[Path, dict[str, Any]]], list[str]]:
     """Folders and records of one kind, and a sentence for each that can't be read."""
-    place = "sweeps/*/trials" if kind == "trials" else kind
     found, faults = [], []
-    for path in home.glob(f"{place}/*/{RECORD}"):
+    for folder in _begun(home, kind):
         try:
-            found.append((path.parent, read_record(path.parent)))
+            found.append((folder, read_record(folder)))
         except BadInput as error:
             faults.append(str(error))
     return found, faults
+
+
+def _begun(home: Path, kind: Kind) -> Iterator[Path]:
+    """The folders of one kind that have a record."""
+    place = "sweeps/*/trials" if kind == "trials" else kind
+    return (path.parent for path in home.glob(f"{place}/*/{RECORD}"))
 
 
 def _numbered(base: Path, number: int) -> Path:
