@@ -13,9 +13,9 @@ from pipelines.tuning.space import Space
 if TYPE_CHECKING:
     import optuna
 
-BEST, NEWEST = 50, 50
-"""Of many trials the best ones are remembered and the newest ones, up to twice as many. TPE compares the best tenth of
-what it knows with all others, so it goes on from the best trials of all, at the same cost for each."""
+BEST, NEWEST = 25, 50
+"""Of many trials so many of the best are remembered, and so many of the newest, or up to twice as many. TPE compares
+the best tenth of what it knows, 25 at most, with the others: it goes on from the best of all, at one cost for each."""
 
 
 class Search:
