@@ -50,6 +50,7 @@ def prepare(home: Path, nodes: Collection[Node], interrupts: Interrupts, reporte
         ConnectionLost: the cluster's head node has stopped answering.
     """
     missing = [what for what in dict.fromkeys(_what(node) for node in nodes) if not _is_there(home, what)]
+    there = {what: _place(home, what) for what in missing}
     in_tasks = len(missing) > 1 and capacity.is_connected()
     cluster = ChangingCluster(home, capacity.total(), reporter.say)
     executor = ThreadPoolExecutor(1, thread_name_prefix="data")
@@ -58,7 +59,7 @@ def prepare(home: Path, nodes: Collection[Node], interrupts: Interrupts, reporte
         with reporter.status("preparing data") as status:
             while waiting and not interrupts.count:
                 cluster.look()
-                status.update(f"preparing data of {_packed_so_far({w[0]: _place(home, w) for w in waiting.values()})}")
+                status.update(f"preparing data of {_packed_so_far({w[0]: there[w] for w in waiting.values()})}")
                 for future in wait(waiting, TICK_S, FIRST_COMPLETED).done:
                     del waiting[future]
                     raise_error_of(future)

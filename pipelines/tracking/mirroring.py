@@ -10,6 +10,7 @@ from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.home import RECORD, has_record, read_record
 from pipelines.system_load import SYSTEM
+from pipelines.tracking.mirror import CLOSED
 from pipelines.tracking.writer import NotMirrored, Store, StoreUnreachable, is_mirrored
 
 MIRROR_EVERY_S = 2.0
@@ -93,12 +94,20 @@ class Mirroring:
             if files == self.mirrored.get(folder) or time.monotonic() < self.retry_at.get(folder, 0.0):
                 continue
             try:
-                if has_record(folder) and not is_mirrored(folder, read_record(folder), self.store.name):
-                    self.store.sync(folder)
-                self.mirrored[folder] = files
+                if self._sync(folder):
+                    self.mirrored[folder] = files
             except (NotMirrored, BadInput) as error:
                 self._warn(str(folder), str(error))
                 self.retry_at[folder] = time.monotonic() + RETRY_S
+
+    def _sync(self, folder: Path) -> bool:
+        """Mirror one folder; False where something has to wait although the folder does not change: a model."""
+        if not has_record(folder):
+            return True
+        record = read_record(folder)
+        if not is_mirrored(folder, record, self.store.name):
+            self.store.sync(folder)
+        return record["status"] not in CLOSED or is_mirrored(folder, record, self.store.name)
 
     def _warn(self, about: str, message: str) -> None:
         if about not in self.warned:

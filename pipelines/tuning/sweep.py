@@ -136,7 +136,7 @@ class Sweep:
     def trials(self, known: Container[int] = ()) -> Iterator[SweepTrial]:
         """The trials that were begun, in their order, without those whose numbers are known."""
         place = self.folder / "trials"
-        numbers = sorted(map(int, os.listdir(place))) if place.exists() else []
+        numbers = sorted(int(name) for name in os.listdir(place) if name.isdigit()) if place.exists() else []
         trials = (self.trial(number) for number in numbers if number not in known)
         yield from (trial for trial in trials if has_record(trial.folder))
 

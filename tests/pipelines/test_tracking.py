@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from labs.core import events
 from pipelines.home import read_record, write_record
+from pipelines.torch_lock import TORCH_LOCK
+from pipelines.tracking import mirroring
 from pipelines.tracking.writer import MIRROR, Store
 from tests.conftest import Said
 
@@ -203,3 +206,24 @@ def test_a_model_that_takes_other_inputs_than_its_lab_s_is_mirrored(home: Path, 
     model = mlflow.pyfunc.load_model(f"models:/{output.model_id}")
     (shape,) = [tensor.shape for tensor in model.metadata.signature.inputs]
     assert shape == (-1, 3, 32, 32)
+
+
+def test_a_run_whose_model_has_to_wait_is_closed_before_its_pipeline_ends(
+    home: Path, trained: dict[str, Any], empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model is not loaded beside a bare run in this process; nothing in the run's folder changes meanwhile."""
+    monkeypatch.setattr(mirroring, "MIRROR_EVERY_S", 0.02)
+    store = Store(home, f"sqlite:///{shutil.copy(empty_store, tmp_path / 'other.db')}")
+    (pipeline,) = (home / "pipelines").iterdir()
+
+    def statuses() -> set[str]:
+        return {run.info.status for run in runs(store)}
+
+    TORCH_LOCK.acquire()
+    with mirroring.Mirroring(pipeline, store, pytest.fail):  # it has looked at every folder once
+        assert statuses() == {"RUNNING", "FINISHED"}
+        TORCH_LOCK.release()
+        deadline = time.monotonic() + 20
+        while statuses() != {"FINISHED"} and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert statuses() == {"FINISHED"}
