@@ -28,6 +28,7 @@ class Search:
 
     def __init__(self, study: "optuna.Study", sampler: Callable[[int], "optuna.samplers.BaseSampler"]) -> None:
         self.study, self.sampler = study, sampler
+        self.begun = len(study.get_trials(deepcopy=False))
         self._remember()
 
     def ask(self, space: Space, fixed: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
@@ -39,7 +40,7 @@ class Search:
         """
         from optuna.trial import TrialState, create_trial
 
-        number = len(self.study.get_trials(deepcopy=False))
+        number, self.begun = self.begun, self.begun + 1
         if fixed is not None:
             self.memory.enqueue_trial(dict(fixed))
         self.memory.sampler = self.sampler(number)
