@@ -59,17 +59,20 @@ def test_a_second_run_reads_each_nodes_record_as_often_however_many_there_are(
     assert often == [{3}, {3}]
 
 
-def test_a_folder_that_many_nodes_name_is_listed_once_for_a_plan(
+def test_a_folder_that_many_nodes_name_is_listed_for_a_plan_as_for_one(
     labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "train.csv").touch()
-    file = tmp_path / "spec.yaml"
-    file.write_text("name: x\nnodes:\n  a: {lab: regression, size: tiny, data: own, seeds: [0, 1, 2]}\n")
-    listed, walk = [], os.walk
+    file, listed, walk = tmp_path / "spec.yaml", list[str](), os.walk
     monkeypatch.setattr(os, "walk", lambda top, **how: listed.append(str(top)) or walk(top, **how))
-    assert labs_cli("pipeline", "plan", file).code == 0
-    assert listed.count(str(tmp_path / "own")) == 1
+    often = []
+    for seeds in ([0], [0, 1, 2, 3]):
+        file.write_text(f"name: x\nnodes:\n  a: {{lab: regression, size: tiny, data: own, seeds: {seeds}}}\n")
+        listed.clear()
+        assert labs_cli("pipeline", "plan", file).code == 0
+        often.append(listed.count(str(tmp_path / "own")))
+    assert often[0] == often[1] > 0
 
 
 def test_a_pipeline_of_more_nodes_than_mlflow_takes_in_one_call_is_in_the_store(
