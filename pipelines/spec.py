@@ -65,6 +65,8 @@ def read_spec(path: Path) -> tuple[str, list[Node]]:
         BadInput: file, line, node and field of the first faults, with the valid choices.
     """
     content, lines = read_with_lines(path)
+    if content is None:
+        raise BadInput(f"{path.name} is empty: it must have the fields 'name' and 'nodes'")
     try:
         spec = PipelineSpec.model_validate(content)
     except ValidationError as error:

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
-from labs.core.errors import BadInput, sentences
+from labs.core.errors import BadInput, sentences, shown
 from labs.core.heading import MAX_SEED
 
 M = TypeVar("M", bound=BaseModel)
@@ -113,7 +113,18 @@ class NodeSpec(BaseModel):
         return value
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+def _name(value: Any) -> str:
+    if not isinstance(value, str):  # YAML reads yes and 12 as other things
+        raise ValueError(f"{shown(value)} must be text: put quotes round it")
+    if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError(
+            f"{shown(value)} must be made of letters a to z, digits, '.', '_' and '-', at most 100, the "
+            "first one a letter or a digit"
+        )
+    return value
+
+
+Name = Annotated[str, BeforeValidator(_name)]
 """A name that can be a folder's and a part of an MLflow tag."""
 
 
@@ -122,7 +133,14 @@ class PipelineSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: Name
-    nodes: dict[Name, NodeSpec] = Field(min_length=1)
+    nodes: dict[Name, NodeSpec]
+
+    @field_validator("nodes")
+    @classmethod
+    def _has_some(cls, value: dict[str, NodeSpec]) -> dict[str, NodeSpec]:
+        if not value:
+            raise ValueError("there must be at least one node, such as `cnn: {lab: cnn}`")
+        return value
 
 
 def from_options(model: type[M], **options: Any) -> M:

@@ -62,7 +62,9 @@ def _check_server(uri: str) -> None:
 
 def _check_database(uri: str) -> None:
     """The driver is there, and an SQLite store has a file."""
-    if sqlite_file(uri):  # its driver comes with Python, and SQLAlchemy takes half a second to import
+    if file := sqlite_file(uri):  # its driver comes with Python, and SQLAlchemy takes half a second to import
+        if not file.parent.is_dir():
+            raise BadInput(f"MLflow store {uri}: folder {file.parent} does not exist: make it, or correct the path")
         return
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError

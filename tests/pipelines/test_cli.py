@@ -75,7 +75,7 @@ BAD = {
     "empty run": (("deliver", "regression", "--run", "", "--out", "out"), "--run is empty"),
     "switch": (("train", "regression", "--set", "batch_size=true"), "field 'batch_size' is true: it is not a switch"),
     "field twice": (("train", "regression", "--config", "twice.yaml"), "line 2: lr stands twice, first on line 1"),
-    "long name": (("pipeline", "plan", "long.yaml"), "string should have at most 100 characters"),
+    "long name": (("pipeline", "plan", "long.yaml"), "at most 100"),
     "unknown option": (("train", "regression", "--sizes", "tiny"), "No such option"),
 }
 

@@ -62,6 +62,9 @@ FAULTS = {
     "field out of range": (("{lr: 0.01}", "{lr: -1}"), "field 'lr' is -1", "greater than 0"),
     "unknown need": (("teacher: first", "teacher: frist"), "needs 'frist' as teacher", "first-s0"),
     "key twice": (("size: tiny", "size: tiny\n    size: small"), "line 10", "stands twice, first on line 9"),
+    "no text": (("name: two", "name: 12"), "line 1: field 'name': 12 must be text", "put quotes round it"),
+    "no node": ((GOOD[GOOD.index("nodes:") :], "nodes: {}\n"), "line 2: field 'nodes'", "at least one node"),
+    "empty": ((GOOD, "# nothing\n"), "is empty", "'name' and 'nodes'"),
     "not YAML": (("nodes:", "nodes: ["), "not YAML", "line"),
 }
 
