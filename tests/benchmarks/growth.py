@@ -6,6 +6,7 @@ taken back by the sweep's own searcher, without Ray Tune around it.
 """
 
 import argparse
+import gc
 import json
 import math
 import sys
@@ -194,6 +195,7 @@ class StandIn:
 @contextmanager
 def timed(costs: Costs, name: str) -> Iterator[None]:
     """Note the CPU seconds of this process, all threads together."""
+    gc.freeze()  # what earlier commands have left: a command of a user's is alone in its process
     start = time.process_time()
     yield
     costs[name] = time.process_time() - start
