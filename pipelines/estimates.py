@@ -100,8 +100,8 @@ class Estimates:
 
         like = min(self.runs[node.lab, node.preset, node.size].values(), key=unlike, default=None)
         if like is None:
-            told = labs.get(node.lab).seconds.get(node.size, SECONDS)
-            like = PastRun(told, self._generated_samples(node), epochs, workers=1, gpu=bool(gpus))
+            stated = labs.get(node.lab).seconds.get(node.size, SECONDS)
+            like = PastRun(stated, self._generated_samples(node), epochs, workers=1, gpu=bool(gpus))
         larger = samples / like.samples if samples and like.samples else 1.0
         return like.seconds * larger * epochs / like.epochs * like.workers / workers
 
