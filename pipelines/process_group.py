@@ -5,7 +5,6 @@ to, which on Debian is a loopback address that no other node reaches.
 """
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -33,7 +32,8 @@ class ProcessGroup(TorchConfig):  # type: ignore[misc]
 class _Backend(_TorchBackend):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
-        self.file = Path(tempfile.gettempdir()) / f"labs-{uuid4().hex}"
+        # In Ray's own folder: where Ray ends at once, nobody is left to remove the file.
+        self.file = Path(ray._private.worker._global_node.get_session_dir_path()) / f"workers-{uuid4().hex}"
 
     def on_start(self, worker_group, backend_config) -> None:  # type: ignore[no-untyped-def]
         addresses = worker_group.execute(use_interface_of_node)
