@@ -85,7 +85,7 @@ def end_at_once(code: int = 130) -> NoReturn:
 def leave_abandoned_threads() -> None:
     """The last call of the program: if a thread was abandoned, end the process without waiting for it.
 
-    An interrupted command has ended in time.
+    Otherwise an interrupted command has ended within its limit, which no longer runs.
 
     The exit code is that of the `SystemExit` that is under way; any other exception is printed, and the code is 1.
     """

@@ -20,7 +20,8 @@ class Config(BaseModel):
         for name, value in values.items() if isinstance(values, dict) else ():
             field = cls.model_fields.get(name)
             if isinstance(value, bool) and field and bool not in (field.annotation, *get_args(field.annotation)):
-                raise ValueError(f"field {name!r} is {str(value).lower()}: it is not a switch")
+                expected = getattr(field.annotation, "__name__", str(field.annotation))
+                raise ValueError(f"field {name!r} is {str(value).lower()}: expected {expected}")
         return values
 
     @model_validator(mode="after")

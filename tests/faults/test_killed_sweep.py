@@ -46,9 +46,11 @@ def interrupt_when(moment: Callable[[], object]) -> threading.Thread:
 
     def wait_and_interrupt() -> None:
         deadline = time.monotonic() + WAIT_S
-        while not moment() and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            if moment():
+                os.kill(os.getpid(), signal.SIGINT)
+                return
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=wait_and_interrupt, daemon=True)
     thread.start()

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
+import labs
 from labs.core import events
 from pipelines import ray_train
+from pipelines.datasets import prepared
 from tests import saving
 from tests.cluster.test_listening import listening, outside
 from tests.conftest import Said
@@ -25,6 +28,7 @@ from tests.faults.story import (
     saved,
     without_times,
 )
+from tests.labs.workers import train_on
 
 Cli = Callable[..., Said]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -100,10 +104,19 @@ def test_a_killed_worker_takes_the_other_with_it_and_the_run_goes_on(home: Path,
     assert each_step_once(home, said.json["run_id"])
 
 
-def test_two_workers_listen_on_loopback_alone(labs_cli: Cli) -> None:
+def test_two_workers_listen_on_loopback_alone_and_learn_as_two_plain_processes(
+    labs_cli: Cli, home: Path, data_home: Path, tmp_path: Path
+) -> None:
     """The store of PyTorch's process group was open to the network. Here the workers of the test before still wait."""
-    assert labs_cli("train", "regression", "--size", "tiny", "--workers", "2").code == 0
+    preset = ("--preset", "strong", "--size", "tiny")
+    assert labs_cli("train", "regression", *preset, "--seed", "3", "--workers", "2").code == 0
     assert outside(listening(psutil.Process().pid)) == []
+    lab, plain = labs.get("regression"), tmp_path / "plain"
+    zero, one = train_on(2, "regression", lab.resolve("strong", "tiny"), prepared(data_home, lab, "tiny", None), plain)
+    assert all(torch.equal(zero[name], one[name]) for name in zero)
+    on_ray = [event["metrics"] for event in events.read(run_folder(home)) if "of" in event]
+    plainly = [event["metrics"] for event in events.read(plain) if "of" in event]
+    assert [without_times(metrics) for metrics in on_ray] == [without_times(metrics) for metrics in plainly]
 
 
 def test_an_error_of_the_labs_own_is_not_tried_again(home: Path, labs_cli: Cli) -> None:

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -219,11 +220,12 @@ def test_a_run_whose_model_has_to_wait_is_closed_before_its_pipeline_ends(
     def statuses() -> set[str]:
         return {run.info.status for run in runs(store)}
 
-    TORCH_LOCK.acquire()
-    with mirroring.Mirroring(pipeline, store, pytest.fail):  # it has looked at every folder once
-        assert statuses() == {"RUNNING", "FINISHED"}
-        TORCH_LOCK.release()
-        deadline = time.monotonic() + 20
-        while statuses() != {"FINISHED"} and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert statuses() == {"FINISHED"}
+    with ExitStack() as training:
+        training.enter_context(TORCH_LOCK)
+        with mirroring.Mirroring(pipeline, store, pytest.fail):  # it has looked at every folder once
+            assert statuses() == {"RUNNING", "FINISHED"}
+            training.close()
+            deadline = time.monotonic() + 20
+            while statuses() != {"FINISHED"} and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert statuses() == {"FINISHED"}
