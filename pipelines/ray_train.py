@@ -1,27 +1,24 @@
 """A lab on Ray Train workers, which stay for further jobs: to launch them costs more than many a lab's training.
 
-A worker group is a Ray Train run whose loop takes one job after the other. The driver puts a job into one queue, where
-the workers fetch it, and rank 0 puts into another one how it ended. A group that loses a worker ends; the job that it
-had continues from its own folder on another group.
+A worker group is a Ray Train run whose loop takes one job after the other. Driver and workers meet at an actor: the
+driver puts a job there, the workers fetch it, and rank 0 says how it ended. A group that loses a worker ends; the job
+that it had continues from its own folder on another group.
 """
 
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labs.core import events
 from pipelines.error_file import has_error, is_out_of_memory
 from pipelines.idle_workers import IdleWorkers
 from pipelines.job import Job, Outcome
+from pipelines.meeting import JOBS, OUTCOMES, Meeting
 from pipelines.requests import is_asked_to_abort
 from pipelines.worker import forget_job, work
-
-if TYPE_CHECKING:
-    from ray.util.queue import Queue
 
 PLACEMENT_GROUP = "placement_group"
 """File in a run's folder with the id of what Ray reserves for its workers."""
@@ -31,7 +28,11 @@ POLL_S = 0.2
 """How often the driver looks whether a job's workers were lost."""
 ANSWER_S = 10.0
 """How long the workers wait for a job before they ask again."""
-NO_JOB_YET, END = "no job yet", "end"
+END = "end"
+"""What the workers get in place of a job when they shall end."""
+NOT_NEEDED = ("DatasetsCallback", "PlacementGroupCleanerCallback")
+"""Each starts an actor that this program has no use for: 1.6 CPU-seconds for Ray's own datasets, and 2 for a cleaner
+that asks a dashboard, which a Ray on one machine has not (`release_placement_group` does its work)."""
 
 
 class WorkerGroup:
@@ -42,10 +43,10 @@ class WorkerGroup:
     """
 
     def __init__(self, job: Job) -> None:
-        from ray.util.queue import Queue
+        import ray
 
         self.shape, self.folder = job.shape, job.folder
-        self.jobs, self.outcomes = (Queue(actor_options={"num_cpus": 0}) for _ in range(2))
+        self.meeting = ray.remote(num_cpus=0)(Meeting).remote()
         self.end_of_run: Future[None] = Future()
         # A daemon: a command that is interrupted twice, or a trial that is killed, does not wait for it.
         threading.Thread(target=self._fit, name="fit", daemon=True).start()
@@ -57,14 +58,14 @@ class WorkerGroup:
             ray.train.TrainingFailedError: a worker was lost, or could not be started.
             ray.exceptions.RayActorError: Ray Train's controller was lost.
         """
-        from ray.util.queue import Empty
+        import ray
 
         self.folder = job.folder
-        self.jobs.put(job.model_dump(mode="json"))
+        ray.get(self.meeting.put.remote(JOBS, job.model_dump(mode="json")))
         while True:
             while_waiting()
-            with suppress(Empty):
-                outcome: Outcome = self.outcomes.get(timeout=POLL_S)
+            outcome: Outcome | None = ray.get(self.meeting.get.remote(OUTCOMES, POLL_S))
+            if outcome:
                 return outcome
             if self.has_ended():
                 self.end_of_run.result()  # raises: only an idle group ends without an error
@@ -75,7 +76,7 @@ class WorkerGroup:
 
     def end(self) -> None:
         """Let the idle workers end, which takes a second; whoever needs their place finds it in Ray's own queue."""
-        self.jobs.actor.put.remote(END)  # `put` would wait, and raise where the queue's process was lost
+        self.meeting.put.remote(JOBS, END)  # it is not waited for: it would raise where the actor was lost
 
     def _fit(self) -> None:
         from ray.exceptions import RayActorError
@@ -84,12 +85,15 @@ class WorkerGroup:
 
         from pipelines.process_group import ProcessGroup
 
+        class Trainer(TorchTrainer):  # type: ignore[misc]
+            def _create_default_callbacks(self) -> list[Any]:
+                return [each for each in super()._create_default_callbacks() if type(each).__name__ not in NOT_NEEDED]
+
         resources = {"CPU": self.shape.cpus_per_worker, "GPU": self.shape.gpus_per_worker}
-        trainer = TorchTrainer(
+        trainer = Trainer(
             loop,
             train_loop_config={
-                "jobs": self.jobs,
-                "outcomes": self.outcomes,
+                "meeting": self.meeting,
                 "asked_at": time.time(),
                 "folder": str(self.folder),
             },
@@ -162,39 +166,40 @@ def loop(driver: dict[str, Any]) -> None:
     """What each Ray Train worker executes.
 
     Args:
-        driver: its queues, when it asked Ray Train for the workers, and the folder of the run that it asked for.
+        driver: where it meets its workers, when it asked for them, and the folder of the run that it asked for.
     """
+    import ray
     import ray.train
+    import torch
     import torch.distributed as dist
     from ray.train.torch import get_device
     from ray.util import get_current_placement_group
 
-    first = ray.train.get_context().get_world_rank() == 0
+    first, meeting = ray.train.get_context().get_world_rank() == 0, driver["meeting"]
+    if (device := get_device()).type == "cuda":
+        torch.cuda.set_device(device)  # of this thread
     if first:
         with Path(driver["folder"], LAUNCHES).open("a") as file:
             file.write(f"{time.time() - driver['asked_at']:.2f}\n")
-    while (payload := _next_job(driver["jobs"], first=first)) != END:
+    while (payload := _next_job(meeting, device, first=first)) != END:
         job = Job.model_validate(payload)
         if first:
             events.write_text(job.folder / PLACEMENT_GROUP, get_current_placement_group().id.hex())
-        outcome = work(job, device=get_device())
+        outcome = work(job, device=device)
         forget_job()
         dist.barrier()  # the job has ended when all workers have
         if first:
-            driver["outcomes"].put(outcome)
+            ray.get(meeting.put.remote(OUTCOMES, outcome))
 
 
-def _next_job(jobs: "Queue", *, first: bool) -> Any:
+def _next_job(meeting: Any, device: Any, *, first: bool) -> Any:
     """The next job as plain data, or END, on every worker: the first one asks for all."""
+    import ray
     import torch.distributed as dist
-    from ray.train.torch import get_device
-    from ray.util.queue import Empty
 
-    while True:
-        found = [NO_JOB_YET]
-        with suppress(Empty):
-            if first:
-                found = [jobs.get(timeout=ANSWER_S)]
-        dist.broadcast_object_list(found, device=get_device())
-        if found[0] != NO_JOB_YET:
-            return found[0]
+    found = [None]
+    while found[0] is None:
+        if first:
+            found = [ray.get(meeting.get.remote(JOBS, ANSWER_S))]
+        dist.broadcast_object_list(found, device=device)
+    return found[0]
