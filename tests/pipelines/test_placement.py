@@ -2,11 +2,17 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 
+import labs
+from pipelines.datasets import prepared
+from pipelines.home import write_record
+from pipelines.job import Job
+from pipelines.ray_train import run_on_workers
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -38,6 +44,20 @@ def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(
         assert without_times(said.json["metrics"]) == expected[lab], lab
     assert len({file.read_text() for file in home.glob("runs/*/placement_group")}) == 1
     assert len(list(home.glob("runs/*/launches"))) == 1  # what a plan counts for them
+
+
+def test_jobs_of_two_workers_each_run_at_the_same_time(free_cpus: None, data_home: Path, tmp_path: Path) -> None:
+    """All of them met in the same file, and those of the second job waited for ever."""
+    jobs = [
+        Job(lab="regression", preset="simple", size="tiny", config={"epochs": 1}, seed=seed,
+            workers=2, cpus_per_worker=0.5, gpus_per_worker=0, bundles=(0.5, 0.5), folder=tmp_path / str(seed),
+            data=prepared(data_home, labs.get("regression"), "tiny", None), upstream={}, retries=0)
+        for seed in (1, 2)
+    ]  # fmt: skip
+    for job in jobs:
+        write_record(job.folder)
+    with ThreadPoolExecutor(2) as executor:
+        assert list(executor.map(run_on_workers, jobs)) == ["FINISHED", "FINISHED"]
 
 
 def test_rl_runs_in_a_ray_task_with_its_own_actors_and_leaves_none(labs_cli: Cli) -> None:
