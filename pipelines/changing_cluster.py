@@ -1,4 +1,4 @@
-"""A cluster whose nodes join and leave while work runs: changes are said, and who joins must see the home folder."""
+"""A cluster whose nodes join and leave while work runs: changes are said, and who joins is asked for the home."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +9,7 @@ from threading import Event, Thread
 from cluster import capacity, connect
 from cluster.capacity import Cluster
 from cluster.errors import ConnectionLost
-from pipelines import shared_home
+from pipelines import home_files, shared_home
 
 LOOK_EVERY_S = 5.0
 """How often nodes that joined or left the cluster are noticed."""
@@ -18,8 +18,7 @@ LOOK_EVERY_S = 5.0
 class ChangingCluster:
     """The nodes that work is counted on.
 
-    A node that joins counts once it has said that it sees the home folder. It is Ray that chooses the nodes: what it
-    places on one that does not see the folder fails there (`pipelines.worker`).
+    A node that joins counts once it has said whether it sees the home folder; see `shared_home`.
 
     Args:
         home: the home folder.
@@ -31,7 +30,7 @@ class ChangingCluster:
         self.home, self.say = home, say
         self.there = self.usable = cluster
         self.uncounted: set[str] = set()
-        """Nodes that have not answered yet, or do not see the folder."""
+        """Nodes that have not answered yet."""
         self.looked_at = time.monotonic()
         self.lifeline = connect.Lifeline()
         self.noting = Thread()
@@ -93,9 +92,9 @@ class ChangingCluster:
         except Exception as error:  # of the disk, or of Ray: what runs does not depend on the answer
             self.say(f"warning: {', '.join(names.values())} could not be asked for the home folder: {error}")
             blind, silent = set(), set()
-        self.uncounted -= names.keys() - blind
         if blind:
-            self.say(f"warning: {shared_home.missing_on(self.home, [names[node] for node in blind])}. Work that Ray "
-                     "places there fails; the same command continues it")  # fmt: skip
+            home_files.serve(blind)
+            self.say(shared_home.served(self.home, [names[node] for node in blind]))
+        self.uncounted -= names.keys()
         if silent:
             self.say(shared_home.unknown_on(self.home, [names[node] for node in silent]))

@@ -130,11 +130,11 @@ def open_folder(home: Path, name: str, planned: Mapping[str, PlannedNode], spec:
 
 
 def connect_for(home: Path, nodes: Iterable[Node], cluster: capacity.Cluster, reporter: Reporter) -> capacity.Cluster:
-    """Connect Ray unless every node trains in this process; the cluster's nodes must share the home folder."""
+    """Connect Ray unless every node trains in this process; nodes that do not see the home folder are served."""
     if all(node.resources.workers == 0 and node.tuning is None for node in nodes):
         return cluster
     cluster = connect.connect()
-    shared_home.require(home, reporter.say)
+    shared_home.serve_blind_nodes(home, reporter.say)
     return cluster
 
 

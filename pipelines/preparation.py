@@ -8,7 +8,7 @@ from typing import Any
 import labs
 from cluster import capacity
 from labs.core import shards
-from pipelines import datasets
+from pipelines import datasets, home_files
 from pipelines.changing_cluster import ChangingCluster
 from pipelines.interrupts import Interrupts, abandoned
 from pipelines.ray_train import end_idle
@@ -53,8 +53,10 @@ def prepare(home: Path, nodes: Collection[Node], interrupts: Interrupts, reporte
     there = {what: _place(home, what) for what in missing}
     in_tasks = len(missing) > 1 and capacity.is_connected()
     cluster = ChangingCluster(home, capacity.total(), reporter.say)
-    executor = ThreadPoolExecutor(1, thread_name_prefix="data")
-    waiting = _in_tasks(home, missing) if in_tasks else {executor.submit(_prepare, home, *w): w for w in missing}
+    executor = ThreadPoolExecutor(int(capacity.local().cpus) if in_tasks else 1, thread_name_prefix="data")
+    waiting = (
+        _in_tasks(home, missing, executor) if in_tasks else {executor.submit(_prepare, home, *w): w for w in missing}
+    )
     try:
         with reporter.status("preparing data") as status:
             while waiting and not interrupts.count:
@@ -73,13 +75,26 @@ def prepare(home: Path, nodes: Collection[Node], interrupts: Interrupts, reporte
     return places(home, nodes)
 
 
-def _in_tasks(home: Path, missing: Collection[What]) -> dict[Future[Any], What]:
-    """Ray ends the tasks that are left when this process ends."""
+def _in_tasks(home: Path, missing: Collection[What], executor: ThreadPoolExecutor) -> dict[Future[Any], What]:
+    """Ray ends the tasks that are left when this process ends.
+
+    If there are nodes that do not see the home folder, all run on this one, which may have no CPU for Ray: as many at a
+    time as the executor has threads.
+    """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     end_idle()
-    task = ray.remote(num_cpus=1)(_prepare)
-    return {task.remote(home, *what).future(): what for what in missing}
+    if home_files.find() is None:
+        task = ray.remote(num_cpus=1)(_prepare)
+        return {task.remote(home, *what).future(): what for what in missing}
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    local = ray.remote(num_cpus=0, scheduling_strategy=here)(_prepare)
+
+    def wait_for(what: What) -> None:
+        ray.get(local.remote(home, *what))
+
+    return {executor.submit(wait_for, what): what for what in missing}
 
 
 def _prepare(home: Path, lab: str, size: str, source: Path | None) -> None:

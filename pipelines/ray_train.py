@@ -17,6 +17,7 @@ from pipelines.error_file import has_error, is_out_of_memory
 from pipelines.idle_workers import IdleWorkers
 from pipelines.job import Job, Outcome
 from pipelines.meeting import JOBS, OUTCOMES, Meeting
+from pipelines.replica import at_hand
 from pipelines.requests import is_asked_to_abort
 from pipelines.worker import forget_job, work
 
@@ -95,7 +96,6 @@ class WorkerGroup:
             train_loop_config={
                 "meeting": self.meeting,
                 "asked_at": time.time(),
-                "folder": str(self.folder),
             },
             torch_config=ProcessGroup(),
             scaling_config=ScalingConfig(
@@ -166,7 +166,7 @@ def loop(driver: dict[str, Any]) -> None:
     """What each Ray Train worker executes.
 
     Args:
-        driver: where it meets its workers, when it asked for them, and the folder of the run that it asked for.
+        driver: where it meets its workers, and when it asked for them.
     """
     import ray
     import ray.train
@@ -178,14 +178,17 @@ def loop(driver: dict[str, Any]) -> None:
     first, meeting = ray.train.get_context().get_world_rank() == 0, driver["meeting"]
     if (device := get_device()).type == "cuda":
         torch.cuda.set_device(device)  # of this thread
-    if first:
-        with Path(driver["folder"], LAUNCHES).open("a") as file:
-            file.write(f"{time.time() - driver['asked_at']:.2f}\n")
+    launched: float | None = time.time() - driver["asked_at"]
     while (payload := _next_job(meeting, device, first=first)) != END:
-        job = Job.model_validate(payload)
-        if first:
-            events.write_text(job.folder / PLACEMENT_GROUP, get_current_placement_group().id.hex())
-        outcome = work(job, device=device)
+        with at_hand(Job.model_validate(payload)) as job:
+            dist.barrier()  # no worker writes before the last has its copy, on nodes that do not see the home folder
+            if first:
+                events.write_text(job.folder / PLACEMENT_GROUP, get_current_placement_group().id.hex())
+            if first and launched is not None:
+                with (job.folder / LAUNCHES).open("a") as file:
+                    file.write(f"{launched:.2f}\n")
+                launched = None
+            outcome = work(job, device=device)
         forget_job()
         dist.barrier()  # the job has ended when all workers have
         if first:

@@ -1,37 +1,35 @@
-"""Whether all nodes of a cluster share the home folder, found out before anything starts there."""
+"""Which nodes of a cluster see the home folder, found out before anything starts there; the others are served."""
 
 import time
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cluster.errors import ClusterError
+from pipelines import home_files
 
 ANSWER_WITHIN_S = 30.0
 SEEN_WITHIN_S = 3.0
 """How long a network's file system may take to show a new file to another machine."""
 
 
-def require(home: Path, warn: Callable[[str], None]) -> None:
-    """Check that each of several nodes sees the home folder; a cluster of one node is not asked.
+def serve_blind_nodes(home: Path, say: Callable[[str], None]) -> None:
+    """Ask each of several nodes whether it sees the home folder, and serve those that do not.
 
     Args:
         home: the home folder.
-        warn: takes one sentence if nodes did not answer in time, which is no reason not to start.
-
-    Raises:
-        ClusterError: nodes that do not see it.
+        say: takes one sentence about nodes that do not see it, and one about nodes that did not answer in time.
     """
     import ray
 
     names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-    if len(names) < 2:
+    if len(names) < 2 or home_files.find():
         return
     blind, silent = ask(home, names)
     if blind:
-        raise ClusterError(missing_on(home, (names[node] for node in blind)))
+        home_files.serve(blind)
+        say(served(home, (names[node] for node in blind)))
     if silent:
-        warn(unknown_on(home, (names[node] for node in silent)))
+        say(unknown_on(home, (names[node] for node in silent)))
 
 
 def ask(home: Path, nodes: Iterable[str]) -> tuple[set[str], set[str]]:
@@ -53,12 +51,10 @@ def ask(home: Path, nodes: Iterable[str]) -> tuple[set[str], set[str]]:
         sign.unlink()
 
 
-def missing_on(home: Path, names: Iterable[str]) -> str:
+def served(home: Path, names: Iterable[str]) -> str:
     """The sentence about nodes that do not see the home folder."""
-    return (
-        f"the home folder {home} is not there on {', '.join(sorted(names))}: put it on storage that all nodes of the "
-        "cluster share, and name it (--home, LABS_HOME)"
-    )
+    who = ", ".join(sorted(names))
+    return f"no home folder {home} on {who}: data go there, and results come from there, through Ray"
 
 
 def unknown_on(home: Path, names: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from pipelines import home_files
 from pipelines.error_file import read_error
 from pipelines.home import RESULT
 from pipelines.interrupts import GRACE_S
@@ -234,7 +235,9 @@ def run_trials(sweep: Sweep, study: "optuna.Study", over: Callable[[], bool], ti
 def placement(job: Job) -> tune.PlacementGroupFactory:
     """What Tune reserves for a trial: the worker itself with RLlib's actors, or the driver of several workers."""
     if job.workers > 1:
-        return tune.PlacementGroupFactory([DRIVER_BUNDLE])
+        # On this node, where what the workers write can be read, if there are nodes that do not see the home folder.
+        here = {f"node:{ray.util.get_node_ip_address()}": 0.001} if home_files.find() else {}
+        return tune.PlacementGroupFactory([DRIVER_BUNDLE | here])
     bundles = [{"CPU": cpus} for cpus in job.bundles]
     bundles[0]["GPU"] = job.gpus_per_worker
     return tune.PlacementGroupFactory(bundles)

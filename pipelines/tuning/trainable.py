@@ -7,6 +7,7 @@ from cluster.environment import RAY_ENVIRONMENT
 from pipelines.error_file import ERROR_FILE, has_error, read_error
 from pipelines.job import Job, Outcome
 from pipelines.ray_train import run_on_workers
+from pipelines.replica import at_hand
 from pipelines.tuning.rungs import RungReporter, finite, newest_value
 from pipelines.worker import work
 
@@ -17,9 +18,13 @@ class TrialFailed(Exception):
 
 def run_trial(config: dict[str, Any]) -> None:
     """A function trainable of Ray Tune; `config` has the job, the metric, and whether the scheduler compares rungs."""
+    with at_hand(Job.model_validate(config["job"])) as job:
+        _run(job, config)
+
+
+def _run(job: Job, config: dict[str, Any]) -> None:
     from ray import tune
 
-    job = Job.model_validate(config["job"])
     (job.folder / ERROR_FILE).unlink(missing_ok=True)  # of the attempt before this one
     metric, goal = config["metric"], config["goal"]
     rungs = RungReporter(job.folder, metric, goal, tune.report) if config["scheduled"] else None
