@@ -117,7 +117,8 @@ def lime(
     from sklearn.linear_model import Ridge
 
     regions = segments(image, superpixels)
-    # Samples z: which superpixels v(z) are visible. captum's Lime builds them one by one, in as much time as the model's.
+    # Samples z: which superpixels v(z) are visible. captum's Lime has the same, but builds them one by one, which takes
+    # nearly as long as the model.
     visible = torch.bernoulli(torch.full((samples, int(regions.max()) + 1), 0.5, device=image.device))
     logits, similarities = [], []
     with torch.no_grad():
