@@ -48,10 +48,10 @@ def score_maps(
     for number, (image, target) in enumerate(zip(images.float().split(1), targets.tolist(), strict=True)):
         attribution = maps[number]
         y, x = peak(attribution)
+        deletion, insertion = deletion_and_insertion(classifier, image, target, attribution)
         scores.append({
             "predicted": target, "probability": float(probabilities[number]), "x": x, "y": y,
-            "deletion": deletion(classifier, image, target, attribution),
-            "insertion": insertion(classifier, image, target, attribution),
+            "deletion": deletion, "insertion": insertion,
             "sanity": rank_correlation(attribution, randomised_maps[number]),
         })  # fmt: skip
         if masks is not None:
@@ -84,20 +84,30 @@ def mass_accuracy(attribution: torch.Tensor, mask: torch.Tensor) -> float:
     return float(positive[mask].sum() / positive.sum().clamp(min=1e-30))  # sum_mask R+ / sum R+
 
 
-def deletion(model: nn.Module, image: torch.Tensor, target: int, attribution: torch.Tensor) -> float:
-    """Area under the class's probability while the pixels of the image (1, 3, H, W) are replaced by its mean colour,
-    the most important ones first; lower is better (Petsiuk et al., RISE, arXiv:1806.07421)."""
-    mean_colour = image.mean((2, 3), keepdim=True).expand_as(image)
-    return _area_under_curve(model, image, mean_colour, target, attribution)
+def deletion_and_insertion(
+    model: nn.Module, image: torch.Tensor, target: int, attribution: torch.Tensor
+) -> tuple[float, float]:
+    """Areas under the class's probability while pixels are replaced, the most important ones first (Petsiuk et al.,
+    RISE, arXiv:1806.07421).
 
-
-def insertion(model: nn.Module, image: torch.Tensor, target: int, attribution: torch.Tensor) -> float:
-    """Area under the class's probability while the pixels of a blurred image are replaced by the original ones, the
-    most important ones first; higher is better (Petsiuk et al.)."""
+    Deletion, lower is better: the pixels of the image (1, 3, H, W) are replaced by its mean colour. Insertion, higher
+    is better: the pixels of a blurred image are replaced by the original ones.
+    """
     from scipy.ndimage import gaussian_filter
 
+    mean_colour = image.mean((2, 3), keepdim=True)
     blurred = gaussian_filter(image.cpu().numpy(), SIGMA, mode="mirror", radius=RADIUS, axes=(2, 3))
-    return _area_under_curve(model, torch.from_numpy(blurred).to(image.device), image, target, attribution)
+    steps = min(STEPS, attribution.numel())
+    rank = attribution.flatten().argsort(descending=True, stable=True).argsort().view_as(attribution)
+    counts = torch.linspace(0, attribution.numel(), steps + 1, device=attribution.device).round()
+    replaced = rank < counts[:, None, None, None]
+    with torch.no_grad():
+        deleted = torch.where(replaced, mean_colour, image)
+        inserted = torch.where(replaced, image, torch.from_numpy(blurred).to(image.device))
+        probabilities = model(torch.cat([deleted, inserted])).softmax(1)[:, target]
+    # AUC = 1/n sum_k (p_k + p_(k+1)) / 2
+    deletion, insertion = (torch.trapezoid(probabilities.view(2, -1)) / steps).tolist()
+    return deletion, insertion
 
 
 def rank_correlation(first: torch.Tensor, second: torch.Tensor) -> float:
@@ -112,24 +122,12 @@ def rank_correlation(first: torch.Tensor, second: torch.Tensor) -> float:
 def randomise_weights(model: M) -> M:
     """A copy with all learnt weights reinitialised, from a fixed seed. A map that does not change does not depend on
     what the classifier has learnt (Adebayo et al., Sanity Checks for Saliency Maps, arXiv:1810.03292)."""
-    device, randomised = next(model.parameters()).device, deepcopy(model).cpu()
+    device = next(model.parameters()).device
+    # Random numbers fill a tensor in the order of its memory: on the CPU, and in the contiguous format.
+    randomised = deepcopy(model).cpu().to(memory_format=torch.contiguous_format)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for layer in randomised.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
                 layer.reset_parameters()
     return randomised.to(device)
-
-
-def _area_under_curve(
-    model: nn.Module, start: torch.Tensor, end: torch.Tensor, target: int, attribution: torch.Tensor
-) -> float:
-    """Area under the class's probability as a function of the fraction of pixels, from `start` replaced by `end`."""
-    steps = min(STEPS, attribution.numel())
-    rank = attribution.flatten().argsort(descending=True, stable=True).argsort().view_as(attribution)
-    replaced = torch.linspace(0, attribution.numel(), steps + 1, device=attribution.device).round()
-    with torch.no_grad():
-        images = torch.where(rank < replaced[:, None, None, None], end, start)
-        probabilities = model(images).softmax(1)[:, target]
-    # AUC = 1/n sum_k (p_k + p_(k+1)) / 2
-    return float(torch.trapezoid(probabilities) / steps)

@@ -29,6 +29,7 @@ Papers
     as new classes (arXiv:1605.06065).
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -92,7 +93,7 @@ def evaluate(model: Learner, tasks: Tasks, steps: int, run: Run) -> tuple[float,
     correct: list[Tensor] = []
     with run.evaluation(model) as learner:
         for support, query in run.loader(tasks, 32):
-            correct.append(is_correct(learner.logits(support, query, steps)))
+            correct.append(is_correct(learner.logits(support, query, [steps])[:, 0]))
     count = sum(batch[:, 0].numel() for batch in correct)
     transductive, inductive = (sum(batch[:, mode].sum() for batch in correct) for mode in (0, 1))
     return run.mean(transductive, count), run.mean(inductive, count)
@@ -109,15 +110,16 @@ def load(folder: Path) -> Learner:
 
 def predict(model: Learner, inputs: np.ndarray) -> np.ndarray:
     """Tasks (T, 10, 28, 28) uint8, five support then five query images -> (T, 5, 5) probabilities, transductive."""
-    logits = all_logits(model, torch.from_numpy(inputs), model.config.test_steps)[:, 0]
+    logits = all_logits(model, torch.from_numpy(inputs), [model.config.test_steps])[:, 0, 0]
     probabilities: np.ndarray = logits.softmax(-1).numpy()
     return probabilities
 
 
-def all_logits(model: Learner, tasks: Tensor, steps: int) -> Tensor:
-    """Logits (T, 2, 5, 5) of tasks (T, 10, 28, 28) on the CPU, computed in batches of 32 tasks."""
+def all_logits(model: Learner, tasks: Tensor, steps: Sequence[int]) -> Tensor:
+    """Logits (T, len(steps), 2, 5, 5) of tasks (T, 10, 28, 28) on the CPU, computed in batches of 16 tasks, of which a
+    CPU's cache holds most; `steps` are ascending numbers of inner steps."""
     device = next(model.parameters()).device
-    batches = [batch.to(device).split(WAYS, 1) for batch in tasks.split(32)]
+    batches = [batch.to(device).split(WAYS, 1) for batch in tasks.split(16)]
     with torch.no_grad():
         return torch.cat([model.logits(support, query, steps).cpu() for support, query in batches])
 
@@ -135,13 +137,12 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     config = model.config
-    predictions = all_logits(model, stored_tasks(data_dir), config.test_steps).argmax(-1)
+    predictions = all_logits(model, stored_tasks(data_dir), [config.test_steps])[:, 0].argmax(-1)
     for name, classes in zip((LAB.submission, INDUCTIVE), predictions.unbind(1), strict=True):
         submission.write(out / name, HEADER, enumerate(classes.flatten().tolist()))
     over_tasks = figures.over_tasks(folder, config.steps * config.meta_batch, config.tasks)
     tasks = Tasks(split(data_dir)[1], 0, config.val_tasks).all()
-    correct = [is_correct(all_logits(model, tasks, steps)) for steps in figures.STEPS]
-    accuracies = torch.stack([each.double().mean((0, 2)) for each in correct])
+    accuracies = is_correct(all_logits(model, tasks, figures.STEPS)).double().mean((0, 3))
     over_steps = figures.over_steps(dict(zip(figures.MODES, accuracies.T.tolist(), strict=True)))
     for name, figure in (("training_tasks", over_tasks), ("inner_steps", over_steps)):
         figure.savefig(out / f"{name}.png", dpi=100, bbox_inches="tight")

@@ -4,8 +4,9 @@ theta are the parameters that all tasks begin with, alpha is `inner_lr`; L_suppo
 cross-entropies on its two sets.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +36,8 @@ class Learner(nn.Module):
         self.config = config
         self.net = ConvNet(config.width, 0 if config.solver == "prototypes" else WAYS)
 
-    def logits(self, support: Tensor, query: Tensor, steps: int) -> Tensor:
-        """Tasks, (T, 5, 28, 28) each, -> logits (T, 2, 5, 5) of `query_logits` after so many inner steps."""
+    def logits(self, support: Tensor, query: Tensor, steps: Sequence[int]) -> Tensor:
+        """Tasks, (T, 5, 28, 28) each, -> logits (T, len(steps), 2, 5, 5) of `query_logits`."""
         of_one_task = partial(query_logits, self.net, dict(self.net.named_parameters()), self.config, steps)
         return map_tasks(of_one_task, self.config.batching, self.config.width, support, query)
 
@@ -85,20 +86,25 @@ def meta_loss(net: nn.Module, parameters: Parameters, config: MetaConfig, suppor
 
 
 def query_logits(
-    net: nn.Module, parameters: Parameters, config: MetaConfig, steps: int, support: Tensor, query: Tensor
+    net: nn.Module, parameters: Parameters, config: MetaConfig, steps: Sequence[int], support: Tensor, query: Tensor
 ) -> Tensor:
-    """Logits (2, 5, 5) of a task's queries (5, 28, 28): transductive, then inductive.
+    """Logits (len(steps), 2, 5, 5) of a task's queries (5, 28, 28): transductive, then inductive.
 
     Transductive: the queries are normalised by their own batch statistics; inductive: by those of the support set.
+
+    Args:
+        steps: ascending numbers of inner steps after which the queries are classified.
     """
-    if config.solver != "prototypes":
-        parameters = adapt(net, parameters, support, config, steps)
-    transductive = functional_call(net, parameters, query)
-    inductive = functional_call(net, parameters, (torch.cat([support, query]), len(support)))[len(support) :]
-    outputs = torch.stack([transductive, inductive])
+    outputs = []
+    for taken, step in pairwise((0, *steps)):
+        if config.solver != "prototypes":
+            parameters = adapt(net, parameters, support, config, step - taken)
+        transductive = functional_call(net, parameters, query)
+        inductive = functional_call(net, parameters, (torch.cat([support, query]), len(support)))[len(support) :]
+        outputs.append(torch.stack([transductive, inductive]))
     if config.solver == "prototypes":
-        return prototype_logits(functional_call(net, parameters, support), outputs)
-    return outputs
+        return prototype_logits(functional_call(net, parameters, support), torch.stack(outputs))
+    return torch.stack(outputs)
 
 
 def prototype_logits(support: Tensor, query: Tensor) -> Tensor:

@@ -401,7 +401,7 @@ def test_deletion_is_brute_force() -> None:
             changed[0, :, pixel[0], pixel[1]] = image.mean((2, 3))[0]
         curve.append(Toy()(changed).softmax(1)[0, 0].item())
     expected = sum((one + other) / 2 for one, other in pairwise(curve)) / 4
-    assert scores.deletion(Toy(), image, 0, heatmap) == pytest.approx(expected, rel=1e-5)
+    assert scores.deletion_and_insertion(Toy(), image, 0, heatmap)[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_insertion_goes_from_a_blurred_image_to_the_image(model: cnn.Classifier, image: torch.Tensor) -> None:
@@ -414,8 +414,9 @@ def test_insertion_goes_from_a_blurred_image_to_the_image(model: cnn.Classifier,
         changed[0, :, first] = image.flatten(2)[0, :, first]
         curve.append(model(changed.view_as(image)).softmax(1)[0, 4].item())
     expected = sum((one + other) / 2 for one, other in pairwise(curve)) / 10
-    assert scores.insertion(model, image, 4, heatmap) == pytest.approx(expected, rel=1e-4)
-    assert scores.deletion(model, image, 4, heatmap) != pytest.approx(expected, rel=1e-4)
+    deletion, insertion = scores.deletion_and_insertion(model, image, 4, heatmap)
+    assert insertion == pytest.approx(expected, rel=1e-4)
+    assert deletion != pytest.approx(expected, rel=1e-4)
 
 
 def test_a_better_map_scores_better() -> None:
@@ -424,7 +425,7 @@ def test_a_better_map_scores_better() -> None:
     image = torch.rand(1, 3, 2, 2) * 255
     effect = (image - image.mean((2, 3), keepdim=True))[0, 0] * Toy.weights
     random = torch.rand(2, 2)
-    deletions = [scores.deletion(Toy(), image, 0, heatmap) for heatmap in (effect, random, -effect)]
+    deletions = [scores.deletion_and_insertion(Toy(), image, 0, heatmap)[0] for heatmap in (effect, random, -effect)]
     assert deletions == sorted(deletions)
     assert deletions[0] < deletions[2]
 

@@ -345,7 +345,7 @@ def test_only_transductive_predictions_depend_on_the_other_queries(solver: str) 
     """With the other four queries changed, the first one's inductive logits stay and its transductive ones don't."""
     net, weights, config, support, query = one_task(solver)
     changed = torch.cat([query[:1], 255 - query[1:] // 2])
-    one, two = (query_logits(net, weights, config, 2, support, q) for q in (query, changed))
+    one, two = (query_logits(net, weights, config, [2], support, q)[0] for q in (query, changed))
     torch.testing.assert_close(one[1, 0], two[1, 0])
     assert not torch.allclose(one[0, 0], two[0, 0])
 
