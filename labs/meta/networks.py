@@ -20,13 +20,9 @@ class StatelessBatchNorm(nn.Module):
             references: number of leading images whose mean and variance normalise all of them; None for all.
         """
         # Written out, because torch 2.14's second derivatives of `F.batch_norm` under vmap are wrong by some percent.
-        # Sums, because `torch.var_mean` is several times slower and the derivative of `mean` divides pixel by pixel.
-        sample = x if references is None else x[:references]
-        count = sample[:, 0].numel()
-        mean = sample.sum((0, 2, 3), keepdim=True) / count
-        variance = (sample - mean).square().sum((0, 2, 3), keepdim=True) / count
+        variance, mean = torch.var_mean(x[:references], (0, 2, 3), correction=0, keepdim=True)
         scale = self.weight[:, None, None] * torch.rsqrt(variance + 1e-5)
-        return x * scale + (self.bias[:, None, None] - mean * scale)
+        return (x - mean) * scale + self.bias[:, None, None]
 
 
 class ConvNet(nn.Module):
