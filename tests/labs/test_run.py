@@ -2,7 +2,10 @@
 
 import json
 import pickle
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import labs
 from labs.core import events
 from labs.core.errors import BadInput
 from labs.core.heading import Metric
-from labs.core.loader import ShardedBatches
+from labs.core.loader import BatchDataset, ShardedBatches
 from labs.core.run import STOP, Interrupted, Run
 from labs.core.weights import unwrap
 from labs.regression import data as survey
@@ -296,3 +299,66 @@ def test_a_loader_says_which_samples_it_can_not_put_together(tmp_path: Path) -> 
 
     with pytest.raises(TypeError, match=r"Named\[0\] must be a tensor, a number or a tuple"):
         next(iter(Run(tmp_path, tmp_path).loader(Named(), 2)))
+
+
+class Recorded(BatchDataset):
+    """Ten samples; says when a sample has been read, and fails at one of them if asked to."""
+
+    def __init__(self, fails_at: int = -1) -> None:
+        self.was_read, self.fails_at = [threading.Event() for _ in range(10)], fails_at
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        for index in indices.tolist():
+            if index == self.fails_at:
+                raise OSError(f"sample {index}")
+            self.was_read[index].set()
+        return (indices,)
+
+
+def on_a_device(folder: Path, dataset: Dataset[Any]) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Batches of 2 on a device that is not the CPU; tensors of `meta` have shapes and no values."""
+    return iter(Run(folder, folder, device=torch.device("meta")).loader(dataset, 2))
+
+
+def test_on_a_device_the_next_batch_is_read_while_the_step_runs(tmp_path: Path) -> None:
+    dataset = Recorded()
+    for step, (batch,) in enumerate(on_a_device(tmp_path, dataset)):
+        assert (batch.device.type, len(batch)) == ("meta", 2)
+        assert all(event.wait(5) for event in dataset.was_read[: 2 * step + 4]), "the next batch was not read"
+        time.sleep(0.01)
+        assert not any(event.is_set() for event in dataset.was_read[2 * step + 4 :]), "more than one ahead"
+    assert step == 4
+
+
+@pytest.mark.parametrize("ending", [None, RuntimeError, KeyboardInterrupt, OSError])
+def test_no_thread_outlives_a_loop_over_batches(tmp_path: Path, ending: type[BaseException] | None) -> None:
+    """Left early, by an error in the loop, by Ctrl-C, or by a data set that can't be read."""
+    before, steps = threading.enumerate(), 0
+    with pytest.raises(ending) if ending else nullcontext():
+        for _ in on_a_device(tmp_path, Recorded(fails_at=5 if ending is OSError else -1)):
+            steps += 1
+            if steps == 2 and ending is None:
+                break
+            if steps == 2 and ending is not OSError:
+                raise ending
+    assert steps == 2
+    assert threading.enumerate() == before
+
+
+def test_a_data_set_that_draws_at_random_draws_in_the_same_order_on_every_device(tmp_path: Path) -> None:
+    class Noisy(Squares):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            drawn.append(torch.rand(()).item())
+            return super().__getitem__(index)
+
+    orders = []
+    for device in ("cpu", "meta"):
+        drawn: list[float] = []
+        run = Run(tmp_path, tmp_path, device=torch.device(device))  # seeds the generators
+        for _ in run.loader(Noisy(), 4):
+            drawn.append(torch.rand(()).item())  # the step's own, such as dropout's
+        orders.append(drawn)
+    assert orders[0] == orders[1]
