@@ -41,13 +41,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
+def ray_session(cache: Path) -> Iterator[None]:
     """The suite's one Ray cluster, with two CPUs whatever the machine has."""
     from cluster import connect
 
     connect.connect(num_cpus=2)
     yield
     connect.disconnect()
+
+
+@pytest.fixture(scope="session")
+def cache(session_folder: Path) -> Path:
+    """The cache folder of the suite's processes, and of those that they start."""
+    folder = session_folder / "cache"
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    return folder
 
 
 @pytest.fixture

@@ -100,17 +100,19 @@ def test_as_many_trials_run_at_a_time_as_the_nodes_hold(
     assert [node["resources"]["cpus"] for node in plan["nodes"]] == [4.0, 2.0]
 
 
+@pytest.mark.parametrize("blind", [False, True])
 def test_a_node_that_joins_the_cluster_is_used_and_one_that_leaves_is_said(
-    labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    labs_cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blind: bool
 ) -> None:
-    """A dead machine, or one behind a cut line, was silent."""
-    from pipelines import changing_cluster, execution, shared_home
+    """A dead machine, or one behind a cut line, was silent; one that does not see the home folder was not used."""
+    from pipelines import changing_cluster, execution, home_files, shared_home
 
     joined, train = threading.Event(), execution.run_job
-    both = threading.Barrier(2, joined.clear)
+    both, served = threading.Barrier(2, joined.clear), set[str]()
 
     def total() -> Cluster:
-        return Cluster({"first": Resources(1), **({"second": Resources(1)} if joined.is_set() else {})})
+        second = {"second": Resources(1)} if joined.is_set() else {}
+        return Cluster({"first": Resources(1), **second}, {"second": "10.0.0.7"})
 
     def run_job(job: Any) -> Any:
         joined.set()
@@ -121,49 +123,16 @@ def test_a_node_that_joins_the_cluster_is_used_and_one_that_leaves_is_said(
     monkeypatch.setattr(capacity, "total", total)
     monkeypatch.setattr(capacity, "is_connected", lambda: True)
     monkeypatch.setattr(changing_cluster, "LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr(shared_home, "ask", lambda home, nodes: (set(), set()))
+    monkeypatch.setattr(shared_home, "ask", lambda home, nodes: ({*nodes} if blind else set(), set()))
+    monkeypatch.setattr(home_files, "serve", served.update)
     monkeypatch.setattr(execution, "run_job", run_job)
     bare = f"{{{TINY}, resources: {{workers: 0}}, seeds: [1, 2]}}"
     said = labs_cli("pipeline", "run", spec_of(tmp_path, f"two: {bare}"), "--json")
     assert said.code == 0, said.err
-    assert "the cluster now has 2 nodes, 2 CPUs: node second joined\n" in said.err
-    assert "the cluster now has 1 node, 1 CPU: node second left\n" in said.err
-
-
-def test_a_node_that_joins_and_does_not_see_the_home_is_said_and_not_counted_on(
-    labs_cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the nodes of the start were asked: work that was placed on it trained on a disk of its own."""
-    from pipelines import changing_cluster, execution, shared_home
-
-    train, running, begun, asked = execution.run_job, threading.Lock(), threading.Event(), threading.Event()
-
-    def total() -> Cluster:
-        blind = {"blind": Resources(1, 1)} if begun.is_set() else {}
-        return Cluster({"first": Resources(1), **blind}, {"blind": "10.0.0.7"})
-
-    def ask(home: Path, nodes: dict[str, str]) -> tuple[set[str], set[str]]:
-        asked.set()
-        return {*nodes}, set()
-
-    def run_job(job: Any) -> Any:
-        assert running.acquire(blocking=False), "two jobs at a time"
-        begun.set()
-        assert asked.wait(10)
-        time.sleep(0.5)
-        running.release()
-        return train(job)
-
-    monkeypatch.setattr(capacity, "total", total)
-    monkeypatch.setattr(capacity, "is_connected", lambda: True)
-    monkeypatch.setattr(changing_cluster, "LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr(shared_home, "ask", ask)
-    monkeypatch.setattr(execution, "run_job", run_job)
-    bare = f"{{{TINY}, resources: {{workers: 0}}, seeds: [1, 2]}}"
-    said = labs_cli("pipeline", "run", spec_of(tmp_path, f"two: {bare}"), "--json")
-    assert said.code == 0, said.err
-    assert "the cluster now has 2 nodes, 2 CPUs, 1 GPU: node 10.0.0.7 joined\n" in said.err
-    assert f"warning: the home folder {home} is not there on 10.0.0.7: put it on storage that all nodes" in said.err
+    assert "the cluster now has 2 nodes, 2 CPUs: node 10.0.0.7 joined\n" in said.err
+    assert "the cluster now has 1 node, 1 CPU: node 10.0.0.7 left\n" in said.err
+    assert served == ({"second"} if blind else set())
+    assert (f"no home folder {home} on 10.0.0.7: data go there, and results come from there" in said.err) == blind
 
 
 def test_a_worker_that_does_not_see_the_run_s_folder_begins_nothing(tmp_path: Path) -> None:

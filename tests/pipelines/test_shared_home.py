@@ -1,4 +1,4 @@
-"""A home that not every node of a cluster sees is named before anything starts there."""
+"""Which nodes of a cluster do not see the home folder is found out, and said, before anything starts there."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import ray
 
-from cluster.errors import ClusterError
-from pipelines import shared_home
+from pipelines import home_files, shared_home
 
 
 class Task:
@@ -26,8 +25,13 @@ class Task:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Asks a cluster whose nodes give these answers; returns the warnings."""
+def served() -> set[str]:
+    return set()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, served: set[str]) -> Any:
+    """Asks a cluster whose nodes give these answers; returns what is said, and notes the nodes that are served."""
 
     def ask(**answers: bool | None) -> list[str]:
         nodes = [{"NodeID": name * 56, "NodeManagerHostname": f"host-{name}", "Alive": True} for name in answers]
@@ -42,25 +46,26 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
                 [ref for ref in refs if answers[ref] is None],
             ),
         )
-        warnings: list[str] = []
-        shared_home.require(tmp_path, warnings.append)
-        return warnings
+        monkeypatch.setattr(home_files, "find", lambda: None)
+        monkeypatch.setattr(home_files, "serve", served.update)
+        said: list[str] = []
+        shared_home.serve_blind_nodes(tmp_path, said.append)
+        return said
 
     return ask
 
 
-def test_nodes_that_do_not_see_the_home_are_named(asked: Any, tmp_path: Path) -> None:
-    with pytest.raises(ClusterError) as raised:
-        asked(a=True, b=False, c=False)
-    assert str(raised.value) == (
-        f"the home folder {tmp_path} is not there on host-b, host-c: put it on storage that all nodes of the cluster "
-        "share, and name it (--home, LABS_HOME)"
-    )
+def test_nodes_that_do_not_see_the_home_are_named_and_served(asked: Any, served: set[str], tmp_path: Path) -> None:
+    assert asked(a=True, b=False, c=False) == [
+        f"no home folder {tmp_path} on host-b, host-c: data go there, and results come from there, through Ray"
+    ]
+    assert {node[0] for node in served} == {"b", "c"}
     assert not list(tmp_path.iterdir())
 
 
-def test_a_home_that_all_share_is_let_through(asked: Any, tmp_path: Path) -> None:
+def test_nothing_is_served_where_all_share_the_home(asked: Any, served: set[str], tmp_path: Path) -> None:
     assert asked(a=True, b=True) == []
+    assert not served
     assert not list(tmp_path.iterdir())
 
 
