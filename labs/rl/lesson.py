@@ -193,8 +193,8 @@ def network(config: ReinforcementConfig) -> nn.ModuleList:
 
 
 def bundles(config: ReinforcementConfig) -> list[float]:
-    """Half a CPU for the learner's process and for each environment runner: they wait for each other."""
-    return [0.5, *[0.5] * config.num_env_runners]
+    """A CPU, or half a one for the learner's process and for each environment runner: they wait for each other."""
+    return [0.5] * (1 + config.num_env_runners) if config.num_env_runners else [1.0]
 
 
 LAB = Lab(
@@ -213,7 +213,7 @@ LAB = Lab(
             "iterations": 90,
             "batch_size": 2048,
             "minibatch_size": 256,
-            "num_env_runners": 1,
+            "num_env_runners": 0,
             "envs_per_runner": 16,
             "lr": 5e-3,
         },

@@ -19,7 +19,9 @@ from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from labs.rl.config import ReinforcementConfig
+from labs.rl.env_runner import EnvRunner
 from labs.rl.lunar_lander import ENVIRONMENT
+from labs.rl.ppo_learner import PPOLearner, ToSteps
 from labs.rl.q_learning import QLearning
 from labs.rl.reinforce import ReinforceConfig
 from labs.rl.rl_modules import RETURN_SCALE, Actor, ActorCritic, QNetwork
@@ -36,6 +38,7 @@ def algorithm_config(config: ReinforcementConfig, seed: int, gpu: bool) -> Algor
     settings = {"reinforce": reinforce, "ppo": ppo, "dqn": dqn}[config.algorithm](config)
     settings.environment(ENVIRONMENT)
     settings.env_runners(
+        env_runner_cls=EnvRunner,
         num_env_runners=config.num_env_runners,
         num_envs_per_env_runner=config.envs_per_runner,
         num_cpus_per_env_runner=RUNNER_CPUS,
@@ -93,18 +96,26 @@ def dqn(config: ReinforcementConfig) -> DQNConfig:
 
 
 def ppo(config: ReinforcementConfig) -> PPOConfig:
-    """Settings of RLlib's PPO, whose loss `labs.rl.ppo` writes out."""
-    return PPOConfig().training(
+    """Settings of RLlib's PPO, which learns with `labs.rl.ppo`."""
+    settings = PPOConfig().training(
         clip_param=config.clip,
         vf_loss_coeff=config.value_weight / RETURN_SCALE**2,
         # By default RLlib clips squared value errors at 10, and nearly all are above: returns reach some hundreds.
         vf_clip_param=math.inf,
         # By default RLlib adds a KL penalty to the clipped objective. No checkpoint holds its adaptive coefficient.
         use_kl_loss=False,
-        minibatch_size=config.minibatch_size,
-        num_epochs=config.passes,
+        # RLlib's learner gives the whole batch to one update of `labs.rl.ppo`, which makes the passes.
+        minibatch_size=None,
+        num_epochs=1,
         **policy_gradient(config),
     )
+    settings.learners(
+        learner_class=PPOLearner,
+        learner_connector=lambda *spaces: ToSteps(*spaces, gamma=config.gamma, lambda_=config.gae_lambda),
+        add_default_connectors_to_learner_pipeline=False,
+        learner_config_dict={"passes": config.passes, "minibatch_size": config.minibatch_size},
+    )
+    return settings
 
 
 @contextmanager
