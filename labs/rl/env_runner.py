@@ -56,13 +56,15 @@ class Chunk:
 class EnvRunner(SingleAgentEnvRunner):  # type: ignore[misc]
     """Steps its environments side by side, with one forward pass of the policy for all of them."""
 
+    def make_env(self) -> None:
+        super().make_env()
+        seeds = np.random.SeedSequence(self._seed).generate_state(self.num_envs).tolist()
+        resets = (each.reset(seed=seed) for each, seed in zip(self.env.unwrapped.envs, seeds, strict=True))
+        self._chunks = [Chunk([observation]) for observation, _ in resets]
+
     def sample(self, **kwargs: Any) -> list[SingleAgentEpisode]:
         """`rollout_fragment_length` steps of each environment: the episodes that end in them, then those that go on."""
         environments = self.env.unwrapped.envs
-        if self._needs_initial_reset:
-            seeds = np.random.SeedSequence(self._seed).generate_state(self.num_envs).tolist()
-            self._chunks = [Chunk([each.reset(seed=s)[0]]) for each, s in zip(environments, seeds, strict=True)]
-            self._needs_initial_reset = False
         outputs: list[dict[str, torch.Tensor]] = []
         ended: list[tuple[int, Chunk]] = []
         steps = self.config.get_rollout_fragment_length(self.worker_index)

@@ -1,8 +1,8 @@
 """PPO in plain torch: advantages, loss and update, each line beside its equation.
 
-Preset `boss` runs RLlib's learner, which optimises this very loss (tests/labs/test_ppo.py compares the two, value by
-value and update by update); preset `strong` takes its advantages from here. An iteration of PPO (Schulman et al.,
-arXiv:1707.06347, algorithm 1):
+Preset `boss` learns with this update, as the learner of RLlib's PPO (`labs.rl.ppo_learner`). RLlib's own learner
+computes the same; tests/labs/test_ppo.py compares the two. Preset `strong` takes its advantages from here. An iteration
+of PPO (Schulman et al., arXiv:1707.06347, algorithm 1):
 
 1. Collect steps with the policy pi_old, and keep log pi_old(a_t | s_t) of each action.
 2. Estimate the advantages A_t with the critic V (`generalised_advantages`), and the value targets

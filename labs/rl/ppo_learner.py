@@ -1,8 +1,8 @@
 """The update of `labs.rl.ppo` as the learner of RLlib's PPO.
 
 What RLlib calls, and when: `Algorithm.train` collects episodes, or chunks of them, and passes them to the learner's
-`update`. This runs the learner's only connector, `ToSteps`, and then `PPOLearner._update` on the one batch that it makes.
-RLlib's own connectors and learner compute the same (tests/labs/test_ppo.py) and took three times as long.
+`update`. This runs the learner's only connector, `ToSteps`, and then `PPOLearner._update` on the one batch that it
+makes. RLlib's own connectors and learner compute the same (tests/labs/test_ppo.py) and took three times as long.
 """
 
 from collections.abc import Sequence

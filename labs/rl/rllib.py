@@ -47,8 +47,13 @@ def algorithm_config(config: ReinforcementConfig, seed: int, gpu: bool) -> Algor
     settings.learners(num_learners=0, num_gpus_per_learner=int(gpu))
     model_config = {"hidden": list(config.hidden)}
     settings.rl_module(rl_module_spec=RLModuleSpec(module_class=module_class(config), model_config=model_config))
-    # The mean return is over all episodes that ended in an iteration, of which there are fewer than steps.
-    settings.reporting(metrics_num_episodes_for_smoothing=config.batch_size)
+    steps = config.validate_every * config.batch_size
+    settings.reporting(
+        # `Algorithm.train` goes on until it has collected so many.
+        min_sample_timesteps_per_iteration=steps,
+        # The mean return is over all episodes that ended meanwhile, of which there are fewer than steps.
+        metrics_num_episodes_for_smoothing=steps,
+    )
     settings.debugging(seed=seed, log_level="ERROR")
     return settings
 
@@ -83,7 +88,7 @@ def reinforce(config: ReinforcementConfig) -> ReinforceConfig:
 
 
 def dqn(config: ReinforcementConfig) -> DQNConfig:
-    settings = DQNConfig(algo_class=QLearning).training(
+    return DQNConfig(algo_class=QLearning).training(
         train_batch_size_per_learner=config.minibatch_size,
         training_intensity=config.passes,
         replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": config.replay_capacity},
@@ -91,8 +96,6 @@ def dqn(config: ReinforcementConfig) -> DQNConfig:
         double_q=True,
         **common(config),
     )
-    settings.reporting(min_sample_timesteps_per_iteration=config.batch_size)
-    return settings
 
 
 def ppo(config: ReinforcementConfig) -> PPOConfig:

@@ -1,5 +1,5 @@
-"""`make bench`: how long PPO trains until its landings have a mean return of 200: preset `boss` of the rl lab, beside
-PPO of Stable-Baselines3 with the settings that RL Baselines3 Zoo publishes for LunarLander; README.md has the method."""
+"""`make bench`: how long PPO trains until the mean return is 200: preset `boss` of the rl lab, beside Stable-Baselines3
+with the settings that RL Baselines3 Zoo publishes for LunarLander; README.md has the method."""
 
 import json
 import sys

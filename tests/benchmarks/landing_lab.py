@@ -16,7 +16,8 @@ from tests.benchmarks.until_landed import Clock
 def main(seed: int, out: Path) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    config: Any = labs.get("rl").resolve("boss", "small")
+    # After each iteration the clock may stop.
+    config: Any = labs.get("rl").resolve("boss", "small", {"validate_every": 1})
     with tempfile.TemporaryDirectory() as folder:
         settings = rllib.algorithm_config(config, seed=seed, gpu=False)
         with rllib.running(settings, Path(folder)) as algorithm:
