@@ -234,7 +234,7 @@ LAB = Lab(
     tuned={
         ("medium", "small"): {"lr": 1e-2},
         # PPO's iterations cost less than REINFORCE's, and its policies swing less, so that few need a validation.
-        ("boss", "small"): {"lr": 2e-3, "iterations": 180, "validate_every": 6},
+        ("boss", "small"): {"lr": 1e-3, "iterations": 180, "validate_every": 6},
         ("dqn", "small"): {"lr": 2e-4, "minibatch_size": 128},
         ("simple", "course"): {**REINFORCE_AT_COURSE, "hidden": (16, 16)},  # the sample's network
         ("medium", "course"): REINFORCE_AT_COURSE,
