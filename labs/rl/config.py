@@ -1,5 +1,6 @@
 """The reinforcement-learning lab's config."""
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -17,7 +18,10 @@ class ReinforcementConfig(Config):
     """REINFORCE's weight of each action's log-probability: the reward of its own step, the reward-to-go, or the
     advantage over the critic's value; no effect with the other algorithms."""
     iterations: int = Field(250, ge=1)
-    """Iterations of collecting `batch_size` environment steps and learning from them; each is an epoch of the run."""
+    """Iterations of collecting `batch_size` environment steps and learning from them."""
+    validate_every: int = Field(1, ge=1)
+    """Iterations of an epoch of the run, after which the actor is validated in episodes that take longer than an
+    iteration of PPO at size `small`; the last epoch is completed."""
     batch_size: int = Field(8192, ge=1)
     """Environment steps of an iteration, summed over all environments."""
     minibatch_size: int = Field(512, ge=1)
@@ -62,6 +66,11 @@ class ReinforcementConfig(Config):
         if self.algorithm != "reinforce" and self.minibatch_size > self.batch_size:
             raise ValueError(f"minibatch_size {self.minibatch_size} is above batch_size {self.batch_size}")
         return self
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the run."""
+        return math.ceil(self.iterations / self.validate_every)
 
     @property
     def critic(self) -> bool:

@@ -25,9 +25,9 @@ EVALUATION_SEEDS = range(1000, 1020)
 SELECTION_SEEDS = range(2000, 2020)
 """Environment seeds of the episodes that decide between greedy and sampled actions."""
 VALIDATION_SEEDS = range(3000, 3016)
-"""Environment seeds of the validation episodes after each iteration, which measure the present actor.
+"""Environment seeds of the validation episodes after each epoch, which measure the present actor.
 
-The return of the training episodes does not: few end in an iteration, several policies act in each of them, and the
+The return of the training episodes does not: few end in an epoch, several policies act in each of them, and the
 update that follows may have made the last policy worse.
 """
 RANDOM_SEEDS = range(1000, 1100)

@@ -14,7 +14,6 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from ray.rllib.algorithms import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -31,24 +30,15 @@ from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from labs.rl.config import Credit
-from labs.rl.ppo import discounted_sums, generalised_advantages
+from labs.rl.ppo import discounted_sums, generalised_advantages, normalised
 from labs.rl.rl_modules import RETURN_SCALE, Actor
-
-
-def normalised(credit: np.ndarray) -> np.ndarray:
-    """(N,) credit of a batch's actions, shifted and scaled to mean 0 and standard deviation 1.
-
-    The mean serves as a constant baseline: with rewards that are all negative, every action would be made less
-    probable, the best ones least of all.
-    """
-    scaled: np.ndarray = (credit - credit.mean()) / (credit.std() + 1e-9)
-    return scaled
 
 
 class CreditAssignment(ConnectorV2):  # type: ignore[misc]
     """The last connector of the learner's pipeline: adds `ADVANTAGES` and `VALUE_TARGETS` to a batch of whole episodes.
 
-    psi_t is, before it is normalised,
+    psi_t is, before it is normalised (its mean serves as a constant baseline: with rewards that are all negative, every
+    action would be made less probable, the best ones least of all),
 
     immediate      r_t, the reward of the step itself, as in the course's sample;
     reward-to-go   G_t, the discounted sum of this and all later rewards;
@@ -73,7 +63,7 @@ class CreditAssignment(ConnectorV2):  # type: ignore[misc]
         targets = torch.cat([discounted_sums(of_episode, gamma) for of_episode in rewards])
         credit = self._advantages(module, columns, rewards) if self.credit == "advantage" else targets
         device = columns[Columns.OBS].device
-        columns[Postprocessing.ADVANTAGES] = torch.from_numpy(normalised(credit.numpy())).to(device)
+        columns[Postprocessing.ADVANTAGES] = normalised(credit).to(device)
         columns[Postprocessing.VALUE_TARGETS] = targets.to(device)
         return batch
 

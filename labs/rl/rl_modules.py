@@ -25,6 +25,16 @@ class Actor(TorchRLModule):  # type: ignore[misc]
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {Columns.ACTION_DIST_INPUTS: self.actor(batch[Columns.OBS])}
 
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        # a ~ pi(. | s), and log pi(a | s)
+        with torch.no_grad():
+            log_policy = self.actor(batch[Columns.OBS]).log_softmax(1)
+        actions = log_policy.exp().multinomial(1)
+        return {
+            Columns.ACTIONS: actions.squeeze(1),
+            Columns.ACTION_LOGP: log_policy.gather(1, actions).squeeze(1),
+        }
+
 
 class ActorCritic(Actor, ValueFunctionAPI, InferenceOnlyAPI):  # type: ignore[misc]
     """An actor and a second MLP: `critic` (B, 8) -> (B, 1) values in units of `RETURN_SCALE`."""
@@ -73,7 +83,8 @@ class QNetwork(Actor, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI):  # type: ign
 
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         # a = argmax_a Q(s, a) with probability 1 - epsilon, else uniformly random
-        q_values = self.actor(batch[Columns.OBS])
+        with torch.no_grad():
+            q_values = self.actor(batch[Columns.OBS])
         random_actions = torch.randint(q_values.shape[1], (len(q_values),), device=q_values.device)
         explores = torch.rand(len(q_values), device=q_values.device) < self.epsilon
         return {Columns.ACTIONS: torch.where(explores, random_actions, q_values.argmax(1))}

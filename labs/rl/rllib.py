@@ -19,7 +19,9 @@ from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from labs.rl.config import ReinforcementConfig
+from labs.rl.env_runner import EnvRunner
 from labs.rl.lunar_lander import ENVIRONMENT
+from labs.rl.ppo_learner import PPOLearner, ToSteps
 from labs.rl.q_learning import QLearning
 from labs.rl.reinforce import ReinforceConfig
 from labs.rl.rl_modules import RETURN_SCALE, Actor, ActorCritic, QNetwork
@@ -36,6 +38,7 @@ def algorithm_config(config: ReinforcementConfig, seed: int, gpu: bool) -> Algor
     settings = {"reinforce": reinforce, "ppo": ppo, "dqn": dqn}[config.algorithm](config)
     settings.environment(ENVIRONMENT)
     settings.env_runners(
+        env_runner_cls=EnvRunner,
         num_env_runners=config.num_env_runners,
         num_envs_per_env_runner=config.envs_per_runner,
         num_cpus_per_env_runner=RUNNER_CPUS,
@@ -44,8 +47,13 @@ def algorithm_config(config: ReinforcementConfig, seed: int, gpu: bool) -> Algor
     settings.learners(num_learners=0, num_gpus_per_learner=int(gpu))
     model_config = {"hidden": list(config.hidden)}
     settings.rl_module(rl_module_spec=RLModuleSpec(module_class=module_class(config), model_config=model_config))
-    # The mean return is over all episodes that ended in an iteration, of which there are fewer than steps.
-    settings.reporting(metrics_num_episodes_for_smoothing=config.batch_size)
+    steps = config.validate_every * config.batch_size
+    settings.reporting(
+        # `Algorithm.train` goes on until it has collected so many.
+        min_sample_timesteps_per_iteration=steps,
+        # The mean return is over all episodes that ended meanwhile, of which there are fewer than steps.
+        metrics_num_episodes_for_smoothing=steps,
+    )
     settings.debugging(seed=seed, log_level="ERROR")
     return settings
 
@@ -80,7 +88,7 @@ def reinforce(config: ReinforcementConfig) -> ReinforceConfig:
 
 
 def dqn(config: ReinforcementConfig) -> DQNConfig:
-    settings = DQNConfig(algo_class=QLearning).training(
+    return DQNConfig(algo_class=QLearning).training(
         train_batch_size_per_learner=config.minibatch_size,
         training_intensity=config.passes,
         replay_buffer_config={"type": "EpisodeReplayBuffer", "capacity": config.replay_capacity},
@@ -88,23 +96,29 @@ def dqn(config: ReinforcementConfig) -> DQNConfig:
         double_q=True,
         **common(config),
     )
-    settings.reporting(min_sample_timesteps_per_iteration=config.batch_size)
-    return settings
 
 
 def ppo(config: ReinforcementConfig) -> PPOConfig:
-    """Settings of RLlib's PPO, whose loss `labs.rl.ppo` writes out."""
-    return PPOConfig().training(
+    """Settings of RLlib's PPO, which learns with `labs.rl.ppo`."""
+    settings = PPOConfig().training(
         clip_param=config.clip,
         vf_loss_coeff=config.value_weight / RETURN_SCALE**2,
         # By default RLlib clips squared value errors at 10, and nearly all are above: returns reach some hundreds.
         vf_clip_param=math.inf,
         # By default RLlib adds a KL penalty to the clipped objective. No checkpoint holds its adaptive coefficient.
         use_kl_loss=False,
-        minibatch_size=config.minibatch_size,
-        num_epochs=config.passes,
+        # RLlib's learner gives the whole batch to one update of `labs.rl.ppo`, which makes the passes.
+        minibatch_size=None,
+        num_epochs=1,
         **policy_gradient(config),
     )
+    settings.learners(
+        learner_class=PPOLearner,
+        learner_connector=lambda *spaces: ToSteps(*spaces, gamma=config.gamma, lambda_=config.gae_lambda),
+        add_default_connectors_to_learner_pipeline=False,
+        learner_config_dict={"passes": config.passes, "minibatch_size": config.minibatch_size},
+    )
+    return settings
 
 
 @contextmanager

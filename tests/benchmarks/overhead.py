@@ -213,7 +213,7 @@ class Bench:
         called, ended = self.run(what, *command, *where, *fields)
         return list(records(self.home, "runs"))[-1][0], called, ended
 
-    def run(self, what: str, *arguments: str) -> tuple[float, float]:
+    def run(self, what: str, *arguments: str, limit_s: float = LIMIT_S) -> tuple[float, float]:
         """Run Python with these arguments to its end; returns when that started and ended.
 
         Raises:
@@ -229,10 +229,10 @@ class Bench:
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
             try:
-                code = process.wait(timeout=LIMIT_S)
+                code = process.wait(timeout=limit_s)
                 ended = time.time()
             except psutil.TimeoutExpired:
-                code = f"no end within {LIMIT_S:g} s"
+                code = f"no end within {limit_s:g} s"
             finally:
                 end_all([process, *children(process)], wait_s=0)
                 end_all(self.left_over(), wait_s=END_S)

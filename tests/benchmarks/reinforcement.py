@@ -44,7 +44,8 @@ class SpeedBench(Bench):
 
     def lab_speed(self, what: str) -> float:
         """Steps per second of this program: median over the iterations."""
-        job = ["train", "rl", "--preset", "boss", "--size", "small", "--set", f"iterations={ITERATIONS}"]
+        fields = ["--set", f"iterations={ITERATIONS}", "--set", "validate_every=1"]
+        job = ["train", "rl", "--preset", "boss", "--size", "small", *fields]
         self.run(what, "-m", "pipelines.cli", *job, "--home", str(self.home), "--gpus-per-worker", "0", "--force")
         (folder, _) = list(records(self.home, "runs"))[-1]
         return float(median([e["metrics"]["perf/samples_per_s"] for e in epochs_of(folder)][WARMUP:]))
@@ -52,7 +53,7 @@ class SpeedBench(Bench):
     def stock_speed(self, what: str) -> float:
         """Steps per second of the stock script: median over the iterations."""
         settings = labs.get("rl").resolve("boss", "small", {"iterations": ITERATIONS}).model_dump(mode="json")
-        settings["envs"] = settings["num_env_runners"] * settings["envs_per_runner"]
+        settings["envs"] = max(1, settings["num_env_runners"]) * settings["envs_per_runner"]
         out = self.folder / "steps.json"
         self.run(what, str(SCRIPT), json.dumps(settings), str(out))
         return float(median(json.loads(out.read_text())[WARMUP:]))

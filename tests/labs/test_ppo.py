@@ -1,6 +1,5 @@
-"""PPO as `labs.rl.ppo` shows it, against RLlib's own learner configured as preset boss configures it."""
+"""PPO as `labs.rl.ppo` shows it and preset boss learns with it, against RLlib's own learner and connectors."""
 
-import copy
 import math
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.postprocessing.value_predictions import compute_value_targets
 from torch import nn
@@ -16,7 +16,8 @@ from torch import nn
 import labs
 from labs.rl import rllib
 from labs.rl.lunar_lander import ENVIRONMENT
-from labs.rl.ppo import Coefficients, Steps, generalised_advantages, ppo_loss, update
+from labs.rl.ppo import Coefficients, Steps, generalised_advantages, ppo_loss
+from labs.rl.ppo_learner import COLUMNS, PPOLearner
 from labs.rl.rl_modules import RETURN_SCALE
 
 LAB = labs.get("rl")
@@ -30,13 +31,21 @@ def coefficients(value_clip: float = math.inf) -> Coefficients:
     return Coefficients(CONFIG.clip, CONFIG.value_weight / RETURN_SCALE**2, CONFIG.entropy, value_clip)
 
 
-def built_learner(**changed: Any) -> Any:
-    """RLlib's learner for preset boss. Noise is added to all weights, because the last layers start near zero."""
+def built_learner(learner_class: type = PPOTorchLearner, **changed: Any) -> Any:
+    """A learner with the settings of preset boss: RLlib's own with its own connectors, or the lab's.
+
+    Noise is added to all weights, because the last layers start near zero.
+    """
     settings = rllib.algorithm_config(CONFIG, seed=0, gpu=False)
+    if learner_class is PPOTorchLearner:
+        settings.learners(
+            learner_class=PPOTorchLearner, learner_connector=None, add_default_connectors_to_learner_pipeline=True
+        )
     if changed:
+        settings.learners(learner_config_dict=changed.pop("learner_config_dict", {}))
         settings.training(**changed)
     learner = settings.build_learner(env=gym.make(ENVIRONMENT))
-    assert isinstance(learner, PPOTorchLearner)
+    assert type(learner) is learner_class
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in learner.module["default_policy"].parameters():
@@ -98,28 +107,46 @@ def test_the_loss_and_its_gradients_are_those_of_rllibs_learner(value_clip: floa
 
 def test_passes_over_the_steps_lead_to_the_weights_of_rllibs_learner() -> None:
     """Three passes with Adam and the clipped gradient norm; one minibatch, as the two shuffle with other draws."""
-    learner = built_learner()
-    module = learner.module["default_policy"]
-    steps, batch = made_steps(module)
-    expected = copy.deepcopy(module)
-    critic = Scaled(expected.critic)
-    optimizer = torch.optim.Adam(expected.parameters(), lr=CONFIG.lr)
-    update(
-        expected.actor, critic, optimizer, steps, coefficients(), passes=3, minibatch_size=N, grad_clip=CONFIG.grad_clip
-    )
-    learner.update(batch=MultiAgentBatch({"default_policy": batch}, N), num_epochs=3, minibatch_size=N)
-    torch.testing.assert_close(dict(module.state_dict()), dict(expected.state_dict()), rtol=0, atol=1e-5)
+    rllibs = built_learner()
+    ours = built_learner(PPOLearner, learner_config_dict={"passes": 3, "minibatch_size": N})
+    _, batch = made_steps(rllibs.module["default_policy"])
+    rllibs.update(batch=MultiAgentBatch({"default_policy": batch.copy()}, N), num_epochs=3, minibatch_size=N)
+    result = ours.update(batch=MultiAgentBatch({"default_policy": batch.copy()}, N))
+    weights = (dict(each.module["default_policy"].state_dict()) for each in (ours, rllibs))
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
+    assert {"total_loss", "entropy"} <= set(result["default_policy"])
 
 
-class Scaled(nn.Module):
-    """A critic in points."""
+def made_chunks() -> list[SingleAgentEpisode]:
+    """Chunks of episodes: one that terminates, one that is truncated, one that goes on."""
+    generator = np.random.default_rng(3)
+    return [
+        SingleAgentEpisode(
+            observations=list(generator.normal(size=(steps + 1, 8)).astype(np.float32)),
+            actions=list(generator.integers(4, size=steps)),
+            rewards=generator.normal(scale=10, size=steps).tolist(),
+            extra_model_outputs={"action_logp": list(-generator.random(steps, np.float32))},
+            terminated=end == "terminated",
+            truncated=end == "truncated",
+            len_lookback_buffer=0,
+        ).to_numpy()
+        for steps, end in ((30, "terminated"), (20, "truncated"), (10, ""))
+    ]
 
-    def __init__(self, critic: nn.Module) -> None:
-        super().__init__()
-        self.critic = critic
 
-    def forward(self, observations: torch.Tensor) -> torch.Tensor:
-        return present_values(self.critic, observations)
+def test_chunks_of_episodes_become_the_batch_that_rllibs_connectors_make() -> None:
+    """RLlib adds a step to each chunk, masks it out, and normalises the advantages together with these steps."""
+    batches = []
+    for learner in built_learner(), built_learner(PPOLearner):
+        connector, chunks = learner._learner_connector, made_chunks()
+        batches.append(connector(rl_module=learner.module, batch={}, episodes=chunks, shared_data={})["default_policy"])
+    theirs, ours = batches
+    counts = theirs["loss_mask"]
+    for name in COLUMNS:
+        expected = theirs[name][counts]
+        if name == "advantages":
+            expected = (expected - expected.mean()) / expected.std(correction=0)
+        torch.testing.assert_close(ours[name], expected, rtol=1e-4, atol=1e-4, check_dtype=False)
 
 
 @pytest.mark.parametrize("terminated", [True, False])

@@ -154,6 +154,15 @@ def test_another_seed_gives_another_curve(tmp_path: Path) -> None:
     assert curve(tmp_path / "0") != curve(tmp_path / "1")
 
 
+def test_the_actor_is_validated_after_every_so_many_iterations(tmp_path: Path) -> None:
+    """Three iterations in epochs of two: the second epoch is completed."""
+    config = LAB.resolve("boss", "tiny", {"iterations": 3, "validate_every": 2, "num_env_runners": 0})
+    LAB.train(config, Run(tmp_path, tmp_path))
+    epochs = curve(tmp_path)
+    assert [epoch["train/env_steps"] for epoch in epochs] == [2 * config.batch_size, 4 * config.batch_size]
+    assert all("val/return" in epoch for epoch in epochs)
+
+
 @pytest.mark.parametrize("preset", ["simple", "strong", "boss", "dqn"])
 def test_a_stopped_run_continues_its_count_of_steps(tmp_path: Path, preset: str) -> None:
     (tmp_path / STOP).touch()
