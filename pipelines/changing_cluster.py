@@ -92,8 +92,9 @@ class ChangingCluster:
         except Exception as error:  # of the disk, or of Ray: what runs does not depend on the answer
             self.say(f"warning: {', '.join(names.values())} could not be asked for the home folder: {error}")
             blind, silent = set(), set()
-        if blind:
+        if blind or silent:
             home_files.serve(blind)
+        if blind:
             self.say(shared_home.served(self.home, [names[node] for node in blind]))
         self.uncounted -= names.keys()
         if silent:

@@ -25,8 +25,9 @@ def serve_blind_nodes(home: Path, say: Callable[[str], None]) -> None:
     if len(names) < 2 or home_files.find():
         return
     blind, silent = ask(home, names)
-    if blind:
+    if blind or silent:
         home_files.serve(blind)
+    if blind:
         say(served(home, (names[node] for node in blind)))
     if silent:
         say(unknown_on(home, (names[node] for node in silent)))

@@ -34,10 +34,10 @@ def work(job: Job, **run_options: Any) -> Outcome:
     Raises:
         ClusterError: this node does not see the run's folder.
     """
-    if not has_record(job.folder):  # a node that joined the cluster later; it would begin anew on its own disk
+    if not has_record(job.folder):  # it would begin anew on a disk that nobody looks at
         raise ClusterError(
-            f"the run's folder {job.folder} is not there on {socket.gethostname()}: put the home folder on storage "
-            "that all nodes of the cluster share"
+            f"the run's folder {job.folder} is not there on {socket.gethostname()}: if it was removed, the same command "
+            "begins the run anew"
         )
     if has_error(job.folder):  # restarted by Ray after a worker wrote an error: another try would fail again
         return "FAILED"

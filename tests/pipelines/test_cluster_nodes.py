@@ -144,7 +144,7 @@ def test_a_worker_that_does_not_see_the_run_s_folder_begins_nothing(tmp_path: Pa
     what = {"lab": "regression", "preset": "simple", "size": "tiny", "config": {}, "seed": 0, "upstream": {}}
     job = Job(**what, workers=0, cpus_per_worker=1, gpus_per_worker=0, folder=folder, data=tmp_path, retries=0,
               bundles=[1.0])  # fmt: skip
-    with pytest.raises(ClusterError, match=rf"folder {folder} is not there on {gethostname()}: put"):
+    with pytest.raises(ClusterError, match=rf"folder {folder} is not there on {gethostname()}: if"):
         run_job(job)
     assert not list(tmp_path.iterdir())
 
