@@ -4,7 +4,6 @@ On a cluster whose nodes share the home folder, and on one machine, there is no 
 """
 
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -60,8 +59,8 @@ class HomeFiles:
         """Remove files, and the folders of checkpoints that are empty then."""
         for file in files:
             file.unlink(missing_ok=True)
-            if not any(file.parent.iterdir()):
-                shutil.rmtree(file.parent)
+            if file.parent.exists() and not any(file.parent.iterdir()):
+                file.parent.rmdir()
 
     def existing(self, folder: Path, names: Iterable[str]) -> list[str]:
         """Those of the files that are in the folder."""
@@ -69,8 +68,9 @@ class HomeFiles:
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Path of each file below a folder, relative to it -> its bytes."""
-    return {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    """Path of each file below a folder, relative to it -> its bytes; without files that are still being written."""
+    files = (file for file in folder.rglob("*") if file.suffix != ".part" and file.is_file())
+    return {str(file.relative_to(folder)): file.stat().st_size for file in files}
 
 
 def serve(blind: Iterable[str]) -> None:

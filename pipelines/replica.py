@@ -30,7 +30,8 @@ REQUESTS = (STOP, ABORT)
 SEND_EVERY_S = 1.0
 TOGETHER = 64
 """How many small files are fetched at once."""
-NOT_SENT = (*REQUESTS, "writer.lock")
+NOT_SENT = (*REQUESTS, "writer.lock", "driver.lock", "mirror", "served")
+"""How the names of files begin that belong to one side: requests, locks, and what MLflow's mirror keeps."""
 LOGS = ".jsonl"
 """Of files whose names end so, only what was appended is sent."""
 KNOWN_WITHIN_S = 30.0
@@ -140,7 +141,7 @@ class Replica:
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
                 path = Path(folder, name)
-                if name in NOT_SENT or name.endswith(".part"):
+                if name.startswith(NOT_SENT) or name.endswith(".part"):
                     continue
                 with suppress(FileNotFoundError):
                     stat = path.stat()

@@ -36,8 +36,8 @@ def work(job: Job, **run_options: Any) -> Outcome:
     """
     if not has_record(job.folder):  # it would begin anew on a disk that nobody looks at
         raise ClusterError(
-            f"the run's folder {job.folder} is not there on {socket.gethostname()}: if it was removed, the same command "
-            "begins the run anew"
+            f"the run's folder {job.folder} is not there on {socket.gethostname()}: if it was removed, the same "
+            "command begins the run anew"
         )
     if has_error(job.folder):  # restarted by Ray after a worker wrote an error: another try would fail again
         return "FAILED"
