@@ -78,10 +78,19 @@ class TuneSpec(BaseModel):
         return None if value == "auto" else value
 
 
-class NodeSpec(BaseModel):
-    """One node as written in the file."""
+class Limits(BaseModel):
+    """How often and how long a node is tried; the options of `labs train` too."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    retries: int = Field(3, ge=0, le=MANY)
+    """How often lost workers are started again."""
+    time_limit: float | None = Field(None, gt=0)
+    """Seconds after which the node is saved and counts as failed; no limit by default."""
+
+
+class NodeSpec(Limits):
+    """One node as written in the file."""
+
     lab: str
     """Name of the lab."""
     preset: str | None = None
@@ -98,10 +107,6 @@ class NodeSpec(BaseModel):
     """Role -> node that must finish before and whose run folder this node gets as that role."""
     resources: NodeResources = DEFAULT_RESOURCES
     """Workers, CPUs and GPUs."""
-    retries: int = Field(3, ge=0, le=MANY)
-    """How often lost workers are started again."""
-    time_limit: float | None = Field(None, gt=0)
-    """Seconds after which the node is saved and counts as failed; no limit by default."""
     data: Path | None = None
     """Folder in the course's format, relative to the spec; embedded data by default."""
 

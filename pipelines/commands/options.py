@@ -54,6 +54,7 @@ StoreUri = Annotated[
         show_envvar=False,
     ),
 ]
+CpusPerWorker = Annotated[int, typer.Option(help="CPUs, and so threads, of each worker.")]
 Force = Annotated[bool, typer.Option("--force", help="Run again what has already finished.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 

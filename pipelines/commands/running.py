@@ -12,6 +12,7 @@ from labs.core.heading import MAX_SEED
 from labs.core.text_file import read_text
 from pipelines.commands.options import (
     TRAIN,
+    CpusPerWorker,
     Data,
     Force,
     Home,
@@ -49,8 +50,14 @@ def train(
     workers: Annotated[
         int, typer.Option(help="Number of Ray Train workers. 0 trains in this process, without Ray.")
     ] = 1,
+    cpus_per_worker: CpusPerWorker = 1,
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has GPUs, else 0.")
+    ] = None,
+    retries: Annotated[int, typer.Option(help="How often lost workers are started again.")] = 3,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which the run is saved and counts as failed. The same command continues it."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all random numbers.")] = 0,
     data: Data = None,
@@ -63,10 +70,12 @@ def train(
     import labs
     from pipelines.show.display import say
     from pipelines.spec import Node, default_needs
-    from pipelines.spec_fields import NodeResources, from_options
+    from pipelines.spec_fields import Limits, NodeResources, from_options
 
     preset = labs.heading(lab).choose(preset, size)
-    resources = from_options(NodeResources, workers=workers, gpus_per_worker=gpus_per_worker)
+    asked = {"workers": workers, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
+    resources = from_options(NodeResources, **asked)
+    limits = from_options(Limits, retries=retries, time_limit=time_limit)
     fields = overrides(config, set_ or [])
     say(f"{lab}: reading the lesson")
     resolved = labs.get(lab).resolve(preset, size, fields)
@@ -79,6 +88,8 @@ def train(
         resolved,
         seed,
         resources=resources,
+        retries=limits.retries,
+        time_limit=limits.time_limit,
         data=data and data.resolve(),
     )
     summary, code = _run(home, store, f"train-{lab}", default_needs(node), force=force)

@@ -8,7 +8,18 @@ from typing import Annotated, Literal
 import typer
 
 from labs.core.heading import MAX_SEED
-from pipelines.commands.options import TUNE, Data, Home, Json, LabName, Preset, Size, StoreUri, print_json
+from pipelines.commands.options import (
+    TUNE,
+    CpusPerWorker,
+    Data,
+    Home,
+    Json,
+    LabName,
+    Preset,
+    Size,
+    StoreUri,
+    print_json,
+)
 from pipelines.commands.running import overrides
 
 
@@ -31,6 +42,7 @@ def tune(
         Literal["asha", "none"], typer.Option(help="asha ends bad trials early; none runs all to the end.")
     ] = "asha",
     workers: Annotated[int, typer.Option(help="Workers of each trial; from 2 on they are Ray Train workers.")] = 1,
+    cpus_per_worker: CpusPerWorker = 1,
     gpus_per_worker: Annotated[
         float | None,
         typer.Option(help="GPUs of each worker, also a fraction such as 0.5. Default: 1 if the cluster has GPUs."),
@@ -61,7 +73,8 @@ def tune(
     from pipelines.tuning.space import own_space, read_space
 
     preset = labs.heading(lab).choose(preset, size)
-    resources = from_options(TrialResources, workers=workers, gpus_per_worker=gpus_per_worker)
+    asked = {"workers": workers, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
+    resources = from_options(TrialResources, **asked)
     spec = from_options(TuneSpec, trials=trials, time=time, search=search, scheduler=scheduler, concurrent=concurrent,
                         seed=seed)  # fmt: skip
     say(f"{lab}: reading the lesson")

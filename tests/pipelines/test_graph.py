@@ -112,6 +112,10 @@ def test_a_node_over_its_time_limit_is_saved_and_continues_with_a_higher_one(
     a = said.json["nodes"][0]
     assert "time limit of 3 s reached" in a["error"]
     assert list((Path(a["folder"]) / "checkpoints").glob("step-*"))
+    long = ("--workers", "0", "--set", "epochs=100000", "--set", "patience=100000")
+    said = labs_cli("train", "regression", "--size", "tiny", *long, "--time-limit", "1")
+    assert said.code == 1
+    assert "time limit of 1 s reached; raise it and run again to continue" in said.err
 
 
 def test_a_second_process_follows_the_first_and_ends_with_the_same(
