@@ -16,11 +16,17 @@ _started: list[Any] = []
 """This driver's actor, which ends when nobody holds it."""
 
 
+class Superseded(Exception):
+    """Others work on the run by now: its former workers, cut off for a while, must not write to its folder."""
+
+
 class HomeFiles:
     """The actor. It alone writes to the run's folders for workers on nodes that do not see them."""
 
     def __init__(self) -> None:
         self.blind: set[str] = set()
+        self.writers: dict[Path, str] = {}
+        """A run's folder -> the workers that write to it."""
 
     def add(self, nodes: Iterable[str]) -> None:
         """These nodes do not see the home folder."""
@@ -44,20 +50,28 @@ class HomeFiles:
         """Small files of a folder, in one answer."""
         return [(folder / name).read_bytes() for name in names]
 
-    def write(self, file: Path, offset: int, piece: bytes) -> None:
-        """Cut the file off at `offset`, and append; the same call again changes nothing."""
+    def begin(self, folder: Path, writers: str) -> None:
+        """From now on these workers write to the run's folder, and no others."""
+        self.writers[folder] = writers
+
+    def write(self, folder: Path, writers: str, name: str, offset: int, piece: bytes) -> None:
+        """Cut a file of the run off at `offset`, and append; the same call again changes nothing."""
+        self._check(folder, writers)
+        file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as opened:
             opened.truncate(offset)
             opened.write(piece)
 
-    def replace(self, file: Path, target: Path) -> None:
+    def replace(self, folder: Path, writers: str, name: str, target: str) -> None:
         """Give a file its name, once it is whole."""
-        os.replace(file, target)
+        self._check(folder, writers)
+        os.replace(folder / name, folder / target)
 
-    def remove(self, files: Iterable[Path]) -> None:
+    def remove(self, folder: Path, writers: str, names: Iterable[str]) -> None:
         """Remove files, and the folders of checkpoints that are empty then."""
-        for file in files:
+        self._check(folder, writers)
+        for file in (folder / name for name in names):
             file.unlink(missing_ok=True)
             if file.parent.exists() and not any(file.parent.iterdir()):
                 file.parent.rmdir()
@@ -65,6 +79,10 @@ class HomeFiles:
     def existing(self, folder: Path, names: Iterable[str]) -> list[str]:
         """Those of the files that are in the folder."""
         return [name for name in names if (folder / name).exists()]
+
+    def _check(self, folder: Path, writers: str) -> None:
+        if self.writers[folder] != writers:
+            raise Superseded(str(folder))
 
 
 def sizes(folder: Path) -> dict[str, int]:

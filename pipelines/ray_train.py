@@ -180,7 +180,7 @@ def loop(driver: dict[str, Any]) -> None:
         torch.cuda.set_device(device)  # of this thread
     launched: float | None = time.time() - driver["asked_at"]
     while (payload := _next_job(meeting, device, first=first)) != END:
-        with at_hand(Job.model_validate(payload)) as job:
+        with at_hand(Job.model_validate(payload), workers=str(driver["asked_at"])) as job:
             dist.barrier()  # no worker writes before the last has its copy, on nodes that do not see the home folder
             if first:
                 events.write_text(job.folder / PLACEMENT_GROUP, get_current_placement_group().id.hex())

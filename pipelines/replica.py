@@ -22,7 +22,7 @@ from filelock import FileLock
 from labs.core import shards
 from labs.core.run import STOP
 from pipelines.home import RESULT, has_record
-from pipelines.home_files import PIECE, find, sizes
+from pipelines.home_files import PIECE, Superseded, find, sizes
 from pipelines.job import Job
 from pipelines.requests import ABORT
 
@@ -47,14 +47,22 @@ class State(NamedTuple):
 
 
 @contextmanager
-def at_hand(job: Job) -> Iterator[Job]:
+def at_hand(job: Job, workers: str = "") -> Iterator[Job]:
     """The job with folders that this node sees: its own, or copies while it runs here.
+
+    Args:
+        job: the job.
+        workers: a name for all workers that start to work on it together; by default this one is alone.
 
     Raises:
         OSError: the driver's node could not write what was sent, such as on a full disk.
     """
-    files = _files_for(job)
-    if files is None:
+    import ray
+
+    files, workers = _server(job), workers or uuid.uuid4().hex
+    if files is not None:
+        ray.get(files.begin.remote(job.folder, workers))
+    if files is None or _sees(files, job):
         yield job
         return
     with ExitStack() as stack:
@@ -63,7 +71,7 @@ def at_hand(job: Job) -> Iterator[Job]:
         upstream = {role: folder / role for role in job.upstream}
         for role, source in job.upstream.items():
             _copy(files, source, upstream[role], _sizes(files, source, without=("checkpoints/",)))
-        replica = Replica(files, job.folder, folder / job.folder.name)
+        replica = Replica(files, job.folder, folder / job.folder.name, workers)
         stack.enter_context(replica)
         yield job.model_copy(update={"folder": replica.folder, "data": _data(files, job.data), "upstream": upstream})
 
@@ -75,10 +83,11 @@ class Replica:
         files: the actor on the driver's node.
         original: the run's folder there.
         folder: the copy's place.
+        workers: a name for those that work on the run together, as the actor knows it.
     """
 
-    def __init__(self, files: Any, original: Path, folder: Path) -> None:
-        self.files, self.original, self.folder = files, original, folder
+    def __init__(self, files: Any, original: Path, folder: Path, workers: str) -> None:
+        self.files, self.original, self.folder, self.workers = files, original, folder, workers
         folder.mkdir(parents=True)
         _copy(files, original, folder, _sizes(files, original, without=NOT_SENT))
         self.sent = self._states()
@@ -109,28 +118,30 @@ class Replica:
             self._send_file(RESULT, now[RESULT])
 
     def _send_file(self, name: str, state: State) -> None:
-        import ray
-
-        target, before = self.original / name, self.sent.get(name)
+        before = self.sent.get(name)
         is_longer = before is not None and name.endswith(LOGS) and before.inode == state.inode
         offset = before.size if before and is_longer else 0
-        place = target if is_longer else target.with_name(f".{target.name}.part")
+        place = name if is_longer else str(Path(name).with_name(f".{Path(name).name}.part"))
         with suppress(FileNotFoundError), (self.folder / name).open("rb") as file:  # older checkpoints are removed
             file.seek(offset)
-            ray.get(self.files.write.remote(place, offset, b""))
+            self._ask(self.files.write, place, offset, b"")
             while piece := file.read(PIECE):
-                ray.get(self.files.write.remote(place, offset, piece))
+                self._ask(self.files.write, place, offset, piece)
                 offset += len(piece)
             if not is_longer:
-                ray.get(self.files.replace.remote(place, target))
+                self._ask(self.files.replace, place, name)
             self.sent[name] = state._replace(size=offset)
 
-    def _remove(self, now: dict[str, State]) -> None:
+    def _ask(self, method: Any, *arguments: object) -> None:
+        """Have the actor change the run's folder."""
         import ray
 
+        ray.get(method.remote(self.original, self.workers, *arguments))
+
+    def _remove(self, now: dict[str, State]) -> None:
         gone = [name for name in self.sent if name not in now]
         if gone:
-            ray.get(self.files.remove.remote([self.original / name for name in gone]))
+            self._ask(self.files.remove, gone)
         for name in gone:
             del self.sent[name]
 
@@ -156,14 +167,14 @@ class Replica:
                 self.send()
                 for name in ray.get(self.files.existing.remote(self.original, REQUESTS)):
                     (self.folder / name).touch()
-            except ray.exceptions.RayActorError:  # the driver is gone: whoever continues the run has its own workers
+            except (ray.exceptions.RayActorError, Superseded):  # the driver is gone, or has other workers for the run
                 os._exit(1)
             except ray.exceptions.RayTaskError:  # the disk there is full: the last `send` raises it
                 self.ended.wait(SEND_EVERY_S)
 
 
-def _files_for(job: Job) -> Any:
-    """The actor that serves this node; None where the node sees the job's folder."""
+def _server(job: Job) -> Any:
+    """The actor that serves nodes that do not see the home folder; None where all see it."""
     import ray
 
     if not ray.is_initialized():
@@ -171,10 +182,14 @@ def _files_for(job: Job) -> Any:
     deadline = time.monotonic() + KNOWN_WITHIN_S
     while (files := find()) is None and not has_record(job.folder) and time.monotonic() < deadline:
         time.sleep(SEND_EVERY_S)
-    if files is None:
-        return None
-    node = ray.get_runtime_context().get_node_id()
-    return files if ray.get(files.is_blind.remote(node)) or not has_record(job.folder) else None
+    return files
+
+
+def _sees(files: Any, job: Job) -> bool:
+    """Whether this node sees the job's folder, and not another one at its path."""
+    import ray
+
+    return has_record(job.folder) and not ray.get(files.is_blind.remote(ray.get_runtime_context().get_node_id()))
 
 
 def _cache() -> Path:

@@ -40,7 +40,14 @@ def run(files: Any, home: Path, tmp_path: Path) -> Replica:
     folder = home / "runs" / "regression"
     write_record(folder, name="regression")
     events.append(folder, {"step": 1, "metrics": {}})
-    return Replica(files, folder, tmp_path / "copy")
+    return begun(files, folder, tmp_path / "copy", "first")
+
+
+def begun(files: Any, folder: Path, copy: Path, workers: str) -> Replica:
+    import ray
+
+    ray.get(files.begin.remote(folder, workers))
+    return Replica(files, folder, copy, workers)
 
 
 def all_files(folder: Path) -> set[str]:
@@ -117,6 +124,18 @@ def test_a_request_of_the_driver_reaches_the_copy(run: Replica, monkeypatch: pyt
         ask_to_stop(run.original)
         assert not run.ended.wait(1)
         assert (run.folder / "stop").exists()
+
+
+def test_workers_that_were_cut_off_write_no_more_once_others_have_the_run(run: Replica, tmp_path: Path) -> None:
+    """A late call cut the file off where it had ended for the old ones."""
+    events.append(run.folder, {"step": 2, "metrics": {}})
+    later = begun(run.files, run.original, tmp_path / "later", "second")
+    for step in (2, 3):
+        events.append(later.folder, {"step": step, "metrics": {}})
+    later.send()
+    with pytest.raises(home_files.Superseded):
+        run.send()
+    assert [event["step"] for event in events.read(run.original)] == [1, 2, 3]
 
 
 def test_large_files_and_many_small_ones_arrive_whole_and_a_damaged_copy_is_fetched_again(
