@@ -4,32 +4,25 @@ The run's folder on the driver's node stays the truth. The data of a lab are kep
 user's cache folder; the copy of a run's folder is removed when the job has ended.
 """
 
-import json
 import os
 import shutil
-import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-from filelock import FileLock
-
-from labs.core import shards
 from labs.core.run import STOP
 from pipelines.home import RESULT, has_record
-from pipelines.home_files import PIECE, Superseded, find, sizes
+from pipelines.home_files import PIECE, Superseded, find
 from pipelines.job import Job
+from pipelines.node_cache import fetch, fetch_data, own_folder, sizes_there
 from pipelines.requests import ABORT
 
 REQUESTS = (STOP, ABORT)
 SEND_EVERY_S = 1.0
-TOGETHER = 64
-"""How many small files are fetched at once."""
 NOT_SENT = (*REQUESTS, "writer.lock", "driver.lock", "mirror", "served")
 """How the names of files begin that belong to one side: requests, locks, and what MLflow's mirror keeps."""
 LOGS = ".jsonl"
@@ -66,14 +59,16 @@ def at_hand(job: Job, workers: str = "") -> Iterator[Job]:
         yield job
         return
     with ExitStack() as stack:
-        folder = _own_folder()
+        folder = own_folder()
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         upstream = {role: folder / role for role in job.upstream}
         for role, source in job.upstream.items():
-            _copy(files, source, upstream[role], _sizes(files, source, without=("checkpoints/",)))
+            fetch(files, source, upstream[role], sizes_there(files, source, without=("checkpoints/",)))
         replica = Replica(files, job.folder, folder / job.folder.name, workers)
         stack.enter_context(replica)
-        yield job.model_copy(update={"folder": replica.folder, "data": _data(files, job.data), "upstream": upstream})
+        yield job.model_copy(
+            update={"folder": replica.folder, "data": fetch_data(files, job.data), "upstream": upstream}
+        )
 
 
 class Replica:
@@ -89,7 +84,7 @@ class Replica:
     def __init__(self, files: Any, original: Path, folder: Path, workers: str) -> None:
         self.files, self.original, self.folder, self.workers = files, original, folder, workers
         folder.mkdir(parents=True)
-        _copy(files, original, folder, _sizes(files, original, without=NOT_SENT))
+        fetch(files, original, folder, sizes_there(files, original, without=NOT_SENT))
         self.sent = self._states()
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._keep_sending, name="replica", daemon=True)
@@ -190,65 +185,3 @@ def _sees(files: Any, job: Job) -> bool:
     import ray
 
     return has_record(job.folder) and not ray.get(files.is_blind.remote(ray.get_runtime_context().get_node_id()))
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "labs")
-
-
-def _own_folder() -> Path:
-    """A new folder for this process's copies; what killed processes of this node left is removed."""
-    runs, host = _cache() / "runs", socket.gethostname()
-    runs.mkdir(parents=True, exist_ok=True)
-    for left in runs.glob(f"{host}-*-*"):
-        if not psutil.pid_exists(int(left.name.split("-")[-2])):
-            shutil.rmtree(left, ignore_errors=True)
-    folder = runs / f"{host}-{os.getpid()}-{uuid.uuid4().hex}"
-    folder.mkdir()
-    return folder
-
-
-def _data(files: Any, source: Path) -> Path:
-    """The node's copy of prepared data, which the node's first job fetches."""
-    import ray
-
-    wanted = _sizes(files, source)
-    if shards.MANIFEST not in wanted:  # a lab whose data come from an environment
-        return source
-    digest = json.loads(ray.get(files.read.remote(source / shards.MANIFEST, 0)))["digest"]
-    target = _cache() / "data" / source.parent.name / f"{source.name}-{digest[:12]}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
-        if sizes(target) != wanted:
-            part = target.with_name(f".{target.name}")
-            for left in (part, target):
-                shutil.rmtree(left, ignore_errors=True)
-            _copy(files, source, part, wanted)
-            os.replace(part, target)
-    return target
-
-
-def _sizes(files: Any, folder: Path, *, without: tuple[str, ...] = ()) -> dict[str, int]:
-    """Files of a folder on the driver's node, except those whose paths begin so -> their bytes."""
-    import ray
-
-    found: dict[str, int] = ray.get(files.sizes.remote(folder))
-    return {name: size for name, size in found.items() if not name.startswith(without)}
-
-
-def _copy(files: Any, source: Path, target: Path, wanted: Mapping[str, int]) -> None:
-    """Fetch files of a folder on the driver's node; their names are given with their bytes."""
-    import ray
-
-    target.mkdir(parents=True, exist_ok=True)
-    for folder in {(target / name).parent for name in wanted}:
-        folder.mkdir(parents=True, exist_ok=True)
-    small = [name for name, size in wanted.items() if size < PIECE / TOGETHER]
-    for start in range(0, len(small), TOGETHER):
-        names = small[start : start + TOGETHER]
-        for name, content in zip(names, ray.get(files.read_whole.remote(source, names)), strict=True):
-            (target / name).write_bytes(content)
-    for name in wanted.keys() - set(small):
-        with (target / name).open("wb") as opened:
-            while piece := ray.get(files.read.remote(source / name, opened.tell())):
-                opened.write(piece)

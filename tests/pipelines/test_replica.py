@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from labs.core import events
-from pipelines import home_files, replica
+from pipelines import home_files, node_cache, replica
 from pipelines.home import write_record
 from pipelines.job import Job
 from pipelines.replica import Replica, at_hand
@@ -141,7 +141,7 @@ def test_workers_that_were_cut_off_write_no_more_once_others_have_the_run(run: R
 def test_large_files_and_many_small_ones_arrive_whole_and_a_damaged_copy_is_fetched_again(
     files: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica, "TOGETHER", 3)
+    monkeypatch.setattr(node_cache, "TOGETHER", 3)
     data, folder = home / "data" / "cnn" / "generated", home / "runs" / "cnn"
     contents = {f"masks/{n}": os.urandom(n) for n in range(8)} | {"train.arrow": os.urandom(home_files.PIECE * 2 + 1)}
     contents["manifest.json"] = json.dumps({"digest": "d" * 64}).encode()
