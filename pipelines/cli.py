@@ -2,7 +2,6 @@
 
 import errno
 import os
-import subprocess
 import sys
 from importlib import metadata
 from typing import Annotated
@@ -12,7 +11,7 @@ import typer
 from cluster import connect
 from cluster.errors import ClusterError, ConnectionLost
 from labs.core.errors import BadInput
-from pipelines import interrupts
+from pipelines import checkout, interrupts
 from pipelines.commands import jobs, lessons, records, running, tuning
 
 FAULTS_OF_FILES = {
@@ -50,20 +49,12 @@ def options(
 
 def version() -> str:
     """Version of the installed package, with the commit where the code is a git checkout."""
-    from pipelines.fingerprint import ROOT
-
     try:
         number = metadata.version("ml-labs")
     except metadata.PackageNotFoundError:
         number = "not installed"
-    if not (ROOT / ".git").exists():
-        return number
-    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return number
-    return f"{number} (commit {done.stdout.strip()})" if done.returncode == 0 else number
+    found = checkout.head()
+    return f"{number} (commit {found.commit[:7]})" if found else number
 
 
 def main() -> None:

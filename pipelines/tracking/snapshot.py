@@ -4,7 +4,6 @@ import getpass
 import json
 import os
 import platform
-import subprocess
 import warnings
 from functools import cache
 from importlib import metadata
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labs.core import events
+from pipelines import checkout
 from pipelines.fingerprint import ROOT
 from pipelines.home import RECORD, RESULT, read_record, result
 from pipelines.torch_lock import TORCH_LOCK
@@ -63,10 +63,9 @@ def code_version() -> dict[str, str]:
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
     }
-    commit = _git("rev-parse", "HEAD")
-    if commit:
-        tags["mlflow.source.git.commit"] = commit
-        tags["labs.git.dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no")))
+    if found := checkout.head():
+        tags["mlflow.source.git.commit"] = found.commit
+        tags["labs.git.dirty"] = str(found.dirty)
     return tags
 
 
@@ -156,11 +155,3 @@ def _installed(name: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
