@@ -1,6 +1,8 @@
 """URIs and addresses as they may be shown: without a password, a token, or the values of a query string."""
 
+import json
 import re
+from collections.abc import Iterable
 from urllib.parse import parse_qsl, unquote
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -30,9 +32,13 @@ def without_secrets(text: str, uri: str) -> str:
     """A text, such as an error's, without what `without_password` hides."""
     secret = _secret(uri)
     values = [value for _, value in parse_qsl(uri.partition("?")[2])]
-    text = text.replace(uri, without_password(uri))
-    for hidden in {secret, unquote(secret), *values} - {""}:
-        text = re.sub(rf"(?<!\w){re.escape(hidden)}(?!\w)", "***", text)
+    return without_words(text.replace(uri, without_password(uri)), [secret, unquote(secret), *values])
+
+
+def without_words(text: str, words: Iterable[str]) -> str:
+    """A text with *** in place of words, also as JSON writes them."""
+    for form in {form for word in words for form in (word, json.dumps(word)[1:-1])} - {""}:
+        text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "***", text)
     return text
 
 

@@ -111,9 +111,9 @@ def test_it_trains_shows_compares_and_delivers(installed: Installed) -> None:
 STAGE = """
 import sys
 from pathlib import Path
-from cluster.jobs import _stage
+from cluster.upload import stage_code
 from pipelines.fingerprint import ROOT
-_stage(ROOT, ("labs", "pipelines", "cluster"), Path(sys.argv[1]))
+stage_code(ROOT, ("labs", "pipelines", "cluster"), Path(sys.argv[1]))
 print(ROOT)
 """
 

@@ -24,6 +24,20 @@ def submit(
     context: typer.Context,
     command: Annotated[list[str], typer.Argument(help="Any labs command, after `--`.", metavar="COMMAND")],
     address: Address = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job in `labs jobs list`.")] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Variable of the job: NAME=VALUE, or NAME for the value that it has here, which no list of processes "
+            "then shows. Repeatable.",
+            metavar="NAME[=VALUE]",
+        ),
+    ] = None,
+    pip: Annotated[
+        list[str] | None,
+        typer.Option(help="Python package that the job needs beyond the cluster's own. Repeatable.", metavar="PACKAGE"),
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the job's log.")] = False,
 ) -> None:
     """Run a labs command as a job on a Ray cluster.
 
@@ -31,16 +45,32 @@ def submit(
     """
     from cluster import jobs
     from cluster.uri import without_password
+    from pipelines import checkout
     from pipelines.commands import submitted
     from pipelines.fingerprint import ROOT
 
     parsed = submitted.parse(context, command)
-    for note in submitted.notes(parsed, ROOT, jobs.PACKAGES):
-        typer.echo(f"warning: {note}", err=True)
-    command, variables = submitted.apart(command, parsed.params.get("store"))
-    server = address or jobs.default_address()
-    typer.echo(f"labs {' '.join(command)}: submitting to {without_password(server)}", err=True)
-    raise typer.Exit(jobs.submit(command, address=server, code=ROOT, variables=variables, write=_write))
+    variables = submitted.variables_of(env or [])
+    job = submitted.with_files(parsed, command)
+    for note in job.notes:
+        typer.echo(note, err=True)
+    shown, secret = submitted.apart(job.command, parsed.params.get("store"))
+    server = _server(address)
+    typer.echo(f"labs {' '.join(shown)}: submitting to {without_password(server)}", err=True)
+    commit = checkout.head()
+    facts = {"name": name, "commit": commit and str(commit)}
+    code = jobs.submit(
+        shown,
+        address=server,
+        code=ROOT,
+        files=job.files,
+        variables={**variables, **secret},
+        requirements=pip or [],
+        facts={fact: value for fact, value in facts.items() if value},
+        wait=not no_wait,
+        write=_write,
+    )
+    raise typer.Exit(code)
 
 
 @jobs_app.command("list")
@@ -49,12 +79,13 @@ def list_jobs(address: Address = None, as_json: Json = False) -> None:
     from cluster import jobs
     from pipelines.show.display import rows_table
 
-    rows = jobs.list_jobs(address or jobs.default_address())
+    rows = jobs.list_jobs(_server(address))
     if as_json:
         return print_json(rows)
     shown = [{**row, **{name: row[name] and _local_time(row[name]) for name in ("start", "end")}} for row in rows]
-    columns = {name: name.replace("_", " ") for name in ("id", "status", "start", "end", "exit_code", "command")}
-    print_table(rows_table(shown, columns, drop=("end", "exit_code")))
+    names = ["id", "name", "status", "start", "end", "exit_code", "commit", "command"]
+    columns = {name: name.replace("_", " ") for name in names if name != "name" or any(row["name"] for row in rows)}
+    print_table(rows_table(shown, columns, drop=("commit", "end", "exit_code")))
 
 
 @jobs_app.command("logs")
@@ -64,7 +95,7 @@ def logs(
     """Print a job's log."""
     from cluster import jobs
 
-    raise typer.Exit(jobs.logs(address or jobs.default_address(), job, follow=follow, write=_write))
+    raise typer.Exit(jobs.logs(_server(address), job, follow=follow, write=_write))
 
 
 @jobs_app.command("stop")
@@ -72,8 +103,23 @@ def stop(job: JobId, address: Address = None) -> None:
     """Stop a job; the same submission again continues it."""
     from cluster import jobs
 
-    asked = jobs.stop(address or jobs.default_address(), job)
+    asked = jobs.stop(_server(address), job)
     typer.echo(f"job {job} was asked to stop" if asked else f"job {job} had already ended")
+
+
+def _server(address: str | None) -> str:
+    """The job server; a warning where the user's token goes to it in the clear."""
+    from cluster import job_server
+    from cluster.uri import without_password
+
+    server = address or job_server.default_address()
+    if job_server.shows_token(server):
+        typer.echo(
+            f"warning: {without_password(server)} is not encrypted, and whoever reads along gets the cluster's token: "
+            "use it in a network of your own, or through ssh -L 8265:127.0.0.1:8265",
+            err=True,
+        )
+    return server
 
 
 def _write(text: str) -> None:

@@ -160,7 +160,8 @@ def test_a_head_node_that_dies_while_a_job_is_followed_is_exit_code_1(machines: 
         f"print(JobSubmissionClient({machines.address!r}).submit_job(entrypoint='echo begun; sleep 300'))"
     )
     job = machines.client("-c", submit, RAY_AUTH_MODE="token").communicate(timeout=60)[0].split()[-1]
-    follower = machines.labs("jobs", "logs", job, "--follow", "--address", machines.address)
+    impatient = "from cluster import job_log; job_log.GIVE_UP_S = 2; from pipelines.cli import main; main()"
+    follower = machines.client("-c", impatient, "jobs", "logs", job, "--follow", "--address", machines.address)
     assert follower.stdout is not None
     while (line := follower.stdout.readline()) != "begun\n":
         assert line, "the log ended before the job began"

@@ -24,12 +24,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CLI = """
 import os, sys, time, urllib.parse
+from pathlib import Path
 import psutil
 store = urllib.parse.urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "http://:absent@"))
 seen = [p.pid for p in psutil.process_iter(["cmdline"]) if store.password in str(p.info["cmdline"])]
 print("store", store.hostname, "seen", seen)
 print("args", sys.argv[1:], "home", os.environ["LABS_HOME"])
 print("uploaded", sorted(path for path in os.listdir() if path != "__pycache__"))
+print("files", {str(path): path.read_text() for path in Path("files").rglob("*") if path.is_file()})
 if sys.argv[1] == "wait":
     time.sleep(120)
 sys.exit(int(sys.argv[1]))
@@ -136,6 +138,10 @@ def _packages(code: Path) -> Path:
     (code / "pipelines" / "cli.py").write_text(CLI)
     (code / "pyproject.toml").touch()
     (code / "data.bin").write_bytes(bytes(20 * 2**20))
+    (code / "mine" / "data").mkdir(parents=True)
+    (code / "mine" / "my own.yaml").write_text("lr: 1")
+    (code / "mine" / "data" / "a.csv").write_text("1,2")
+    (code / "mine" / "data" / ".gitignore").write_text("*")
     return code
 
 
@@ -144,13 +150,22 @@ def _submit(command: list[str]) -> str:
 
 
 @pytest.mark.slow
-def test_a_job_s_log_and_exit_code_come_back_and_only_code_is_uploaded(head: Head) -> None:
-    said = head.said(_submit(["7", "two words"]))
+def test_a_job_s_log_and_exit_code_come_back_and_only_code_and_named_files_are_uploaded(head: Head) -> None:
+    files = "{'files/my own.yaml': code / 'mine' / 'my own.yaml', 'files/data': code / 'mine' / 'data'}"
+    facts = "{'name': 'my run', 'commit': '1a2b3c4 with changes'}"
+    said = head.said(
+        f"jobs.submit(['7', 'two words'], address=address, code=code, files={files}, facts={facts}), "
+        "jobs.list_jobs(address)"
+    )
     assert f"args ['7', 'two words'] home {head.home}/.labs" in said
-    assert "uploaded ['cluster', 'labs', 'pipelines', 'pyproject.toml']" in said
-    assert said.endswith("result 7\n")
+    assert "uploaded ['cluster', 'files', 'labs', 'pipelines', 'pyproject.toml']" in said
+    assert "files {" in said
+    assert "'files/my own.yaml': 'lr: 1'" in said
+    assert "'files/data/a.csv': '1,2'" in said
+    assert "result (7, [{" in said
     job_id = re.findall(r"labs jobs stop (\S+)", said)[0]
-    assert f"'id': '{job_id}', 'status': 'FAILED'" in head.said("jobs.list_jobs(address)")
+    assert f"'id': '{job_id}', 'name': 'my run', 'status': 'FAILED'" in said
+    assert "'commit': '1a2b3c4 with changes'" in said
     assert "two words" in head.said(f"jobs.logs(address, {job_id!r})")
 
 

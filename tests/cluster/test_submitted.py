@@ -1,5 +1,6 @@
-"""What `labs submit` says before it submits: files that stay here, and a store's password that must not be seen."""
+"""What `labs submit` does before it submits: files that travel, and secrets that must not be seen."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -29,27 +30,94 @@ def submitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str,
     return calls
 
 
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A user's folder: a config, a data folder, and a spec that names the data and has a name with a space."""
+    (tmp_path / "mine.yaml").write_text("lr: 0.1\n")
+    (tmp_path / "digits" / "train").mkdir(parents=True)
+    (tmp_path / "digits" / "train" / "a.csv").write_text("1,2\n")
+    (tmp_path / "specs").mkdir()
+    nodes = "nodes: {a: {lab: regression, data: ../digits}, b: {lab: regression, data: /there}}"
+    (tmp_path / "specs" / "my own.yaml").write_text(f"name: mine\n{nodes}\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("command", "travelling", "files"),
+    [
+        (["train", "cnn", "--config", "mine.yaml"], ["train", "cnn", "--config", "files/mine.yaml"], ["mine.yaml"]),
+        (["tune", "cnn", "--space=./mine.yaml"], ["tune", "cnn", "--space=files/mine.yaml"], ["mine.yaml"]),
+        (["train", "cnn", "--data", "digits/"], ["train", "cnn", "--data", "files/digits"], ["digits"]),
+        (
+            ["pipeline", "run", "specs/my own.yaml", "--only", "mine.yaml"],
+            ["pipeline", "run", "files/specs/my own.yaml", "--only", "mine.yaml"],
+            ["specs/my own.yaml", "digits"],
+        ),
+        (
+            ["train", "cnn", "--data", "digits", "--config", "mine.yaml"],
+            ["train", "cnn", "--data", "files/digits", "--config", "files/mine.yaml"],
+            ["mine.yaml", "digits"],
+        ),
+    ],
+)
+def test_files_that_a_command_names_travel_and_the_job_gets_their_new_paths(
+    labs_cli: Cli,
+    submitted: list[dict[str, Any]],
+    mine: Path,
+    command: list[str],
+    travelling: list[str],
+    files: list[str],
+) -> None:
+    said = labs_cli("submit", "--", *command)
+    assert said.code == 0, said.err
+    assert submitted[0]["command"] == travelling
+    assert sorted(submitted[0]["files"].values()) == sorted(mine / file for file in files)
+    assert said.err.count("is uploaded (0.0 MB)") == len(files)
+
+
+def test_what_a_spec_says_of_its_data_holds_in_the_job(
+    labs_cli: Cli, submitted: list[dict[str, Any]], mine: Path
+) -> None:
+    """A relative path leads from the uploaded spec to the uploaded data; an absolute one is the head node's."""
+    said = labs_cli("submit", "--", "pipeline", "run", str(mine / "specs" / "my own.yaml"))
+    job = Path(submitted[0]["command"][-1])
+    places = {os.path.normpath(place): source for place, source in submitted[0]["files"].items()}
+    assert places[os.path.normpath(job.parent / "../digits")] == mine / "digits"
+    assert f"data /there of {mine}/specs/my own.yaml is read on the head node" in said.err
+
+
+def test_a_large_data_folder_does_not_travel_and_the_way_is_said(
+    labs_cli: Cli, submitted: list[dict[str, Any]], mine: Path
+) -> None:
+    with (mine / "digits" / "train" / "b.npy").open("wb") as file:
+        file.truncate(51 * 2**20)
+    said = labs_cli("submit", "--", "train", "cnn", "--data", "digits")
+    assert (said.code, submitted) == (2, [])
+    assert said.err == (
+        "error: --data digits is more than the 50 MB that travel with a job: copy it to the head node, "
+        "and give its absolute path there\n"
+    )
+    said = labs_cli("submit", "--", "train", "cnn", "--data", str(mine / "digits"))
+    assert submitted[0]["command"] == ["train", "cnn", "--data", str(mine / "digits")]
+    assert "is more than the 50 MB that travel with a job and is read on the head node" in said.err
+
+
 @pytest.mark.parametrize(
     ("command", "named"),
     [
-        ("pipeline run mine.yaml", "pipeline spec mine.yaml"),
-        ("pipeline plan mine.yaml", "pipeline spec mine.yaml"),
-        ("train regression --config mine.yaml", "--config mine.yaml"),
-        ("tune regression --space=mine.yaml", "--space mine.yaml"),
-        ("train regression --data data", "--data data"),
-        ("deliver regression --check mine.yaml", "--check mine.yaml"),
+        ("pipeline run mine/absent.yaml", "pipeline spec mine/absent.yaml"),
+        ("train regression --config absent.yaml", "--config absent.yaml"),
+        ("tune regression --space=absent.yaml", "--space absent.yaml"),
+        ("train regression --data absent", "--data absent"),
+        ("deliver regression --check absent.csv", "--check absent.csv"),
     ],
 )
-def test_a_file_that_a_job_can_t_see_is_named_and_nothing_is_submitted(
-    labs_cli: Cli, submitted: list[dict[str, Any]], tmp_path: Path, command: str, named: str
+def test_a_file_that_is_not_here_is_named_and_nothing_is_submitted(
+    labs_cli: Cli, submitted: list[dict[str, Any]], command: str, named: str
 ) -> None:
-    (tmp_path / "mine.yaml").touch()
     said = labs_cli("submit", "--", *command.split())
     assert (said.code, submitted) == (2, [])
-    assert said.err == (
-        f"error: {named} stays on this machine, and a job reads the head node's files: "
-        "put it there, and give its absolute path\n"
-    )
+    assert f"error: {named} does not exist" in said.err
 
 
 @pytest.mark.parametrize(
@@ -73,16 +141,9 @@ def test_what_a_job_reads_or_writes_on_the_head_node_is_said(
 @pytest.mark.parametrize("command", ["pipeline run", "pipeline run ladder", "train cnn --set lr=0.1 --workers 4"])
 def test_what_travels_is_submitted_without_a_word(labs_cli: Cli, submitted: list[dict[str, Any]], command: str) -> None:
     said = labs_cli("submit", "--address", "http://there:1", "--", *command.split())
-    assert said.err == f"labs {command}: submitting to http://there:1\n"
+    assert said.err.splitlines()[-1] == f"labs {command}: submitting to http://there:1"
+    assert "uploaded" not in said.err
     assert [call["command"] for call in submitted] == [command.split()]
-
-
-def test_a_spec_of_the_uploaded_code_travels(
-    labs_cli: Cli, submitted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(Path(__file__).parents[2])
-    said = labs_cli("submit", "--", "pipeline", "run", "pipelines/specs/ladder.yaml")
-    assert (said.code, len(submitted), "warning" in said.err) == (0, 1, False)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +198,55 @@ def test_comparing_a_store_that_has_a_password_is_not_submitted(labs_cli: Cli, s
     assert "s3cret" not in said.err
 
 
+def test_variables_reach_the_job_in_no_command(
+    labs_cli: Cli, submitted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3_KEY", "s3cret")
+    said = labs_cli("submit", "--env", "S3_KEY", "--env", "DEBUG=a=b", "--env", "EMPTY=", "--", "train", "cnn")
+    assert submitted[0]["variables"] == {"S3_KEY": "s3cret", "DEBUG": "a=b", "EMPTY": ""}
+    assert (submitted[0]["command"], "s3cret" in said.out + said.err) == (["train", "cnn"], False)
+
+
+@pytest.mark.parametrize(
+    ("variable", "sentence"),
+    [
+        ("ABSENT_HERE", "--env ABSENT_HERE: this shell has no variable ABSENT_HERE"),
+        ("=s3cret", "--env : a variable's name has"),
+        ("A-B=1", "--env A-B: a variable's name has"),
+    ],
+)
+def test_a_variable_that_can_t_be_is_named(
+    labs_cli: Cli, submitted: list[dict[str, Any]], variable: str, sentence: str
+) -> None:
+    said = labs_cli("submit", "--env", variable, "--", "train", "cnn")
+    assert (said.code, submitted, sentence in said.err) == (2, [], True)
+    assert "s3cret" not in said.err
+
+
+def test_name_packages_and_the_wait_are_passed_on(labs_cli: Cli, submitted: list[dict[str, Any]]) -> None:
+    options = ["--name", "my run", "--pip", "a==1", "--pip", "b", "--no-wait"]
+    labs_cli("submit", *options, "--", "train", "cnn")
+    job = submitted[0]
+    assert (job["facts"]["name"], job["requirements"], job["wait"]) == ("my run", ["a==1", "b"], False)
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [
+        ("http://192.0.2.1:1", True),
+        ("192.0.2.1:1", True),
+        ("https://192.0.2.1:1", False),
+        ("http://localhost:1", False),
+    ],
+)
+def test_a_token_that_others_could_read_is_warned_of(
+    labs_cli: Cli, submitted: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, address: str, warned: bool
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "s3cret")
+    said = labs_cli("submit", "--address", address, "--", "train", "cnn")
+    assert (f"warning: {address} is not encrypted" in said.err, "s3cret" in said.err) == (warned, False)
+
+
 class Refusing(BaseHTTPRequestHandler):
     """A job server that takes a job, and answers with an error that has all that it was sent."""
 
@@ -184,11 +294,12 @@ def test_no_password_is_shown_of_what_a_job_server_refuses(labs_cli: Cli, monkey
     httpd = HTTPServer(("127.0.0.1", 0), Refusing)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     command = ("submit", "--address", f"http://me:s3cret@127.0.0.1:{httpd.server_port}", "--", "train", "cnn")
-    said = labs_cli(*command, "--store", "http://you:pa55word@host")
+    said = labs_cli(*command[:-3], "--env", 'KEY=s3"cret', *command[-3:], "--store", "http://you:pa55word@host")
     httpd.shutdown()
     assert (said.code, "could not do it" in said.err) == (2, True), said.err
     assert "MLFLOW_TRACKING_URI" in said.err
     assert not [word for word in ("s3cret", "pa55word") if word in said.out + said.err]
+    assert "cret" not in said.err
 
 
 @pytest.mark.parametrize("address", ["http://me:s3cret@there:6379", "me:s3cret@there:6379", "ray://s3cret@there:1"])
@@ -203,7 +314,15 @@ def test_a_password_in_the_cluster_s_address_is_not_shown(
 def _jobs(command: str) -> list[dict[str, Any]]:
     times = {"start": 1796000000.0, "end": None, "exit_code": None}
     return [
-        {"id": f"raysubmit_{number}AAAAAAAAAAAAAAA", "status": "RUNNING", "command": command, "entrypoint": "", **times}
+        {
+            "id": f"raysubmit_{number}AAAAAAAAAAAAAAA",
+            "name": None,
+            "status": "RUNNING",
+            "commit": "1a2b3c4 with changes",
+            "command": command,
+            "entrypoint": "",
+            **times,
+        }
         for number in range(3)
     ]
 
@@ -217,6 +336,14 @@ def test_a_list_of_jobs_cuts_no_id(labs_cli: Cli, monkeypatch: pytest.MonkeyPatc
     said = labs_cli("jobs", "list")
     shown = [line.split()[0] for line in said.out.splitlines() if "raysubmit" in line]
     assert shown == [row["id"] for row in rows]
+
+
+def test_a_list_of_jobs_shows_their_names_and_commits(labs_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{**row, "name": "my run"} for row in _jobs("train cnn")]
+    monkeypatch.setattr(jobs, "list_jobs", lambda address: rows)
+    monkeypatch.setenv("COLUMNS", "200")
+    said = labs_cli("jobs", "list")
+    assert (said.out.count("my run"), said.out.count("1a2b3c4 with changes")) == (3, 3)
 
 
 def test_a_list_of_jobs_shows_local_times_and_json_seconds(labs_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
