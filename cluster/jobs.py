@@ -3,6 +3,7 @@
 The program's own code travels, and the files that the command names; results stay with the head node's user.
 """
 
+import secrets
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from cluster.uri import without_password
 PACKAGES = ("labs", "pipelines", "cluster")
 # The folder of the job's code is a temporary one, so the home must be elsewhere.
 PROGRAM = 'LABS_HOME="${LABS_HOME:-$HOME/.labs}" python -m pipelines.cli '
+JOB_ID = "LABS_JOB"  # the variable by which a job knows its id
 STOP_S = 20  # how long a stopped job may take to save; with Ray's default of 3 s the last epochs are lost
 
 Write = Callable[[str], object]
@@ -57,17 +59,17 @@ def submit(
         ClusterError: nothing was submitted.
         ConnectionLost: the job was submitted, and the job server has stopped answering since.
     """
-    secrets = (variables or {}).values()
     with tempfile.TemporaryDirectory(prefix="labs-upload-") as folder:
         stage_code(code, packages, Path(folder))
         stage_files(files or {}, Path(folder))
-        with plain_errors(address, secrets):
+        with plain_errors(address, (variables or {}).values()):
             client = job_server.connect(address)
             job_id = client.submit_job(
+                submission_id=(own_id := f"raysubmit_{secrets.token_hex(8)}"),
                 entrypoint=PROGRAM + shlex.join(command),
                 runtime_env={
                     "working_dir": folder,
-                    "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), **(variables or {})},
+                    "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), JOB_ID: own_id, **(variables or {})},
                     **({"pip": list(requirements)} if requirements else {}),
                 },
                 metadata=dict(facts or {}),
@@ -80,7 +82,7 @@ def list_jobs(address: str) -> list[dict[str, Any]]:
     """The cluster's jobs, newest first; times in seconds since 1970.
 
     `command` is what was typed after `labs submit --`; of a job that another program submitted, its entrypoint.
-    `name` and `commit` are what was submitted with it, else None.
+    `name`, `commit` and `home` (LABS_HOME) are what was submitted with it, else None.
     """
     with plain_errors(address):
         jobs = [job for job in job_server.connect(address).list_jobs() if job.submission_id]
@@ -92,12 +94,22 @@ def list_jobs(address: str) -> list[dict[str, Any]]:
             "command": job.entrypoint.removeprefix(PROGRAM),
             "entrypoint": job.entrypoint,
             "commit": (job.metadata or {}).get("commit"),
+            "home": ((job.runtime_env or {}).get("env_vars") or {}).get("LABS_HOME"),
             "start": job.start_time and job.start_time / 1000,
             "end": job.end_time and job.end_time / 1000,
             "exit_code": job.driver_exit_code,
         }
         for job in sorted(jobs, key=lambda job: job.start_time or 0, reverse=True)
     ]
+
+
+def find(address: str, job_id: str) -> dict[str, Any]:
+    """One job, as `list_jobs` has it; `ClusterError` if there is none."""
+    jobs = {job["id"]: job for job in list_jobs(address)}
+    if job_id not in jobs:
+        newest = f"the newest are {', '.join(list(jobs)[:5])}" if jobs else "it has none"
+        raise ClusterError(f"no job {job_id!r} on the cluster at {without_password(address)}: {newest}")
+    return jobs[job_id]
 
 
 def logs(address: str, job_id: str, *, follow: bool = False, write: Write = lambda text: print(text, end="")) -> int:
@@ -118,13 +130,8 @@ def stop(address: str, job_id: str) -> bool:
 
 def _client_of_job(address: str, job_id: str) -> Any:
     """The client, after a check that the cluster has the job."""
-    client = job_server.connect(address)
-    jobs = sorted(client.list_jobs(), key=lambda job: job.start_time or 0, reverse=True)
-    ids = [job.submission_id for job in jobs if job.submission_id]
-    if job_id not in ids:
-        newest = f"the newest are {', '.join(ids[:5])}" if ids else "it has none"
-        raise ClusterError(f"no job {job_id!r} on the cluster at {without_password(address)}: {newest}")
-    return client
+    find(address, job_id)
+    return job_server.connect(address)
 
 
 def _follow(client: Any, address: str, job_id: str, write: Write) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from cluster import capacity, connect
 from labs.core import events
 from labs.core.errors import BadInput
-from pipelines import preparation, shared_home
+from pipelines import fetched, preparation, shared_home
 from pipelines.changing_cluster import ChangingCluster
 from pipelines.error_file import first_line
 from pipelines.following import driving
@@ -64,6 +64,7 @@ def run_pipeline(
             return None, 130
         planned = plan(home, nodes, cluster, data, force=force)
         folder = open_folder(home, name, planned, spec)
+        fetched.note(home, folder)
         with driving(folder, interrupts, reporter, lambda: reporter.pipeline_progress(folder)) as part:
             if part == "left":
                 return folder, 130

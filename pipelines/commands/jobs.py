@@ -1,17 +1,19 @@
 """`labs submit` and `labs jobs`: any command of this program, on a running Ray cluster."""
 
+import shlex
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import SUBMIT, Json, print_json, print_table
+from pipelines.commands.options import SUBMIT, Home, Json, print_json, print_table, writable
 
 Address = Annotated[
     str | None, typer.Option(help="URL of the job server. Default: RAY_API_SERVER_ADDRESS, or http://127.0.0.1:8265.")
 ]
 JobId = Annotated[str, typer.Argument(help="Id of the job; `labs jobs list` shows all.", metavar="ID")]
-jobs_app = typer.Typer(help="List a cluster's jobs, read their logs, stop one.", no_args_is_help=True)
+jobs_app = typer.Typer(help="List a cluster's jobs, read their logs, fetch results, stop one.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -96,6 +98,44 @@ def logs(
     from cluster import jobs
 
     raise typer.Exit(jobs.logs(_server(address), job, follow=follow, write=_write))
+
+
+@jobs_app.command("fetch")
+def fetch(
+    context: typer.Context,
+    job: JobId,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    address: Address = None,
+) -> None:
+    """Bring a job's results here: deliverables, metrics, figures."""
+    from cluster import jobs
+    from cluster.errors import ClusterError
+    from pipelines import fetched
+    from pipelines.commands import submitted
+    from pipelines.fingerprint import ROOT
+
+    server = _server(address)
+    row = jobs.find(server, job)
+    home = submitted.parse(context, shlex.split(row["command"])).params.get("home") or row["home"]
+    writable(out, "--out")
+    typer.echo(f"job {job}: its results are packed on the head node", err=True)
+    log: list[str] = []
+    command = ["jobs", "pack", job, *(["--home", str(home)] if home else [])]
+    if jobs.submit(command, address=server, code=ROOT, write=log.append):
+        lines = "".join(log).splitlines()
+        reasons = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        raise ClusterError((reasons or lines)[-1])
+    for file in fetched.unpack("".join(log), out):
+        typer.echo(str(file))
+
+
+@jobs_app.command("pack", hidden=True)
+def pack(job: JobId, home: Home = None) -> None:
+    """Print a job's results as text: what `fetch` runs on the head node."""
+    from pipelines import fetched
+    from pipelines.home import find_home
+
+    typer.echo(fetched.pack(find_home(home), job))
 
 
 @jobs_app.command("stop")

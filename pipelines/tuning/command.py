@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cluster import connect
 from cluster.errors import ConnectionLost
-from pipelines import preparation, shared_home
+from pipelines import fetched, preparation, shared_home
 from pipelines.changing_cluster import ChangingCluster
 from pipelines.following import driving
 from pipelines.home import has_record, read_record, reconcile, write_record
@@ -42,6 +42,7 @@ def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store, reporter: Re
         planned = plan(home, needed, cluster, data)
         upstream = {role: planned[name] for role, name in node.needs.items()}
         sweep = Sweep(home, node, tuning, cluster, data[node.name], upstream)
+        fetched.note(home, sweep.folder)
         if code:
             _note_missing_needs(sweep, before, store, reporter)
             return sweep, code

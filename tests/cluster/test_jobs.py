@@ -286,7 +286,9 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head: Head, tmp_path: Path) -> None:
-    """The whole way: `labs submit` from another directory, the real program, a second submit after an edit."""
+    """The whole way: `labs submit` from another directory, the real program, a second submit after an edit; the
+    results are fetched in the end.
+    """
     code, elsewhere = tmp_path / "code", tmp_path / "elsewhere"
     elsewhere.mkdir()
     for name in ("labs", "pipelines", "cluster"):
@@ -311,10 +313,13 @@ def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head
         return found
 
     local = json.loads(labs(*train, "--workers", "0"))
-    first = document(labs("submit", "--address", head.address, "--", *train))
+    first_log = labs("submit", "--address", head.address, "--", *train)
+    first = document(first_log)
     with (code / "pipelines" / "show" / "display.py").open("a") as file:
         file.write("\nEDITED = True\n")
     second_log = labs("submit", "--address", head.address, "--", *train)
+    job_id = re.findall(r"labs jobs stop (\S+)", first_log)[0]
+    labs("jobs", "fetch", job_id, "--out", "fetched", "--address", head.address)
     timeless = [
         {name: value for name, value in run["metrics"].items() if not name.startswith(("time/", "perf/"))}
         for run in (local, first)
@@ -322,4 +327,7 @@ def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head
     assert timeless[0] == timeless[1]
     assert "has already finished" in second_log
     assert document(second_log)["run_id"] == first["run_id"]
+    fetched = {path.name: path for path in (elsewhere / "fetched").rglob("*") if path.is_file()}
+    assert json.loads(fetched["result.json"].read_text())["metrics"] == first["metrics"]
+    assert "pred.csv" in fetched
     assert (head.home / ".labs" / "mlflow.db").exists()

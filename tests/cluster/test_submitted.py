@@ -318,9 +318,10 @@ def _jobs(command: str) -> list[dict[str, Any]]:
             "id": f"raysubmit_{number}AAAAAAAAAAAAAAA",
             "name": None,
             "status": "RUNNING",
-            "commit": "1a2b3c4 with changes",
             "command": command,
             "entrypoint": "",
+            "commit": "1a2b3c4 with changes",
+            "home": None,
             **times,
         }
         for number in range(3)

@@ -19,7 +19,9 @@ import pytest
 from rich.console import Console
 
 import labs
+from cluster import jobs
 from labs.core import events
+from pipelines import fetched
 from pipelines.show.display import number, rows_table, state_of, summary_table
 from pipelines.show.lesson import reflow
 from tests.conftest import Said
@@ -372,3 +374,34 @@ Ladder
         "    simple   the sample, which is", "             described in many words on", "             two lines.",
         "    boss     more.",
     ]  # fmt: skip
+
+
+def test_the_results_of_a_job_are_fetched_by_one_command(
+    run: dict[str, Any], module_cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The job and the head node are this process here; `tests/cluster/test_jobs.py` has real ones."""
+    monkeypatch.setenv("LABS_JOB", "job_1")
+    module_cli("train", "regression", "--size", "tiny", "--workers", "0")  # has finished, which makes no difference
+    monkeypatch.delenv("LABS_JOB")
+
+    def submit(command: list[str], *, write: Callable[[str], object], **options: Any) -> int:
+        said = module_cli(*command)
+        write(f"job job_2\n{said.out}{said.err}")
+        return said.code
+
+    row = {"command": "train regression", "home": None}
+    monkeypatch.setattr(jobs, "list_jobs", lambda address: [{"id": f"job_{n}", **row} for n in (1, 2)])
+    monkeypatch.setattr(jobs, "submit", submit)
+    said = module_cli("jobs", "fetch", "job_1", "--out", str(tmp_path))
+    files = {Path(line).name: Path(line) for line in said.out.splitlines()}
+    assert json.loads(files["result.json"].read_text())["metrics"] == run["metrics"]
+    assert "pred.csv" in files
+    assert not any("checkpoint" in name or name.endswith(".safetensors") for name in files)
+
+    said = module_cli("jobs", "fetch", "job_2", "--out", str(tmp_path))
+    assert (said.code, "job job_2 has no results in" in said.err) == (2, True)
+    monkeypatch.setattr(fetched, "FILES_BYTES", 1000)
+    said = module_cli("jobs", "fetch", "job_1", "--out", str(tmp_path))
+    assert (said.code, "copy them from the head node, where they are in " in said.err) == (2, True)
+    said = module_cli("jobs", "fetch", "job_3", "--out", str(tmp_path))
+    assert (said.code, "no job 'job_3' on the cluster" in said.err) == (2, True)
