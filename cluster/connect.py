@@ -67,11 +67,19 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Cluster:
 
 
 def join(address: str, *, quiet: bool = True) -> Cluster:
-    """Join the cluster whose head node answers at `address`, a `host:port`; see `connect`."""
+    """Join the cluster whose head node answers at `address`: a `host:port`, or `auto` for a Ray on this machine; see
+    `connect`.
+    """
+    if address == "auto":
+        address = _on_this_machine()
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or "://" in address or "@" in address:
+        client = (
+            "; with Ray Client nothing trains here: from another network, use labs submit --address http://host:8265"
+        )
         raise ClusterError(
-            f"cluster address {without_password(address)!r} is not host:port, such as 10.0.0.5:6379 (RAY_ADDRESS)"
+            f"cluster address {without_password(address)!r} is not host:port, such as 10.0.0.5:6379, or auto for a Ray "
+            f"on this machine (RAY_ADDRESS){client if address.startswith('ray://') else ''}"
         )
     _prepare()
     import ray
@@ -85,6 +93,19 @@ def join(address: str, *, quiet: bool = True) -> Cluster:
         except ConnectionError as error:
             raise ClusterError(f"the Ray cluster at {address} does not work: {error}") from error
     return capacity.total()
+
+
+def _on_this_machine() -> str:
+    """The address of the Ray that was started on this machine, the latest if there are several."""
+    _prepare()
+    from ray._private.services import canonicalize_bootstrap_address
+
+    try:
+        return str(canonicalize_bootstrap_address("auto"))
+    except ConnectionError:
+        raise ClusterError(
+            "RAY_ADDRESS is auto, and no Ray runs on this machine: start one with ray start, or unset RAY_ADDRESS"
+        ) from None
 
 
 class Lifeline:

@@ -8,14 +8,14 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cluster import capacity, connect
 from labs.core import events
 from labs.core.errors import BadInput
-from pipelines import fetched, preparation, shared_home
+from pipelines import fetched, preparation, shared_home, starting_cluster
 from pipelines.changing_cluster import ChangingCluster
 from pipelines.error_file import first_line
 from pipelines.following import driving
@@ -52,9 +52,7 @@ def run_pipeline(
         The pipeline's folder, None if it was interrupted before it had one, and the exit code.
     """
     reconcile(home)
-    cluster = cluster_resources()
-    for node in nodes:
-        resources(node, cluster)  # raises where a node can never fit
+    cluster = cluster_for(nodes, reporter)
     data = preparation.found(home, nodes, reporter)
     with Interrupts() as interrupts:
         if data is None:
@@ -78,6 +76,23 @@ def run_pipeline(
 def cluster_resources() -> capacity.Cluster:
     """The cluster of RAY_ADDRESS, or else this machine; starts no Ray."""
     return connect.connect() if os.environ.get("RAY_ADDRESS") else capacity.total()
+
+
+def cluster_for(nodes: Sequence[Node], reporter: Reporter) -> capacity.Cluster:
+    """The cluster of RAY_ADDRESS, or else this machine, with room for each of the nodes; starts no Ray.
+
+    A cluster without any CPU, such as one whose autoscaler starts from nothing, is asked for what they need, and waited
+    for.
+
+    Raises:
+        ClusterError: a node can never fit; the message has the numbers.
+    """
+    cluster = cluster_resources()
+    if nodes and not cluster.resources.cpus:
+        cluster = starting_cluster.wait_for(nodes, reporter)
+    for node in nodes:
+        resources(node, cluster)
+    return cluster
 
 
 def complete_mirror(store: Store, reporter: Reporter) -> None:

@@ -10,8 +10,7 @@ from pipelines.changing_cluster import ChangingCluster
 from pipelines.following import driving
 from pipelines.home import has_record, read_record, reconcile, write_record
 from pipelines.interrupts import Interrupts, end_at_once
-from pipelines.node import resources
-from pipelines.pipeline import EXIT, cluster_resources, complete_mirror, end_recorded, run_pipeline
+from pipelines.pipeline import EXIT, cluster_for, complete_mirror, end_recorded, run_pipeline
 from pipelines.plan import plan
 from pipelines.reporter import Reporter
 from pipelines.spec import Node, Tuning, default_needs
@@ -29,8 +28,7 @@ def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store, reporter: Re
         The sweep, None if it was interrupted before its data were prepared, and the exit code.
     """
     reconcile(home)
-    cluster = cluster_resources()
-    resources(node, cluster)  # raises where a trial can never fit
+    cluster = cluster_for([node], reporter)
     *needed, node = default_needs(node)
     nodes = [*needed, node]
     data = preparation.found(home, nodes, reporter)

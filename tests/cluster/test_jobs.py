@@ -45,6 +45,8 @@ class Head:
     address: str
     home: Path
     code: Path
+    base: str = ""
+    """The folder that its Ray takes for the machine's temporary one."""
     env: dict[str, str] = field(default_factory=dict)
 
     def client(self, call: str, **env: str) -> subprocess.Popen[str]:
@@ -101,8 +103,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "http_proxy": "http://127.0.0.1:1",  # what is on this machine is reached without it
     }
     port = _free_port()
-    temp = tempfile.mkdtemp(prefix="ray-")  # not pytest's: Ray puts sockets in it, whose paths must be short
-    options = f"--port={_free_port()} --dashboard-port={port} --dashboard-agent-listen-port=0 --temp-dir={temp}"
+    base = tempfile.mkdtemp(prefix="ray-")  # not pytest's: Ray puts sockets in it, whose paths must be short
+    options = f"--port={_free_port()} --dashboard-port={port} --dashboard-agent-listen-port=0 --temp-dir={base}/ray"
     # A group of its own: `ray stop` would end every Ray on the machine.
     process = subprocess.Popen(
         f"exec ray start --head --block --num-cpus=1 --object-store-memory=100000000 {options}",
@@ -113,7 +115,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         start_new_session=True,
     )
     try:
-        head = Head(f"http://127.0.0.1:{port}", home, _packages(tmp_path_factory.mktemp("code")), env)
+        head = Head(f"http://127.0.0.1:{port}", home, _packages(tmp_path_factory.mktemp("code")), base, env)
         deadline = time.monotonic() + 180
         while not _answers(head.address):
             assert time.monotonic() < deadline, "the head node did not start"
@@ -128,7 +130,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
                 left.kill()
         process.kill()
         process.wait(timeout=15)
-        shutil.rmtree(temp, ignore_errors=True)
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def _packages(code: Path) -> Path:
@@ -251,7 +253,7 @@ def test_a_wrong_token_says_where_the_right_one_belongs_and_is_not_shown(head: H
 )
 def test_a_wrong_job_server_is_named_within_seconds(tmp_path: Path, address: str, sentence: str) -> None:
     env = _environment() | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
-    assert sentence in Head(address, tmp_path, tmp_path, env).said("jobs.list_jobs(address)")
+    assert sentence in Head(address, tmp_path, tmp_path, env=env).said("jobs.list_jobs(address)")
 
 
 @pytest.mark.slow
@@ -259,14 +261,20 @@ def test_a_wrong_job_server_is_named_within_seconds(tmp_path: Path, address: str
     ("address", "sentence"),
     [
         ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 within 8 s (which Ray takes for "),
-        ("ray://somewhere", "is not host:port"),
+        ("ray://somewhere", "use labs submit --address http://host:8265"),
     ],
 )
 def test_a_wrong_ray_address_is_named_within_its_limit(tmp_path: Path, address: str, sentence: str) -> None:
     env = _environment() | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path), "RAY_ADDRESS": address}
     start = time.monotonic()
-    assert sentence in Head("", tmp_path, tmp_path, env).said("connect.connect()")
+    assert sentence in Head("", tmp_path, tmp_path, env=env).said("connect.connect()")
     assert time.monotonic() - start < 30
+
+
+@pytest.mark.slow
+def test_auto_joins_the_ray_of_this_machine(head: Head) -> None:
+    said = head.said("str(connect.connect())", RAY_ADDRESS="auto", RAY_TMPDIR=head.base)
+    assert "result 1 node, 1 CPU\n" in said
 
 
 def test_too_much_code_is_refused_with_the_largest_files(tmp_path: Path) -> None:
