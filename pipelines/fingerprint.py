@@ -12,6 +12,7 @@ from typing import Any
 import labs
 
 ROOT = Path(labs.__file__).parent.parent
+PACKAGES = ("labs", "pipelines")
 
 
 def fingerprint(facts: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
@@ -30,6 +31,16 @@ def fingerprint(facts: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def worker_code(lab: str) -> str:
+    """Digest of what a lab's worker executes; one that has another than the driver's would learn other numbers.
+
+    A worker's process keeps what it has imported, and its digest: so does the driver's.
+    """
+    return hashlib.sha256(
+        f"{code_digest('pipelines.worker')}{code_digest(labs.heading(lab).module)}".encode()
+    ).hexdigest()
+
+
 @cache
 def _torch_version() -> str:
     return metadata.version("torch").split("+")[0]
@@ -37,13 +48,13 @@ def _torch_version() -> str:
 
 @cache
 def code_digest(module: str, root: Path = ROOT) -> str:
-    """Digest of a module's source and of every `labs` module that it imports, without comments and docstrings.
+    """Digest of a module's source and of every module of `PACKAGES` that it imports, without comments and docstrings.
 
     A process reads its sources once, as it imports them once: a pipeline asks for the same ones with each node.
 
     Args:
         module: the module's full name.
-        root: the folder that the package `labs` lies in.
+        root: the folder that the packages lie in.
     """
     digest = hashlib.sha256()
     for name, code in sorted(_imported(module, root, {}).items()):
@@ -52,7 +63,7 @@ def code_digest(module: str, root: Path = ROOT) -> str:
 
 
 def _imported(module: str, root: Path, found: dict[str, str]) -> dict[str, str]:
-    """`found` with the code of the module and of what it imports below `labs`."""
+    """`found` with the code of the module and of what it imports of `PACKAGES`."""
     path = _source(module, root)
     if path is None or module in found or module == "labs":
         return found
@@ -64,7 +75,7 @@ def _imported(module: str, root: Path, found: dict[str, str]) -> dict[str, str]:
 
 @cache
 def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
-    """A file's code without comments and docstrings, and the `labs` names that it imports."""
+    """A file's code without comments and docstrings, and the names of `PACKAGES` that it imports."""
     tree = ast.parse(path.read_text())
     names: list[str] = []
     for node in ast.walk(tree):
@@ -72,7 +83,7 @@ def _parsed(path: Path) -> tuple[str, tuple[str, ...]]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return ast.dump(_without_docstrings(tree)), tuple(name for name in names if name.split(".")[0] == "labs")
+    return ast.dump(_without_docstrings(tree)), tuple(name for name in names if name.split(".")[0] in PACKAGES)
 
 
 def _source(module: str, root: Path) -> Path | None:

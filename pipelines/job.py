@@ -23,6 +23,8 @@ class Job(BaseModel):
     """Everything that a worker needs to know; plain data, so that it can be sent to any machine."""
 
     lab: str
+    code: str
+    """Digest of what the driver would execute in the worker's place (`fingerprint.worker_code`)."""
     preset: str
     size: str
     config: dict[str, Any]

@@ -14,6 +14,7 @@ from cluster import capacity
 from labs.core import shards
 from labs.core.errors import BadInput
 from pipelines import datasets
+from pipelines.fingerprint import worker_code
 from pipelines.home import has_record, read_record, result, write_record
 from pipelines.job import Job
 from pipelines.spec import BEST_CONFIG_ROLE, Node
@@ -115,6 +116,7 @@ def job_of(node: Node, gpus: float, folder: Path, data: Path, upstream: Mapping[
     """The job of the node's workers; `gpus` for each of them."""
     return Job(
         lab=node.lab,
+        code=worker_code(node.lab),
         preset=node.preset,
         size=node.size,
         config=node.config.model_dump(mode="json"),

@@ -14,6 +14,7 @@ import labs
 from cluster.errors import ClusterError
 from labs.core.run import Interrupted, Run
 from pipelines.error_file import has_error, write_error
+from pipelines.fingerprint import worker_code
 from pipelines.home import has_record
 from pipelines.job import Job, Outcome
 from pipelines.requests import AbortListener, is_asked_to_abort, writer_lock
@@ -50,6 +51,7 @@ def work(job: Job, **run_options: Any) -> Outcome:
     config = lab.config.model_validate(job.config)
     run = Run(job.folder, job.data, seed=job.seed, upstream=job.upstream, device=device, **run_options)
     try:
+        _require_same_code(job)
         with _watched(run):
             lab.fit(config, run, test=job.test)
     except Interrupted:
@@ -82,6 +84,15 @@ def forget_job() -> None:
 def is_lost_peer(error: BaseException) -> bool:
     """Whether a collective failed because another worker is gone; then it helps to start the workers again."""
     return isinstance(error, DistError) or any(word in str(error) for word in ("gloo/", "NCCL"))
+
+
+def _require_same_code(job: Job) -> None:
+    """Check that this node has the driver's code: its fingerprint would stand for what another code has learnt."""
+    if job.code != worker_code(job.lab):
+        raise ClusterError(
+            f"the packages labs and pipelines on {socket.gethostname()} are not the driver's: install the same ones "
+            "there, or use labs submit, which takes its own along; if they were edited meanwhile, run the command again"
+        )
 
 
 @contextmanager

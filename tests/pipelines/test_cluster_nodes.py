@@ -141,12 +141,30 @@ def test_a_worker_that_does_not_see_the_run_s_folder_begins_nothing(tmp_path: Pa
     from pipelines.job import Job
 
     folder = tmp_path / "home" / "runs" / "cnn"
-    what = {"lab": "regression", "preset": "simple", "size": "tiny", "config": {}, "seed": 0, "upstream": {}}
+    what = {
+        "lab": "regression",
+        "preset": "simple",
+        "size": "tiny",
+        "config": {},
+        "seed": 0,
+        "upstream": {},
+        "code": "",
+    }
     job = Job(**what, workers=0, cpus_per_worker=1, gpus_per_worker=0, folder=folder, data=tmp_path, retries=0,
               bundles=[1.0])  # fmt: skip
     with pytest.raises(ClusterError, match=rf"folder {folder} is not there on {gethostname()}: if"):
         run_job(job)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_whose_code_is_not_the_driver_s_refuses_and_names_its_node(
+    labs_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an old package on a node had learnt was kept as the work of the driver's code."""
+    monkeypatch.setattr("pipelines.node.worker_code", lambda lab: "newer")
+    said = labs_cli("train", "regression", "--size", "tiny", "--workers", "0")
+    assert said.code == 1
+    assert f"the packages labs and pipelines on {gethostname()} are not the driver's: install" in said.err
 
 
 def test_what_needs_a_node_that_has_left_fails_after_some_time(

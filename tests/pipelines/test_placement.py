@@ -10,6 +10,7 @@ import yaml
 
 import labs
 from pipelines.datasets import prepared
+from pipelines.fingerprint import worker_code
 from pipelines.home import write_record
 from pipelines.job import Job
 from pipelines.ray_train import run_on_workers
@@ -49,9 +50,9 @@ def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(
 def test_jobs_of_two_workers_each_run_at_the_same_time(free_cpus: None, data_home: Path, tmp_path: Path) -> None:
     """All of them met in the same file, and those of the second job waited for ever."""
     jobs = [
-        Job(lab="regression", preset="simple", size="tiny", config={"epochs": 1}, seed=seed,
-            workers=2, cpus_per_worker=0.5, gpus_per_worker=0, bundles=(0.5, 0.5), folder=tmp_path / str(seed),
-            data=prepared(data_home, labs.get("regression"), "tiny", None), upstream={}, retries=0)
+        Job(lab="regression", code=worker_code("regression"), preset="simple", size="tiny", config={"epochs": 1},
+            seed=seed, workers=2, cpus_per_worker=0.5, gpus_per_worker=0, bundles=(0.5, 0.5),
+            folder=tmp_path / str(seed), data=prepared(data_home, labs.get("regression"), "tiny", None), upstream={}, retries=0)
         for seed in (1, 2)
     ]  # fmt: skip
     for job in jobs:
