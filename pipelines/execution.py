@@ -26,6 +26,8 @@ from pipelines.worker import run_bare
 
 ABORT_S = 30.0
 """Seconds that a node's processes have to end when they are asked to abort."""
+START_LIMIT_S = 600.0
+"""Seconds that workers may take to begin, as where other users' jobs hold the cluster, before a time limit counts."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,12 @@ class NodeExecution:
 
     def __init__(self, planned: PlannedNode, pipeline: Path) -> None:
         self.planned, self.pipeline = planned, pipeline
+        self.locked_at: float | None = None
+        """When it got the lock: another process may have worked on the run before."""
+        self.config_of_before: int | None = None
+        """Which `config.json` the folder had then, of an earlier command."""
         self.started: float | None = None
-        """When it got the lock: the time limit does not count the time that another process worked on the run."""
+        """When a worker gave its first sign of life, from which the time limit counts."""
         self.asked_at: float | None = None
         self.over_time = False
 
@@ -64,11 +70,30 @@ class NodeExecution:
     def enforce_time_limit(self) -> None:
         """Ask the node to save and end when its time is over, and to abort when its time to save is over too."""
         limit = self.planned.node.time_limit
-        if limit and self.asked_at is None and self.started is not None and time.monotonic() - self.started > limit:
+        if limit and self.asked_at is None and self._counted() > limit:
             self.over_time = True
             self.ask_to_stop()
         if self.is_late():
             self.ask_to_abort()
+
+    def begin(self) -> None:
+        """Note that the lock is held, and what an earlier command has left: no worker has begun for this one."""
+        self.config_of_before, self.locked_at = self._config(), time.monotonic()
+
+    def _counted(self) -> float:
+        """Seconds that count against the time limit."""
+        now = time.monotonic()
+        if self.started is None and self.locked_at is not None:
+            if isinstance(self.planned, PlannedSweep) or self._config() != self.config_of_before:
+                self.started = now
+            return now - self.locked_at - START_LIMIT_S
+        return 0.0 if self.started is None else now - self.started
+
+    def _config(self) -> int | None:
+        """When the folder's `config.json` was written, with which each worker begins."""
+        with suppress(FileNotFoundError):
+            return (self.planned.folder / "config.json").stat().st_mtime_ns
+        return None
 
     def ask_to_abort(self) -> None:
         """Ask the node's processes to end at once, saved or not."""
@@ -127,7 +152,7 @@ class NodeExecution:
         lock = driver_lock(self.planned.folder)
         if not self._acquire(lock):
             return Ending("KILLED")
-        self.started = time.monotonic()
+        self.begin()
         try:
             if self.planned.finished():
                 return Ending("FINISHED", reused=True)

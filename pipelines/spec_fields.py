@@ -85,7 +85,7 @@ class Limits(BaseModel):
     retries: int = Field(3, ge=0, le=MANY)
     """How often lost workers are started again."""
     time_limit: float | None = Field(None, gt=0)
-    """Seconds after which the node is saved and counts as failed; no limit by default."""
+    """Seconds after the start of its workers at which the node is saved and counts as failed; no limit by default."""
 
 
 class NodeSpec(Limits):

@@ -122,7 +122,7 @@ def run_job(job):
     threading.Event().wait()
 
 pipeline.connect_for = lambda home, nodes, cluster, reporter: cluster
-execution.run_job, execution.GRACE_S, execution.ABORT_S = run_job, 0.5, 0.5
+execution.run_job, execution.GRACE_S, execution.ABORT_S, execution.START_LIMIT_S = run_job, 0.5, 0.5, 0.0
 sys.argv = ["labs", *sys.argv[1:]]
 cli.main()
 """

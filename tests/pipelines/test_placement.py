@@ -52,7 +52,8 @@ def test_jobs_of_two_workers_each_run_at_the_same_time(free_cpus: None, data_hom
     jobs = [
         Job(lab="regression", code=worker_code("regression"), preset="simple", size="tiny", config={"epochs": 1},
             seed=seed, workers=2, cpus_per_worker=0.5, gpus_per_worker=0, bundles=(0.5, 0.5),
-            folder=tmp_path / str(seed), data=prepared(data_home, labs.get("regression"), "tiny", None), upstream={}, retries=0)
+            folder=tmp_path / str(seed), data=prepared(data_home, labs.get("regression"), "tiny", None), upstream={},
+            retries=0)
         for seed in (1, 2)
     ]  # fmt: skip
     for job in jobs:

@@ -104,3 +104,22 @@ def test_the_wait_for_another_process_does_not_count_against_the_time_limit(tmp_
         waiting.ask_to_stop()
         thread.join()
     assert not over_time
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_the_wait_for_workers_does_not_count_against_the_time_limit(tmp_path: Path, earlier: bool) -> None:
+    """A node that found the cluster full of other users' jobs had used up its time before it began."""
+    config, limit = tmp_path / "config.json", SimpleNamespace(time_limit=1e-9)
+    if earlier:  # of a command before this one
+        config.touch()
+    planned: Any = SimpleNamespace(folder=tmp_path, job=SimpleNamespace(workers=1), node=limit)
+    waiting = execution.NodeExecution(planned, tmp_path)
+    waiting.begin()
+    for _ in range(3):
+        waiting.enforce_time_limit()
+    assert not waiting.over_time
+    config.unlink(missing_ok=True)
+    config.write_text("{}")
+    for _ in range(3):
+        waiting.enforce_time_limit()
+    assert waiting.over_time
