@@ -3,14 +3,14 @@
 The program's own code travels, and the files that the command names; results stay with the head node's user.
 """
 
-import secrets
 import shlex
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cluster import job_server
+from cluster import job_server, job_variables
 from cluster.errors import ClusterError
 from cluster.job_server import plain_errors
 from cluster.upload import stage_code, stage_files
@@ -33,6 +33,7 @@ def submit(
     packages: tuple[str, ...] = PACKAGES,
     files: Mapping[str, Path] | None = None,
     variables: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str] | None = None,
     requirements: Sequence[str] = (),
     facts: Mapping[str, str] | None = None,
     wait: bool = True,
@@ -46,7 +47,8 @@ def submit(
         code: the folder that holds the packages.
         packages: what is uploaded, with `pyproject.toml` if there is one.
         files: what else is uploaded: its place in the job's working directory -> a file or a folder of this machine.
-        variables: what the command does not show: the job finds it in its environment.
+        variables: what the job finds in its environment.
+        secrets: the same, and nobody else sees it: no list of jobs or processes, and no log.
         requirements: Python packages that the job needs beyond the cluster's, as pip takes them.
         facts: what the list of jobs shows of it: `name`, `commit`.
         wait: show the log until the job ends; otherwise return once it is accepted.
@@ -62,14 +64,15 @@ def submit(
     with tempfile.TemporaryDirectory(prefix="labs-upload-") as folder:
         stage_code(code, packages, Path(folder))
         stage_files(files or {}, Path(folder))
-        with plain_errors(address, (variables or {}).values()):
+        hook = job_variables.write(Path(folder), secrets or {})
+        with plain_errors(address, [*(variables or {}).values(), *(secrets or {}).values()]):
             client = job_server.connect(address)
             job_id = client.submit_job(
-                submission_id=(own_id := f"raysubmit_{secrets.token_hex(8)}"),
+                submission_id=(own_id := f"raysubmit_{uuid.uuid4().hex[:16]}"),
                 entrypoint=PROGRAM + shlex.join(command),
                 runtime_env={
                     "working_dir": folder,
-                    "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), JOB_ID: own_id, **(variables or {})},
+                    "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_S), JOB_ID: own_id, **(variables or {}), **hook},
                     **({"pip": list(requirements)} if requirements else {}),
                 },
                 metadata=dict(facts or {}),

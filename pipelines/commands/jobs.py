@@ -30,8 +30,8 @@ def submit(
     env: Annotated[
         list[str] | None,
         typer.Option(
-            help="Variable of the job: NAME=VALUE, or NAME for the value that it has here, which no list of processes "
-            "then shows. Repeatable.",
+            help="Variable of the job: NAME=VALUE; for a secret NAME alone, which takes its value from this shell and "
+            "shows it nowhere. Repeatable.",
             metavar="NAME[=VALUE]",
         ),
     ] = None,
@@ -52,11 +52,11 @@ def submit(
     from pipelines.fingerprint import ROOT
 
     parsed = submitted.parse(context, command)
-    variables = submitted.variables_of(env or [])
+    variables, secrets = submitted.variables_of(env or [])
     job = submitted.with_files(parsed, command)
     for note in job.notes:
         typer.echo(note, err=True)
-    shown, secret = submitted.apart(job.command, parsed.params.get("store"))
+    shown, store = submitted.apart(job.command, parsed.params.get("store"))
     server = _server(address)
     typer.echo(f"labs {' '.join(shown)}: submitting to {without_password(server)}", err=True)
     commit = checkout.head()
@@ -66,7 +66,8 @@ def submit(
         address=server,
         code=ROOT,
         files=job.files,
-        variables={**variables, **secret},
+        variables=variables,
+        secrets={**secrets, **store},
         requirements=pip or [],
         facts={fact: value for fact, value in facts.items() if value},
         wait=not no_wait,

@@ -197,14 +197,17 @@ def _lets_in(uri: str) -> bool:
     return "@" in parts.netloc or bool(parts.query)
 
 
-def variables_of(assignments: list[str]) -> dict[str, str]:
-    """The variables of `--env NAME=VALUE`, and of `--env NAME` with the value that this shell has."""
-    variables = {}
+def variables_of(assignments: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The variables of `--env NAME=VALUE`, and those of `--env NAME`, whose values this shell has: the secret ones."""
+    open_, secret = dict[str, str](), dict[str, str]()
     for assignment in assignments:
         name, sign, value = assignment.partition("=")
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             raise BadInput(f"--env {name}: a variable's name has letters, digits and '_': --env NAME=VALUE, or NAME")
-        if not sign and name not in os.environ:
+        if sign:
+            open_[name] = value
+        elif name in os.environ:
+            secret[name] = os.environ[name]
+        else:
             raise BadInput(f"--env {name}: this shell has no variable {name}: export it, or give --env {name}=VALUE")
-        variables[name] = value if sign else os.environ[name]
-    return variables
+    return open_, secret

@@ -137,6 +137,7 @@ def _packages(code: Path) -> Path:
     for name in ("labs", "pipelines", "cluster"):
         (code / name).mkdir()
         (code / name / "__init__.py").touch()
+    shutil.copy(ROOT / "cluster" / "job_variables.py", code / "cluster")
     (code / "pipelines" / "cli.py").write_text(CLI)
     (code / "pyproject.toml").touch()
     (code / "data.bin").write_bytes(bytes(20 * 2**20))
@@ -172,14 +173,27 @@ def test_a_job_s_log_and_exit_code_come_back_and_only_code_and_named_files_are_u
 
 
 @pytest.mark.slow
-def test_variables_of_a_job_show_in_no_list_of_jobs_or_processes(head: Head) -> None:
-    variables = "{'MLFLOW_TRACKING_URI': os.environ['URI']}"
-    said = head.said(
-        f"jobs.submit(['0'], address=address, code=code, variables={variables}), jobs.list_jobs(address)",
+def test_secrets_of_a_job_show_in_no_list_of_jobs_or_processes(head: Head) -> None:
+    """Each worker that Ray starts had them for a second in its command."""
+    client = head.client(
+        "jobs.submit(['0'], address=address, code=code, secrets={'MLFLOW_TRACKING_URI': os.environ['URI']}), "
+        "jobs.list_jobs(address)",
         URI="http://me:s3cret@somewhere",
     )
+    seen = set()
+    while client.poll() is None:
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                command = file.read_text()
+                if "s3cret" in command:
+                    seen.add(command.replace("\0", " "))
+        time.sleep(0.1)
+    said = client.communicate()[0]
     assert "store somewhere seen []" in said
     assert "s3cret" not in said
+    assert seen == set()
+    logs = [file for file in Path(head.base).rglob("*") if file.suffix in (".log", ".out", ".err") and file.is_file()]
+    assert [file for file in logs if "s3cret" in file.read_text(errors="replace")] == []
 
 
 @pytest.mark.slow

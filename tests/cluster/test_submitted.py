@@ -173,13 +173,13 @@ def test_a_store_s_password_is_not_in_the_submitted_command(
     said = labs_cli("submit", "--", "train", "cnn", *form.format(uri).split(), "--seed", "3")
     assert "s3cret" not in said.err + said.out
     assert submitted[0]["command"] == ["train", "cnn", "--seed", "3"]
-    assert submitted[0]["variables"] == {"MLFLOW_TRACKING_URI": uri}
+    assert submitted[0]["secrets"] == {"MLFLOW_TRACKING_URI": uri}
 
 
 def test_a_store_without_a_password_stays_in_the_command(labs_cli: Cli, submitted: list[dict[str, Any]]) -> None:
     labs_cli("submit", "--", "train", "cnn", "--store", "http://host:5000")
     assert submitted[0]["command"] == ["train", "cnn", "--store", "http://host:5000"]
-    assert submitted[0]["variables"] == {}
+    assert submitted[0]["secrets"] == {}
 
 
 def test_a_store_of_this_machine_s_environment_is_not_the_job_s(
@@ -187,7 +187,7 @@ def test_a_store_of_this_machine_s_environment_is_not_the_job_s(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:s3cret@host")
     labs_cli("submit", "--", "train", "cnn")
-    assert (submitted[0]["command"], submitted[0]["variables"]) == (["train", "cnn"], {})
+    assert (submitted[0]["command"], submitted[0]["secrets"]) == (["train", "cnn"], {})
 
 
 def test_comparing_a_store_that_has_a_password_is_not_submitted(labs_cli: Cli, submitted: list[dict[str, Any]]) -> None:
@@ -203,7 +203,8 @@ def test_variables_reach_the_job_in_no_command(
 ) -> None:
     monkeypatch.setenv("S3_KEY", "s3cret")
     said = labs_cli("submit", "--env", "S3_KEY", "--env", "DEBUG=a=b", "--env", "EMPTY=", "--", "train", "cnn")
-    assert submitted[0]["variables"] == {"S3_KEY": "s3cret", "DEBUG": "a=b", "EMPTY": ""}
+    assert submitted[0]["variables"] == {"DEBUG": "a=b", "EMPTY": ""}
+    assert submitted[0]["secrets"] == {"S3_KEY": "s3cret"}
     assert (submitted[0]["command"], "s3cret" in said.out + said.err) == (["train", "cnn"], False)
 
 
@@ -297,7 +298,7 @@ def test_no_password_is_shown_of_what_a_job_server_refuses(labs_cli: Cli, monkey
     said = labs_cli(*command[:-3], "--env", 'KEY=s3"cret', *command[-3:], "--store", "http://you:pa55word@host")
     httpd.shutdown()
     assert (said.code, "could not do it" in said.err) == (2, True), said.err
-    assert "MLFLOW_TRACKING_URI" in said.err
+    assert "working_dir" in said.err
     assert not [word for word in ("s3cret", "pa55word") if word in said.out + said.err]
     assert "cret" not in said.err
 
