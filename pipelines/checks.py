@@ -5,16 +5,16 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from cluster.doctor.finding import Finding, Look, refused
-from cluster.errors import ClusterError
 from labs.core.errors import BadInput
 from pipelines import shared_home
-from pipelines.home import find_home
+from pipelines.home import cache_folder, find_home
 from pipelines.tracking.connection import MAKE_S
 from pipelines.tracking.store_uri import sqlite_file
 
@@ -29,16 +29,9 @@ OTHER = "make room, or name a folder that can be written (--home, LABS_HOME)"
 def home(given: Path | None) -> Finding:
     """Whether the home folder can be written, has locks, and has room."""
     try:
-        where = find_home(given)
-        _write(where)
-        free = shutil.disk_usage(where).free / 2**30
+        return _room(find_home(given))
     except BadInput as error:
         return refused(error)
-    except OSError as error:
-        return Finding("broken", f"{error.filename} can't be written: {error.strerror}", OTHER)
-    if free < FREE_GB:
-        return Finding("warning", f"{where} has {free:.1f} GB free, {FREE_GB:g} GB are advised", OTHER)
-    return Finding("ok", f"{where}, {free:.1f} GB free")
 
 
 def store(home: Path | None, uri: str | None) -> Finding:
@@ -77,14 +70,14 @@ def seen_by_nodes(home: Path | None) -> Iterator[dict[str, Look]]:
 
 
 def on_node(home: Path, sign: Path) -> Finding:
-    """What a node makes of the home folder: it must see a file there, find it locked, and be able to write."""
+    """What a node makes of the home folder: where it sees a file there, it must also find it locked."""
     if not shared_home.sees(sign):
-        raise ClusterError(f"{home} is not there: put it on storage that all nodes of the cluster share")
+        found = _room(cache_folder())
+        return replace(found, found=f"{home} is not there, so data and results go through Ray; cache: {found.found}")
     try:
         FileLock(sign).acquire(timeout=0)
     except Timeout:
-        _write(home)
-        return Finding("ok", f"{home} is seen, locked and written")
+        return _room(home)
     return Finding(
         "broken",
         f"a lock in {home} does not hold on this node",
@@ -92,17 +85,21 @@ def on_node(home: Path, sign: Path) -> Finding:
     )
 
 
-def _write(home: Path) -> None:
-    """Write a file and remove it."""
-    probe = home / f"probe-{uuid.uuid4().hex}"
+def _room(folder: Path) -> Finding:
+    """Whether a folder can be written and has room."""
+    probe = folder / f"probe-{uuid.uuid4().hex}"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with probe.open("wb") as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())
+        free = shutil.disk_usage(folder).free / 2**30
     except OSError as error:
-        error.filename = str(home)
-        raise
+        return Finding("broken", f"{folder} can't be written: {error.strerror}", OTHER)
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
+    if free < FREE_GB:
+        return Finding("warning", f"{folder} has {free:.1f} GB free, {FREE_GB:g} GB are advised", OTHER)
+    return Finding("ok", f"{folder}, {free:.1f} GB free")

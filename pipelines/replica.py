@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from labs.core import shards
 from labs.core.run import STOP
-from pipelines.home import RESULT, has_record
+from pipelines.home import RESULT, cache_folder, has_record
 from pipelines.home_files import PIECE, Superseded, find, sizes
 from pipelines.job import Job
 from pipelines.requests import ABORT
@@ -192,13 +192,9 @@ def _sees(files: Any, job: Job) -> bool:
     return has_record(job.folder) and not ray.get(files.is_blind.remote(ray.get_runtime_context().get_node_id()))
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "labs")
-
-
 def _own_folder() -> Path:
     """A new folder for this process's copies; what killed processes of this node left is removed."""
-    runs, host = _cache() / "runs", socket.gethostname()
+    runs, host = cache_folder() / "runs", socket.gethostname()
     runs.mkdir(parents=True, exist_ok=True)
     for left in runs.glob(f"{host}-*-*"):
         if not psutil.pid_exists(int(left.name.split("-")[-2])):
@@ -216,7 +212,7 @@ def _data(files: Any, source: Path) -> Path:
     if shards.MANIFEST not in wanted:  # a lab whose data come from an environment
         return source
     digest = json.loads(ray.get(files.read.remote(source / shards.MANIFEST, 0)))["digest"]
-    target = _cache() / "data" / source.parent.name / f"{source.name}-{digest[:12]}"
+    target = cache_folder() / "data" / source.parent.name / f"{source.name}-{digest[:12]}"
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
         if sizes(target) != wanted:

@@ -15,10 +15,12 @@ import pytest
 
 from cluster import environment
 from cluster.doctor import gpus, machine, nodes
+from pipelines import checks, shared_home
 from pipelines.commands import doctor as command
 from tests.conftest import Said
 from tests.faults.namespace import NAMESPACE, can_mount
 
+ROOT = Path(__file__).parents[2]
 Row = dict[str, str]
 ENVIRONMENT = ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_TMPDIR", "TMPDIR", "MLFLOW_TRACKING_URI")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -162,16 +164,24 @@ mount -o remount,ro "$1" && LABS_HOME="$1/home" "$2" -m pipelines.cli doctor --j
 
 @pytest.mark.skipif(not can_mount(), reason="needs a mount namespace of its own (unshare)")
 def test_a_home_that_is_full_or_read_only_is_broken(tmp_path: Path) -> None:
+    """Found in a process that could not import PyTorch."""
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "torch.py").write_text("raise RuntimeError('imported')")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     said = subprocess.run(
-        [*NAMESPACE, "sh", "-c", FOLDERS, "sh", str(tmp_path), sys.executable],
-        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        [*NAMESPACE, "sh", "-c", FOLDERS, "sh", str(disk), sys.executable],
+        cwd=ROOT,
+        env=variables | {"PYTHONPATH": f"{blocked}:{ROOT}"},
         capture_output=True,
         text=True,
         timeout=100,
     )
     assert said.returncode == 1
     for fault in ("No space left on device", "Read-only file system"):
-        assert f"{tmp_path}/home can't be written: {fault}" in said.stdout
+        assert f"{disk}/home can't be written: {fault}" in said.stdout
 
 
 class OldServer(BaseHTTPRequestHandler):
@@ -252,10 +262,28 @@ def cluster_doctor(ray_session: None, doctor: Doctor, monkeypatch: pytest.Monkey
 def test_every_node_of_a_cluster_is_looked_at(cluster_doctor: Doctor, home: Path) -> None:
     rows = cluster_doctor()[1]
     assert rows["cluster"]["found"] == "1 node, 2 CPUs"
-    assert rows["node/home"]["found"] == f"{home} is seen, locked and written"
+    assert rows["node/home"]["found"].startswith(f"{home}, ")
     for check in ("node", "versions", "clock", "limits", "python"):
         assert rows[f"node/{check}"]["status"] == "ok"
     assert list(home.glob("seen-*")) == []
+
+
+def test_a_node_without_the_home_needs_a_cache_that_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_home, "SEEN_WITHIN_S", 0.0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    blind = checks.on_node(tmp_path, tmp_path / "absent")
+    assert blind.status != "broken"
+    assert f"data and results go through Ray; cache: {tmp_path}/labs" in blind.found
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    assert checks.on_node(tmp_path, tmp_path / "absent").status == "broken"
+
+
+def test_a_home_whose_locks_do_not_hold_on_a_node_is_broken(tmp_path: Path) -> None:
+    sign = tmp_path / "sign"
+    sign.touch()  # which this machine would hold locked
+    assert checks.on_node(tmp_path, sign).remedy.startswith("mount it with locks")
 
 
 def test_other_versions_and_another_clock_of_a_node_are_named(
