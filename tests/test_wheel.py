@@ -95,6 +95,13 @@ def test_what_only_looks_needs_no_checkout(installed: Installed) -> None:
     assert json.loads(installed("show", "regression", "--json").stdout)["name"] == "regression"
 
 
+def test_the_doctor_knows_what_the_wheel_needs(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)  # whatever the user's own file is
+    rows = {row["check"]: row for row in json.loads(installed("doctor", "--json").stdout)}
+    assert " needed, all there: ray 2." in rows["packages"]["found"]
+    assert rows["python"]["status"] == "ok"
+
+
 @pytest.mark.parametrize("spec", [[], ["cnn-report"]])
 def test_the_programs_own_specs_are_planned_by_name(installed: Installed, spec: list[str]) -> None:
     assert json.loads(installed("pipeline", "plan", *spec, "--json").stdout)["fits"]
