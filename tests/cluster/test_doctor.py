@@ -1,6 +1,7 @@
 """`labs doctor`: each fault of a machine, of a node, of the home folder or of the store has its line and its remedy."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -284,6 +285,16 @@ def test_a_home_whose_locks_do_not_hold_on_a_node_is_broken(tmp_path: Path) -> N
     sign = tmp_path / "sign"
     sign.touch()  # which this machine would hold locked
     assert checks.on_node(tmp_path, sign).remedy.startswith("mount it with locks")
+
+
+def test_a_node_that_can_t_be_reached_from_another_one_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        there = nodes.Node("1", "worker-1", "127.0.0.1", (port,), 1, 0)
+        assert nodes.reach([there]).found == "1 reached"
+    finding = nodes.reach([there])  # nobody listens there any more, as behind a firewall
+    assert finding.status == "broken"
+    assert finding.found.startswith(f"no way to worker-1 (127.0.0.1:{port}, ")
 
 
 def test_other_versions_and_another_clock_of_a_node_are_named(
