@@ -45,6 +45,11 @@ def find_home(given: Path | None) -> Path:
     return home
 
 
+def cache_folder() -> Path:
+    """Where a node that does not see the home folder keeps what it is sent."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "labs")
+
+
 def _require_locks(home: Path) -> None:
     """Check that the home's file system has locks: without, nobody could tell a living process from a dead one."""
     try:

@@ -16,19 +16,16 @@ import psutil
 from filelock import FileLock
 
 from labs.core import shards
+from pipelines.home import cache_folder
 from pipelines.home_files import PIECE, sizes
 
 TOGETHER = 64
 """How many small files are fetched at once."""
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "labs")
-
-
 def own_folder() -> Path:
     """A new folder for this process's copies; what killed processes of this node left is removed."""
-    runs, host = _cache() / "runs", socket.gethostname()
+    runs, host = cache_folder() / "runs", socket.gethostname()
     runs.mkdir(parents=True, exist_ok=True)
     for left in runs.glob(f"{host}-*-*"):
         if not psutil.pid_exists(int(left.name.split("-")[-2])):
@@ -46,7 +43,7 @@ def fetch_data(files: Any, source: Path) -> Path:
     if shards.MANIFEST not in wanted:  # a lab whose data come from an environment
         return source
     digest = json.loads(ray.get(files.read.remote(source / shards.MANIFEST, 0)))["digest"]
-    target = _cache() / "data" / source.parent.name / f"{source.name}-{digest[:12]}"
+    target = cache_folder() / "data" / source.parent.name / f"{source.name}-{digest[:12]}"
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
         if sizes(target) != wanted:

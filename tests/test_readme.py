@@ -13,7 +13,15 @@ from tests.conftest import Said
 
 ROOT = Path(__file__).parents[1]
 TOP, CHINESE = "README.md", "README.zh-TW.md"
-PAGES = (TOP, CHINESE, "labs/README.md", "pipelines/README.md", "cluster/README.md", "tests/benchmarks/README.md")
+PAGES = (
+    TOP,
+    CHINESE,
+    "labs/README.md",
+    "pipelines/README.md",
+    "cluster/README.md",
+    "cluster/deploy/README.md",
+    "tests/benchmarks/README.md",
+)
 TEXTS = {name: (ROOT / name).read_text() for name in PAGES}
 PLACEHOLDERS = ("COMMAND", "...")
 ADDED = "digits"

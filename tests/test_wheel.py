@@ -83,7 +83,7 @@ def test_the_wheel_has_every_module_and_every_spec(wheel: Path) -> None:
         path.relative_to(ROOT).as_posix()
         for name in ("labs", "pipelines", "cluster")
         for path in (ROOT / name).rglob("*")
-        if path.suffix in (".py", ".yaml", ".typed")
+        if path.suffix in (".py", ".yaml", ".typed") and not path.is_relative_to(ROOT / "cluster" / "deploy")
     }
     assert packed == sources
 
@@ -93,6 +93,13 @@ def test_what_only_looks_needs_no_checkout(installed: Installed) -> None:
     assert "commit" not in installed("--version").stdout
     assert len(json.loads(installed("list", "--json").stdout)) > 15
     assert json.loads(installed("show", "regression", "--json").stdout)["name"] == "regression"
+
+
+def test_the_doctor_knows_what_the_wheel_needs(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)  # whatever the user's own file is
+    rows = {row["check"]: row for row in json.loads(installed("doctor", "--json").stdout)}
+    assert " needed, all there: ray 2." in rows["packages"]["found"]
+    assert rows["python"]["status"] == "ok"
 
 
 @pytest.mark.parametrize("spec", [[], ["cnn-report"]])

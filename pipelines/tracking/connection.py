@@ -4,14 +4,14 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from importlib import metadata
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from cluster.uri import is_database
+from cluster.waiting import in_thread
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
 from pipelines.tracking.database import REACH_S, has_tables, open_database
@@ -64,28 +64,14 @@ def open_store(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", "
 
 
 def _in_time(work: Callable[[], T], limit_s: float) -> T:
-    """What a function returns or raises; `ConnectionError` if that takes longer than the limit."""
+    """What a function returns or raises; `ConnectionError` if that takes longer than the limit.
+
+    MLflow and the drivers of databases have limits of their own for each call, longer ones and not for all.
+    """
     answer = in_thread(work)
     if not wait([answer], limit_s).done:
         raise ConnectionError(f"it has not answered what was asked of it within {limit_s:g} s")
     return answer.result()
-
-
-def in_thread(work: Callable[[], T]) -> Future[T]:
-    """Start a call of the store in a thread that is left alone where it never ends.
-
-    MLflow and the drivers of databases have limits of their own for each call, longer ones and not for all.
-    """
-    answer: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(work())
-        except BaseException as error:
-            answer.set_exception(error)
-
-    Thread(target=run, name="store", daemon=True).start()
-    return answer
 
 
 def _open(home: Path, uri: str, experiment: str) -> tuple["MlflowClient", "Experiment"]:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cluster.uri import is_database, without_password, without_secrets
+from cluster.waiting import in_thread
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
 from pipelines.home import KINDS, has_record, locked, records
-from pipelines.tracking.connection import files_fault, in_thread, open_store
+from pipelines.tracking.connection import files_fault, open_store
 from pipelines.tracking.database import SAME_ROW, remedy
 from pipelines.tracking.mirror import MIRROR, Mirror, forget, has_end, notes
 from pipelines.tracking.store_uri import check, place
