@@ -150,7 +150,7 @@ def test_large_files_and_many_small_ones_arrive_whole_and_a_damaged_copy_is_fetc
         (data / name).write_bytes(content)
     write_record(folder, name="cnn")
     job = Job(lab="cnn", preset="simple", size="tiny", config={}, seed=0, workers=1, cpus_per_worker=1, retries=0,
-              gpus_per_worker=0, folder=folder, data=data, upstream={}, bundles=[1.0])  # fmt: skip
+              gpus_per_worker=0, folder=folder, data=data, upstream={}, bundles=[1.0], code="")  # fmt: skip
     for _ in range(2):
         with at_hand(job) as here:
             assert here.data != data
