@@ -57,7 +57,7 @@ def train(
     retries: Annotated[int, typer.Option(help="How often lost workers are started again.")] = 3,
     time_limit: Annotated[
         float | None,
-        typer.Option(help="Seconds after which the run is saved and counts as failed. The same command continues it."),
+        typer.Option(help="Seconds from the workers' start, after which the run is saved and counts as failed."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all random numbers.")] = 0,
     data: Data = None,
