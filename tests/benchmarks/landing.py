@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.benchmarks.overhead import Bench, Failed, asked_repeats
 from tests.benchmarks.record import Figure, record
 
-FIRST_SEED = 71
+FIRST_SEED = 81
 """No setting was chosen with this seed or the next ones."""
 LIMIT_S = 3600
 """Of one training, for a machine that others use too."""
