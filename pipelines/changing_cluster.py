@@ -88,14 +88,14 @@ class ChangingCluster:
     def _ask(self, names: Mapping[str, str]) -> None:
         """Ask nodes that joined whether they see the home folder, in a thread: one may take long to answer."""
         try:
-            blind, silent = shared_home.ask(self.home, names)
+            lacking, silent = shared_home.ask(self.home, names)
         except Exception as error:  # of the disk, or of Ray: what runs does not depend on the answer
             self.say(f"warning: {', '.join(names.values())} could not be asked for the home folder: {error}")
-            blind, silent = set(), set()
-        if blind or silent:
-            home_files.serve(blind)
-        if blind:
-            self.say(shared_home.served(self.home, [names[node] for node in blind]))
+            lacking, silent = set(), set()
+        if lacking or silent:
+            home_files.serve(lacking)
+        if lacking:
+            self.say(shared_home.served(self.home, [names[node] for node in lacking]))
         self.uncounted -= names.keys()
         if silent:
             self.say(shared_home.unknown_on(self.home, [names[node] for node in silent]))

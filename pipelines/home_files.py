@@ -24,17 +24,17 @@ class HomeFiles:
     """The actor. It alone writes to the run's folders for workers on nodes that do not see them."""
 
     def __init__(self) -> None:
-        self.blind: set[str] = set()
+        self.lacking: set[str] = set()
         self.writers: dict[Path, str] = {}
         """A run's folder -> the workers that write to it."""
 
     def add(self, nodes: Iterable[str]) -> None:
         """These nodes do not see the home folder."""
-        self.blind |= set(nodes)
+        self.lacking |= set(nodes)
 
-    def is_blind(self, node: str) -> bool:
+    def lacks_it(self, node: str) -> bool:
         """Whether the node is known not to see the home folder."""
-        return node in self.blind
+        return node in self.lacking
 
     def sizes(self, folder: Path) -> dict[str, int]:
         """Path of each file below the folder, relative to it -> its bytes."""
@@ -91,7 +91,7 @@ def sizes(folder: Path) -> dict[str, int]:
     return {str(file.relative_to(folder)): file.stat().st_size for file in files}
 
 
-def serve(blind: Iterable[str]) -> None:
+def serve(lacking: Iterable[str]) -> None:
     """Serve the home folder to nodes that do not see it; Ray must be connected."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -101,7 +101,7 @@ def serve(blind: Iterable[str]) -> None:
         # Several threads: a node that fetches data must not hold up what others write.
         options = {"num_cpus": 0, "max_concurrency": 8, "name": ACTOR, "scheduling_strategy": here}
         _started[:] = [ray.remote(HomeFiles).options(**options).remote()]
-    ray.get(find().add.remote(list(blind)))
+    ray.get(find().add.remote(list(lacking)))
 
 
 def find() -> Any:

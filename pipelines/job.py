@@ -34,7 +34,7 @@ class Job(BaseModel):
     cpus_per_worker: float
     gpus_per_worker: float
     folder: Path
-    """The run's folder, on storage that driver and workers share."""
+    """The run's folder, as the driver sees it; see `replica` for nodes that do not."""
     data: Path
     """The prepared data."""
     upstream: dict[str, Path]

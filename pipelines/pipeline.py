@@ -150,7 +150,7 @@ def connect_for(home: Path, nodes: Iterable[Node], cluster: capacity.Cluster, re
     if all(node.resources.workers == 0 and node.tuning is None for node in nodes):
         return cluster
     cluster = connect.connect()
-    shared_home.serve_blind_nodes(home, reporter.say)
+    shared_home.serve_nodes_without_it(home, reporter.say)
     return cluster
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines.job import Job, Outcome
 from pipelines.ray_train import end_idle
-from pipelines.replica import at_hand
+from pipelines.replica import staged
 from pipelines.worker import work
 
 PLACED_WITHIN_S = 120.0
@@ -47,5 +47,5 @@ def run_on_rllib(job: Job) -> Outcome:
 
 def host(payload: dict[str, Any]) -> Outcome:
     """What the task executes."""
-    with at_hand(Job.model_validate(payload)) as job:
+    with staged(Job.model_validate(payload)) as job:
         return work(job)

@@ -16,8 +16,8 @@ from labs.core import events
 from pipelines.error_file import has_error, is_out_of_memory
 from pipelines.idle_workers import IdleWorkers
 from pipelines.job import Job, Outcome
-from pipelines.meeting import JOBS, OUTCOMES, Meeting
-from pipelines.replica import at_hand
+from pipelines.job_queues import JOBS, OUTCOMES, JobQueues
+from pipelines.replica import staged
 from pipelines.requests import is_asked_to_abort
 from pipelines.worker import forget_job, work
 
@@ -40,14 +40,14 @@ class WorkerGroup:
     """Ray Train workers that take jobs until they are told to end; Ray must be connected.
 
     Args:
-        job: the first job. Ray Train needs a folder that all nodes share, and takes this job's.
+        job: the first job. Ray Train needs a folder, which only its controller on this node uses, and takes this job's.
     """
 
     def __init__(self, job: Job) -> None:
         import ray
 
         self.shape, self.folder = job.shape, job.folder
-        self.meeting = ray.remote(num_cpus=0)(Meeting).remote()
+        self.queues = ray.remote(num_cpus=0)(JobQueues).remote()
         self.end_of_run: Future[None] = Future()
         # A daemon: a command that is interrupted twice, or a trial that is killed, does not wait for it.
         threading.Thread(target=self._fit, name="fit", daemon=True).start()
@@ -62,10 +62,10 @@ class WorkerGroup:
         import ray
 
         self.folder = job.folder
-        ray.get(self.meeting.put.remote(JOBS, job.model_dump(mode="json")))
+        ray.get(self.queues.put.remote(JOBS, job.model_dump(mode="json")))
         while True:
             while_waiting()
-            outcome: Outcome | None = ray.get(self.meeting.get.remote(OUTCOMES, POLL_S))
+            outcome: Outcome | None = ray.get(self.queues.get.remote(OUTCOMES, POLL_S))
             if outcome:
                 return outcome
             if self.has_ended():
@@ -77,7 +77,7 @@ class WorkerGroup:
 
     def end(self) -> None:
         """Let the idle workers end, which takes a second; whoever needs their place finds it in Ray's own queue."""
-        self.meeting.put.remote(JOBS, END)  # it is not waited for: it would raise where the actor was lost
+        self.queues.put.remote(JOBS, END)  # it is not waited for: it would raise where the actor was lost
 
     def _fit(self) -> None:
         from ray.exceptions import RayActorError
@@ -94,7 +94,7 @@ class WorkerGroup:
         trainer = Trainer(
             loop,
             train_loop_config={
-                "meeting": self.meeting,
+                "queues": self.queues,
                 "asked_at": time.time(),
             },
             torch_config=ProcessGroup(),
@@ -121,8 +121,6 @@ end_idle = _idle.end
 
 def run_on_workers(job: Job, while_waiting: Callable[[], object] = lambda: None) -> Outcome:
     """Run the job on idle workers of its shape, or on new ones, and wait for its end; Ray must be connected.
-
-    The run's folder must be on storage that all nodes share.
 
     Raises:
         ray.train.TrainingFailedError: workers were lost more often than `job.retries`, or can't be started.
@@ -175,12 +173,12 @@ def loop(driver: dict[str, Any]) -> None:
     from ray.train.torch import get_device
     from ray.util import get_current_placement_group
 
-    first, meeting = ray.train.get_context().get_world_rank() == 0, driver["meeting"]
+    first, queues = ray.train.get_context().get_world_rank() == 0, driver["queues"]
     if (device := get_device()).type == "cuda":
         torch.cuda.set_device(device)  # of this thread
     launched: float | None = time.time() - driver["asked_at"]
-    while (payload := _next_job(meeting, device, first=first)) != END:
-        with at_hand(Job.model_validate(payload), workers=str(driver["asked_at"])) as job:
+    while (payload := _next_job(queues, device, first=first)) != END:
+        with staged(Job.model_validate(payload), workers=str(driver["asked_at"])) as job:
             dist.barrier()  # no worker writes before the last has its copy, on nodes that do not see the home folder
             if first:
                 events.write_text(job.folder / PLACEMENT_GROUP, get_current_placement_group().id.hex())
@@ -192,10 +190,10 @@ def loop(driver: dict[str, Any]) -> None:
         forget_job()
         dist.barrier()  # the job has ended when all workers have
         if first:
-            ray.get(meeting.put.remote(OUTCOMES, outcome))
+            ray.get(queues.put.remote(OUTCOMES, outcome))
 
 
-def _next_job(meeting: Any, device: Any, *, first: bool) -> Any:
+def _next_job(queues: Any, device: Any, *, first: bool) -> Any:
     """The next job as plain data, or END, on every worker: the first one asks for all."""
     import ray
     import torch.distributed as dist
@@ -203,6 +201,6 @@ def _next_job(meeting: Any, device: Any, *, first: bool) -> Any:
     found = [None]
     while found[0] is None:
         if first:
-            found = [ray.get(meeting.get.remote(JOBS, ANSWER_S))]
+            found = [ray.get(queues.get.remote(JOBS, ANSWER_S))]
         dist.broadcast_object_list(found, device=device)
     return found[0]

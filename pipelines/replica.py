@@ -40,7 +40,7 @@ class State(NamedTuple):
 
 
 @contextmanager
-def at_hand(job: Job, workers: str = "") -> Iterator[Job]:
+def staged(job: Job, workers: str = "") -> Iterator[Job]:
     """The job with folders that this node sees: its own, or copies while it runs here.
 
     Args:
@@ -184,4 +184,4 @@ def _sees(files: Any, job: Job) -> bool:
     """Whether this node sees the job's folder, and not another one at its path."""
     import ray
 
-    return has_record(job.folder) and not ray.get(files.is_blind.remote(ray.get_runtime_context().get_node_id()))
+    return has_record(job.folder) and not ray.get(files.lacks_it.remote(ray.get_runtime_context().get_node_id()))

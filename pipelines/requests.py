@@ -1,6 +1,6 @@
 """How the driver asks the workers of a run to end, through files in the run's folder.
 
-Driver and workers share nothing but the folder: they may be threads, processes or machines.
+Driver and workers share nothing but the folder, or a copy of it (`replica`): they are threads, processes or machines.
 
 | file | who makes it | what it means |
 |---|---|---|

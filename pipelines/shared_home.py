@@ -12,7 +12,7 @@ SEEN_WITHIN_S = 3.0
 """How long a network's file system may take to show a new file to another machine."""
 
 
-def serve_blind_nodes(home: Path, say: Callable[[str], None]) -> None:
+def serve_nodes_without_it(home: Path, say: Callable[[str], None]) -> None:
     """Ask each of several nodes whether it sees the home folder, and serve those that do not.
 
     Args:
@@ -24,11 +24,11 @@ def serve_blind_nodes(home: Path, say: Callable[[str], None]) -> None:
     names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
     if len(names) < 2 or home_files.find():
         return
-    blind, silent = ask(home, names)
-    if blind or silent:
-        home_files.serve(blind)
-    if blind:
-        say(served(home, (names[node] for node in blind)))
+    lacking, silent = ask(home, names)
+    if lacking or silent:
+        home_files.serve(lacking)
+    if lacking:
+        say(served(home, (names[node] for node in lacking)))
     if silent:
         say(unknown_on(home, (names[node] for node in silent)))
 

@@ -73,7 +73,7 @@ def _conduct(home: Path, sweep: Sweep, store: Store, interrupts: Interrupts, rep
         reporter.say(f"sweep {sweep.folder.name} already has its {sweep.tuning.trials} trials; more --trials extend it")
         return
     cluster = ChangingCluster(home, connect.connect(), reporter.say)
-    shared_home.serve_blind_nodes(home, reporter.say)
+    shared_home.serve_nodes_without_it(home, reporter.say)
 
     def end(lost: ConnectionLost) -> None:
         """Ray Tune waits for the head node for ever, so the command ends here."""

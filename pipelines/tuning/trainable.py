@@ -7,7 +7,7 @@ from cluster.environment import RAY_ENVIRONMENT
 from pipelines.error_file import ERROR_FILE, has_error, read_error
 from pipelines.job import Job, Outcome
 from pipelines.ray_train import run_on_workers
-from pipelines.replica import at_hand
+from pipelines.replica import staged
 from pipelines.tuning.rungs import RungReporter, finite, newest_value
 from pipelines.worker import work
 
@@ -18,7 +18,7 @@ class TrialFailed(Exception):
 
 def run_trial(config: dict[str, Any]) -> None:
     """A function trainable of Ray Tune; `config` has the job, the metric, and whether the scheduler compares rungs."""
-    with at_hand(Job.model_validate(config["job"])) as job:
+    with staged(Job.model_validate(config["job"])) as job:
         _run(job, config)
 
 

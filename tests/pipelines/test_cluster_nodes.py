@@ -100,9 +100,9 @@ def test_as_many_trials_run_at_a_time_as_the_nodes_hold(
     assert [node["resources"]["cpus"] for node in plan["nodes"]] == [4.0, 2.0]
 
 
-@pytest.mark.parametrize("blind", [False, True])
+@pytest.mark.parametrize("lacking", [False, True])
 def test_a_node_that_joins_the_cluster_is_used_and_one_that_leaves_is_said(
-    labs_cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blind: bool
+    labs_cli: Cli, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: bool
 ) -> None:
     """A dead machine, or one behind a cut line, was silent; one that does not see the home folder was not used."""
     from pipelines import changing_cluster, execution, home_files, shared_home
@@ -123,7 +123,7 @@ def test_a_node_that_joins_the_cluster_is_used_and_one_that_leaves_is_said(
     monkeypatch.setattr(capacity, "total", total)
     monkeypatch.setattr(capacity, "is_connected", lambda: True)
     monkeypatch.setattr(changing_cluster, "LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr(shared_home, "ask", lambda home, nodes: ({*nodes} if blind else set(), set()))
+    monkeypatch.setattr(shared_home, "ask", lambda home, nodes: ({*nodes} if lacking else set(), set()))
     monkeypatch.setattr(home_files, "serve", served.update)
     monkeypatch.setattr(execution, "run_job", run_job)
     bare = f"{{{TINY}, resources: {{workers: 0}}, seeds: [1, 2]}}"
@@ -131,8 +131,8 @@ def test_a_node_that_joins_the_cluster_is_used_and_one_that_leaves_is_said(
     assert said.code == 0, said.err
     assert "the cluster now has 2 nodes, 2 CPUs: node 10.0.0.7 joined\n" in said.err
     assert "the cluster now has 1 node, 1 CPU: node 10.0.0.7 left\n" in said.err
-    assert served == ({"second"} if blind else set())
-    assert (f"no home folder {home} on 10.0.0.7: data go there, and results come from there" in said.err) == blind
+    assert served == ({"second"} if lacking else set())
+    assert (f"no home folder {home} on 10.0.0.7: data go there, and results come from there" in said.err) == lacking
 
 
 def test_a_worker_that_does_not_see_the_run_s_folder_begins_nothing(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_sweep_is_followed_and_continued_as_well(labs_cli: Cli, monkeypatch: p
     monkeypatch.setattr(command, "Sweep", sweep_of)
     monkeypatch.setattr(command, "conduct", conduct)
     monkeypatch.setattr(command.connect, "connect", lambda: None)
-    monkeypatch.setattr(command.shared_home, "serve_blind_nodes", lambda home, say: None)
+    monkeypatch.setattr(command.shared_home, "serve_nodes_without_it", lambda home, say: None)
     said = labs_cli("tune", "regression", "--size", "tiny", "--trials", "1", "--json")
     assert (said.code, said.json["status"]) == (0, "FINISHED"), said.err
     assert "another process runs regression-simple-tiny" in said.err

@@ -15,7 +15,7 @@ from labs.core import events
 from pipelines import home_files, node_cache, replica
 from pipelines.home import write_record
 from pipelines.job import Job
-from pipelines.replica import Replica, at_hand
+from pipelines.replica import Replica, staged
 from pipelines.requests import ask_to_stop
 from tests.conftest import Said
 from tests.pipelines.test_placement import without_times
@@ -66,7 +66,7 @@ def all_files(folder: Path) -> set[str]:
     return {name for name in home_files.sizes(folder) if not name.startswith(own)}
 
 
-def test_a_run_and_a_sweep_on_a_blind_node_leave_what_they_leave_anywhere(
+def test_a_run_and_a_sweep_on_a_node_without_the_home_leave_what_they_leave_anywhere(
     labs_cli: Cli, files: Any, cache: Path, home: Path
 ) -> None:
     arguments = ("train", "cnn", "--size", "tiny", "--seed", "5", "--json")
@@ -152,7 +152,7 @@ def test_large_files_and_many_small_ones_arrive_whole_and_a_damaged_copy_is_fetc
     job = Job(lab="cnn", preset="simple", size="tiny", config={}, seed=0, workers=1, cpus_per_worker=1, retries=0,
               gpus_per_worker=0, folder=folder, data=data, upstream={}, bundles=[1.0], code="")  # fmt: skip
     for _ in range(2):
-        with at_hand(job) as here:
+        with staged(job) as here:
             assert here.data != data
             assert {name: (here.data / name).read_bytes() for name in contents} == contents
         (here.data / "masks" / "5").write_bytes(b"")

@@ -49,7 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, served: set[str]) -> 
         monkeypatch.setattr(home_files, "find", lambda: None)
         monkeypatch.setattr(home_files, "serve", served.update)
         said: list[str] = []
-        shared_home.serve_blind_nodes(tmp_path, said.append)
+        shared_home.serve_nodes_without_it(tmp_path, said.append)
         return said
 
     return ask

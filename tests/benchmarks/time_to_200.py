@@ -20,13 +20,13 @@ screen = Console(stderr=True)
 
 def main() -> None:
     """Train with one seed after the other, both ways in turn, and append the figures to `results.jsonl`."""
-    repeats = asked_repeats("landing", __doc__, 5)
+    repeats = asked_repeats("time_to_200", __doc__, 5)
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         bench = LandingBench(Path(folder))
         pairs = []
         try:
             for seed in range(FIRST_SEED, FIRST_SEED + repeats):
-                pairs.append([bench.train(script, seed) for script in ("landing_lab", "landing_stock")])
+                pairs.append([bench.train(script, seed) for script in ("time_to_200_lab", "time_to_200_stock")])
         except Failed as error:
             screen.print(f"error: {error}", markup=False, soft_wrap=True)
             sys.exit(1)

@@ -1,5 +1,5 @@
-"""`python -m tests.benchmarks.landing_stock SEED OUT`: PPO of Stable-Baselines3 until it lands, with the settings of
-RL Baselines3 Zoo (hyperparams/ppo.yml, LunarLander)."""
+"""`python -m tests.benchmarks.time_to_200_stock SEED OUT`: PPO of Stable-Baselines3 until its mean return is 200, with
+the settings of RL Baselines3 Zoo (hyperparams/ppo.yml, LunarLander)."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 
-from tests.benchmarks.until_landed import MAX_STEPS, Clock
+from tests.benchmarks.mean_return import MAX_STEPS, Clock
 
 
 class Watch(BaseCallback):

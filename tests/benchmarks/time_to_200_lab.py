@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.landing_lab SEED OUT`: preset `boss` of the rl lab at size `small` until it lands."""
+"""`python -m tests.benchmarks.time_to_200_lab SEED OUT`: preset `boss` of the rl lab at size `small`, as long."""
 
 import sys
 import tempfile
@@ -10,7 +10,7 @@ import torch
 
 import labs
 from labs.rl import rllib
-from tests.benchmarks.until_landed import Clock
+from tests.benchmarks.mean_return import Clock
 
 
 def main(seed: int, out: Path) -> None:

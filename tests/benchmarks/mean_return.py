@@ -1,4 +1,4 @@
-"""When a training counts as successful: the same for both sides of `tests.benchmarks.landing`."""
+"""When a training counts as successful: the same for both sides of `tests.benchmarks.time_to_200`."""
 
 import json
 import resource

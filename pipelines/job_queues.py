@@ -8,7 +8,7 @@ from typing import Any
 JOBS, OUTCOMES = "jobs", "outcomes"
 
 
-class Meeting:
+class JobQueues:
     """Two queues, of jobs and of their outcomes, each item of which is taken once.
 
     Each of Ray's own queues (`ray.util.queue`) is an actor of its own, and so a process more.
