@@ -205,7 +205,7 @@ def evaluate(model: nn.Module, validation: shards.ArrowDataset, run: Run) -> flo
     """Accuracy on the validation images of all workers."""
     correct = Meter()
     with run.evaluation(model) as net:
-        for images, labels in run.loader(validation, 128):  # with 256 a CPU takes twice as long
+        for images, labels in run.loader(validation, 128):  # with 256 a CPU takes up to twice as long
             correct.add_sum((net(images).argmax(1) == labels).sum(), len(labels))
     return run.mean(correct.sum, correct.count)
 
