@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: run test faults lint bench hub screenshot clean
+.PHONY: run test gpu faults lint bench hub screenshot clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/ready  ## the course on embedded data, this machine's cores, SQLite
@@ -11,6 +11,9 @@ run: $(VENV)/ready  ## the course on embedded data, this machine's cores, SQLite
 
 test: $(VENV)/ready  ## all tests
 	$(BIN)/pytest
+
+gpu: $(VENV)/ready  ## the tests that need a GPU; without one they are skipped
+	$(BIN)/pytest tests/gpu -n 0
 
 faults: $(VENV)/ready  ## ten random faults of each kind, inputs mutated thousands of times, twenty rounds in one process
 	FAULT_SEEDS=10 HYPOTHESIS_PROFILE=faults $(BIN)/pytest tests/faults $(wildcard tests/*/test_fuzz_*.py)

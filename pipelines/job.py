@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from labs.core.heading import Precision
+
 Outcome = Literal["FINISHED", "KILLED", "FAILED"]
 """How a job ended. KILLED: it was asked to end, and the same command continues it."""
 
@@ -43,6 +45,10 @@ class Job(BaseModel):
     """How often the workers are started again after one was lost."""
     bundles: list[float]
     """CPUs of each worker; with RLlib of the process that hosts the loop, then of each actor that it starts."""
+    precision: Precision = "auto"
+    """Number format of the training."""
+    compiled: bool = False
+    """Whether networks are compiled by torch.compile."""
     test: bool = True
     """Whether the run is scored on the test set at its end; a sweep does that for its best trial only."""
 

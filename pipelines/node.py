@@ -64,6 +64,16 @@ def resources(node: Node, cluster: capacity.Cluster) -> tuple[float, capacity.Bu
     bundles = tuple(capacity.Resources(n, share if i < with_gpu else 0.0) for i, n in enumerate(cpus))
     plural = "worker" if workers == 1 else "workers"
     capacity.require(f"node {node.name} (lab {node.lab}) with {workers} {plural}", bundles, cluster, remedy)
+    if asked.precision not in ("auto", "fp32"):
+        if lab.placement == "rllib":
+            raise BadInput(f"node {node.name}: lab {node.lab} learns in fp32 only, not in {asked.precision}")
+        if not gpus:
+            raise BadInput(f"node {node.name}: precision {asked.precision} needs a GPU for each worker; CPUs have fp32")
+    if workers > 1 and 0 < share < 1:
+        raise BadInput(
+            f"node {node.name}: {workers} workers with {gpus:g} GPU each would share a GPU, which NCCL can't join them "
+            "on: give each a whole one, or take one worker"
+        )
     batch = getattr(node.config, "batch_size", workers)
     if batch % workers:
         raise BadInput(f"node {node.name}: batch size {batch} can't be split evenly between {workers} workers")
@@ -108,6 +118,8 @@ def facts(node: Node, gpus: float, data: Path) -> dict[str, Any]:
         "workers": max(1, node.resources.workers),
         "threads": node.resources.cpus_per_worker,
         "device": "cuda" if gpus else "cpu",
+        "precision": node.resources.precision,
+        "compile": node.resources.compile,
         "data": datasets.digest(labs.get(node.lab), data),
     }
 
@@ -128,6 +140,8 @@ def job_of(node: Node, gpus: float, folder: Path, data: Path, upstream: Mapping[
         data=data,
         upstream=dict(upstream),
         retries=node.retries,
+        precision=node.resources.precision,
+        compiled=node.resources.compile,
         bundles=cpus_of_processes(node),
     )
 
@@ -204,6 +218,8 @@ def _params(planned: PlannedNode) -> dict[str, Any]:
         "workers": max(1, job.workers),
         "cpus_per_worker": job.cpus_per_worker,
         "gpus_per_worker": job.gpus_per_worker,
+        "precision": job.precision,
+        "compile": job.compiled,
     }
 
 

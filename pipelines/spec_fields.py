@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from labs.core.errors import BadInput, sentences, shown
-from labs.core.heading import MAX_SEED
+from labs.core.heading import MAX_SEED, Precision
 
 M = TypeVar("M", bound=BaseModel)
 Search = Literal["tpe", "random", "grid"]
@@ -20,7 +20,7 @@ SMALLEST_SHARE = 0.0001
 
 
 class NodeResources(BaseModel):
-    """What a node asks of the cluster."""
+    """What a node asks of the cluster, and how its workers compute."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
     workers: int = Field(default=1, ge=0, le=MANY)
@@ -29,6 +29,10 @@ class NodeResources(BaseModel):
     """CPUs, and so threads, of each worker."""
     gpus_per_worker: float | None = Field(default=None, ge=0)
     """GPUs of each worker; by default one where the cluster has GPUs, else none."""
+    precision: Precision = "auto"
+    """Number format: auto (on GPUs bf16, or fp16 where the card has no bf16), fp32, tf32, bf16 or fp16."""
+    compile: bool = False
+    """Whether torch.compile compiles the networks: a minute once, then faster steps."""
 
     @field_validator("gpus_per_worker")
     @classmethod

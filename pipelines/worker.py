@@ -49,7 +49,16 @@ def work(job: Job, **run_options: Any) -> Outcome:
     device = run_options.pop("device", torch.device("cuda" if job.gpus_per_worker else "cpu"))
     lab = labs.get(job.lab)
     config = lab.config.model_validate(job.config)
-    run = Run(job.folder, job.data, seed=job.seed, upstream=job.upstream, device=device, **run_options)
+    run = Run(
+        job.folder,
+        job.data,
+        seed=job.seed,
+        upstream=job.upstream,
+        device=device,
+        precision=job.precision,
+        compiled=job.compiled,
+        **run_options,
+    )
     try:
         _require_same_code(job)
         with _watched(run):

@@ -158,8 +158,8 @@ def train(config: AdaptationConfig, run: Run) -> None:
                 loss = loss + F.binary_cross_entropy_with_logits(domains, is_source.expand_as(domains))
             # 6. Optimizer step.
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            run.backward(loss)
+            run.step(optimizer)
             # 7. Teacher: theta' = a theta' + (1 - a) theta (Tarvainen & Valpola, eq. 1). In the first steps a is
             #    smaller than the decay, so that theta' is the mean of all weights so far.
             if config.ema_decay:

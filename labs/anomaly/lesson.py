@@ -103,8 +103,8 @@ def train(config: AnomalyConfig, run: Run) -> None:
                 logits = discriminator(torch.cat([x, decoded.detach()]))
                 discriminator_loss = F.softplus(-logits[:n]).mean() + F.softplus(logits[n:]).mean()
                 discriminator_optimizer.zero_grad()
-                discriminator_loss.backward()
-                discriminator_optimizer.step()
+                run.backward(discriminator_loss)
+                run.step(discriminator_optimizer)
                 discriminator_meter.add(discriminator_loss, n)
 
                 # Adversarial loss of the autoencoder: L += adversarial * -E[log sigmoid(D(decoded))]. The bare module
@@ -114,8 +114,8 @@ def train(config: AnomalyConfig, run: Run) -> None:
 
             # Step of the autoencoder
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            run.backward(loss)
+            run.step(optimizer)
             loss_meter.add(loss, n)
 
         # Log the means over all workers, validate, and keep the present weights

@@ -164,8 +164,8 @@ def train(config: AttackConfig, run: Run) -> None:
 
             # Step of all networks
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            run.backward(loss)
+            run.step(optimizer)
             meter.add(loss / len(all_logits), len(images))
 
         # Log the mean over networks and workers, validate, and keep the present weights

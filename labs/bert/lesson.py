@@ -137,19 +137,19 @@ def train(config: BertConfig, run: Run) -> None:
                 done = (epoch + (step + 0.5) / len(batches)) / config.epochs
                 set_rate(optimizer, learning_rate(config, done))
 
-                # 3. Add up micro-batches' gradients, on all workers equally many: DDP averages in each backward pass.
+                # 3. Add up the micro-batches' gradients.
                 optimizer.zero_grad()
-                for micro_batch in zip(*(column.chunk(config.accumulation) for column in batch), strict=True):
-                    *inputs, first, last = micro_batch
+                parts = list(zip(*(column.chunk(config.accumulation) for column in batch), strict=True))
+                for *inputs, first, last in run.micro_batches(model, parts):
                     named = model_inputs(unwrap(model), *inputs)
                     # L = (CE(start logits, first) + CE(end logits, last)) / 2 in transformers; the paper takes the sum
                     loss = model(**named, start_positions=first, end_positions=last).loss
-                    (loss * len(first) / len(batch[0])).backward()
+                    run.backward(loss * len(first) / len(batch[0]))
                     losses.add(loss, len(first))
 
                 # 4. Clip the gradient and update the weights.
-                nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-                optimizer.step()
+                run.clip_gradients(optimizer, config.clip)
+                run.step(optimizer)
 
         # 5. Validate the ensemble, and keep the weights with the best exact match.
         run.log({"train/loss": run.mean(losses.sum, losses.count), **evaluate(reader, dev, run)})

@@ -174,9 +174,9 @@ def train(config: PretrainingConfig, run: Run) -> None:
 
             # 4. Update the weights. |M| is the workers' mean, since the workers mask unequal numbers of characters.
             optimizer.zero_grad()
-            (loss / run.average(masked_count).clamp(min=1)).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            optimizer.step()
+            run.backward(loss / run.average(masked_count).clamp(min=1))
+            run.clip_gradients(optimizer, config.clip)
+            run.step(optimizer)
             losses.add_sum(loss, masked_count)
 
         # 5. Validate, and keep the weights with the best accuracy.

@@ -167,10 +167,10 @@ def train(config: ClassificationConfig, run: Run) -> None:
             # mean number of frames per worker, not by its own.
             count = (labels != PAD).sum()
             optimizer.zero_grad()
-            (loss / run.average(count)).backward()
+            run.backward(loss / run.average(count))
             # Clip the gradient, update the weights.
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            optimizer.step()
+            run.clip_gradients(optimizer, config.clip)
+            run.step(optimizer)
             # Add up the metrics; in double precision, as the total loss is over millions of frames.
             train_loss.add_sum(loss.double(), count)
             correct.add_sum((logits.detach().argmax(-1) == labels).sum(), count)

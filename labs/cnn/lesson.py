@@ -160,9 +160,9 @@ def train(config: CnnConfig, run: Run) -> None:
             loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), label_smoothing=config.label_smoothing)
             # Backpropagate the sum over members, so that each is trained as if it were alone; clip; update the weights.
             optimizer.zero_grad()
-            (loss * config.folds).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            optimizer.step()
+            run.backward(loss * config.folds)
+            run.clip_gradients(optimizer, config.clip)
+            run.step(optimizer)
             train_loss.add(loss, len(images))
         # Validate, keep the best weights.
         mean_loss = run.mean(train_loss.sum, train_loss.count)

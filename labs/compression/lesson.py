@@ -164,12 +164,12 @@ def train(config: CompressionConfig, run: Run) -> None:
                 loss = loss + config.hint * hint.loss()
             # 5. Backward pass; the regressor's gradients are averaged here, the student's by `run.wrap`.
             optimizer.zero_grad()
-            loss.backward()
+            run.backward(loss)
             if config.hint:
                 run.sync_gradients(hint)
             # 6. Optimizer step with a clipped gradient.
-            nn.utils.clip_grad_norm_(weights, config.clip)
-            optimizer.step()
+            run.clip_gradients(optimizer, config.clip)
+            run.step(optimizer)
             train_loss.add(loss, len(images))
         run.log({"train/loss": run.mean(train_loss.sum, train_loss.count)})
         run.log({"val/accuracy": evaluate(model, validation, run), "val/parameters": count_parameters(model)})

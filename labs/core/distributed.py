@@ -1,6 +1,6 @@
 """One worker of a training run: its device, its rank, and the collective operations between the workers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -8,11 +8,13 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils._pytree import tree_map
 
+from labs.core import precision as number_format
+from labs.core.heading import Precision
 from labs.core.weights import unwrap
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 
 class Worker:
@@ -23,26 +25,79 @@ class Worker:
 
     Args:
         device: where to compute; by default the first GPU, else the CPU.
+        precision: number format of the training.
+        compiled: whether networks are compiled by torch.compile.
     """
 
-    def __init__(self, device: torch.device | None = None) -> None:
+    def __init__(
+        self, device: torch.device | None = None, *, precision: Precision = "auto", compiled: bool = False
+    ) -> None:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.precision, self.compiled = number_format.choose(precision, self.device), compiled
+        # Scales losses in fp16, whose smallest number most gradients would be below; leaves them alone otherwise.
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.rank, self.world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
-    def wrap(self, model: M) -> M:
-        """The model on this worker's device, in bf16 autocast on a GPU, under DDP where there are several workers.
+    def wrap(self, model: M, *, compilable: bool = True) -> M:
+        """The model on this worker's device, in the run's precision, under DDP where there are several workers.
 
         All workers begin with rank 0's weights, since their random generators differ. Each worker keeps its own batch
         statistics until `evaluation` broadcasts rank 0's: a broadcast before every step would cost one more collective
         operation and change nothing that is kept.
+
+        Args:
+            model: a network, or a module without a forward that holds those networks that are called.
+            compilable: whether torch.compile may have it: it can't compile what is differentiated twice.
         """
         model = model.to(self.device)
-        if self.device.type == "cuda":
-            model.forward = _autocast(model.forward)
+        for module in number_format.called_modules(model):
+            if self.precision in number_format.DTYPES:
+                number_format.add_autocast(module, self.device.type, number_format.DTYPES[self.precision])
+            if self.compiled and compilable:
+                module.compile()
         if self.world_size == 1:
             return model
         device_ids = [self.device] if self.device.type == "cuda" else None
         return cast(M, DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False))
+
+    def autocast(self) -> torch.autocast:
+        """While entered, this worker computes in the run's precision; for what calls other methods of a network than
+        its forward. Outputs may be of 16 bits."""
+        dtype = number_format.DTYPES.get(self.precision)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
+
+    def micro_batches(self, model: nn.Module, batches: Sequence[T]) -> Iterator[T]:
+        """The micro-batches of one optimizer step: gradients add up, and the workers average them once, in the backward
+        pass of the last one. Each worker has the same number of them."""
+        *others, last = batches
+        if isinstance(model, DistributedDataParallel):
+            with model.no_sync():
+                yield from others
+        else:
+            yield from others
+        yield last
+
+    def backward(self, loss: torch.Tensor, inputs: Sequence[torch.Tensor] | None = None) -> None:
+        """Backpropagate the loss; `inputs` limits the parameters whose gradients are computed.
+
+        In fp16 the gradients are those of the scaled loss until `unscale`, `clip_gradients` or `step`.
+        """
+        self._scaler.scale(loss).backward(inputs=inputs)
+
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Undo the loss scaling of fp16, where gradients are read before the step; nothing to do in other formats."""
+        self._scaler.unscale_(optimizer)
+
+    def clip_gradients(self, optimizer: torch.optim.Optimizer, max_norm: float) -> torch.Tensor:
+        """Shorten the gradient of all the optimizer's parameters to a norm of `max_norm`; returns its norm before."""
+        self.unscale(optimizer)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Update the weights. In fp16 a step whose gradients overflowed is left out, and the loss scaled less."""
+        self._scaler.step(optimizer)
+        self._scaler.update()
 
     @contextmanager
     def evaluation(self, model: M) -> Iterator[M]:
@@ -112,14 +167,3 @@ class Worker:
         """Wait until every worker has called this."""
         if self.world_size > 1:
             dist.barrier()
-
-
-def _autocast(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """`forward` in bf16 with outputs in fp32, because losses lose too much precision in bf16."""
-
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast("cuda", torch.bfloat16):
-            outputs = forward(*args, **kwargs)
-        return tree_map(lambda x: x.float() if isinstance(x, torch.Tensor) and x.is_floating_point() else x, outputs)
-
-    return wrapped

@@ -13,6 +13,10 @@ SIZES = ("tiny", "small", "course")
 
 MAX_SEED = 2**32 - 1
 """Largest seed that all libraries take."""
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+"""Number format of a training: `fp32` is exact; `tf32` rounds the factors of products and convolutions to 10 bits;
+`bf16` and `fp16` compute forward passes in 16 bits, with weights in fp32 (mixed precision, arXiv:1710.03740). `auto` is
+fp32 on a CPU, on a GPU bf16, or fp16 where the card has no bf16 (before Ampere: T4, V100)."""
 
 
 @dataclass(frozen=True)

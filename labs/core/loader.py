@@ -104,6 +104,8 @@ class Loader:
             samples += len(indices)
             yield batch if self.device.type == "cpu" else tuple(self._move(part) for part in batch)
         if self.count is not None:
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)  # the last steps may still wait on the GPU
             self.count(samples * self.batches.world_size, time.perf_counter() - start)
 
     def _read_in_turn(self) -> Iterator[tuple[torch.Tensor, tuple[torch.Tensor, ...]]]:

@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 from labs.core import checkpoint, events
 from labs.core.config import Config
 from labs.core.distributed import Worker
-from labs.core.heading import Metric
+from labs.core.heading import Metric, Precision
 from labs.core.loader import Loader, ShardedBatches
+from labs.core.precision import tensor_cores
 from labs.core.weights import SHAPE, WEIGHTS, unwrap
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Run(Worker):
         seed: seeds all random generators, together with the rank and the epoch.
         upstream: role -> run folder of a node that this one needs.
         device: where to compute; by default the first GPU, else the CPU.
+        precision: number format of the training.
+        compiled: whether networks are compiled by torch.compile.
         on_epoch: called on rank 0 after each epoch with the step and the metrics.
     """
 
@@ -56,9 +59,11 @@ class Run(Worker):
         seed: int = 0,
         upstream: Mapping[str, Path] | None = None,
         device: torch.device | None = None,
+        precision: Precision = "auto",
+        compiled: bool = False,
         on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
-        super().__init__(device)
+        super().__init__(device, precision=precision, compiled=compiled)
         self.folder, self.data_dir, self.seed = folder, data_dir, seed
         self.epochs_since_best = 0
         self._upstream, self._on_epoch = dict(upstream or {}), on_epoch
@@ -123,6 +128,8 @@ class Run(Worker):
         """
         # Without DDP's prefix of names, so that a run may continue on another number of workers.
         state = {name: unwrap(part) if isinstance(part, nn.Module) else part for name, part in state.items()}
+        if self._scaler.is_enabled():
+            state["loss_scale"] = self._scaler
         self._restore(state)
         self._of = n
         for epoch in range(self._step, n):
@@ -130,7 +137,8 @@ class Run(Worker):
                 return
             self._seed_all(epoch)
             start = time.perf_counter()
-            yield epoch
+            with tensor_cores(self.precision, self.device):
+                yield epoch
             self._step = epoch + 1
             self._metrics["time/epoch_s"] = time.perf_counter() - start
             if self._throughput[1]:

@@ -79,7 +79,10 @@ def train(config: GanConfig, run: Run) -> None:
     if config.batch_size < 2 * run.world_size:
         raise BadInput(f"batch_size is {config.batch_size}, expected at least 2 for each worker: "
                        "a single picture has no batch statistics")  # fmt: skip
-    wrapped = run.wrap(build_networks(config).to(memory_format=torch.channels_last))
+    differentiated_twice = config.constraint in ("gradient-penalty", "r1")
+    wrapped = run.wrap(
+        build_networks(config).to(memory_format=torch.channels_last), compilable=not differentiated_twice
+    )
     # Bare networks: no loss goes through the wrapper's forward, so `optimizer_step` averages the workers' gradients.
     networks: Any = unwrap(wrapped)
     generator, critic = networks.generator, networks.critic

@@ -34,9 +34,9 @@ def optimizer_step(optimizer: torch.optim.Optimizer, network: nn.Module, loss: t
     """One step of the generator or of the critic. The loss passes through both, but only `network`'s gradients are
     computed; all workers average theirs."""
     optimizer.zero_grad()
-    loss.backward(inputs=list(network.parameters()))
+    run.backward(loss, inputs=list(network.parameters()))
     run.sync_gradients(network)
-    optimizer.step()
+    run.step(optimizer)
 
 
 def update_ema_generator(ema_generator: nn.Module, generator: nn.Module, decay: float, step: int) -> None:

@@ -153,10 +153,11 @@ def train(config: LifelongConfig, run: Run) -> None:
             loss = F.cross_entropy(logits, y)
             penalty = method.penalty(net, x, logits)
             optimizer.zero_grad()
-            (loss + penalty).backward()
+            run.backward(loss + penalty)
+            run.unscale(optimizer)
             # The step. A-GEM projects the gradient before it; SI and RWalk read gradient and parameters around it.
             method.before_step(net)
-            optimizer.step()
+            run.step(optimizer)
             method.after_step(net)
             losses.add(loss, len(x))
             penalties.add(penalty, len(x))

@@ -60,7 +60,7 @@ def train(config: MetaConfig, run: Run) -> None:
     length, fixed = config.steps * config.meta_batch, config.solver == "transfer"
     tasks = Tasks(training, run.seed, length, pool=config.tasks, augment=config.augment, fixed=fixed)
     validation = Tasks(held_out, 0, config.val_tasks)
-    model = run.wrap(Learner(config))
+    model = run.wrap(Learner(config), compilable=False)  # MAML differentiates twice
     net = cast(Learner, unwrap(model)).net
     parameters: Parameters = dict(net.named_parameters())
     loss_of_task = partial(meta_loss, net, parameters, config)
@@ -77,9 +77,9 @@ def train(config: MetaConfig, run: Run) -> None:
             loss = map_tasks(loss_of_task, config.batching, config.width, support, query).mean()
             # The outer step: theta <- theta - beta grad E_tasks[L_task(theta)], by Adam.
             optimizer.zero_grad()
-            loss.backward()
+            run.backward(loss)
             run.sync_gradients(net)  # DDP does not average them, because its forward was never called
-            optimizer.step()
+            run.step(optimizer)
             losses.add(loss, len(support))
         # Adapt to tasks of held-out characters and classify their queries.
         transductive, inductive = evaluate(model, validation, config.val_steps, run)

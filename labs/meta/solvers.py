@@ -27,8 +27,7 @@ Parameters = dict[str, Tensor]
 class Learner(nn.Module):
     """A network with its solver.
 
-    It has no forward: the solvers use `functional_call` on the bare network, without DDP and without the bf16 autocast
-    of `Run.wrap`, whose rounding errors would exceed the differences between gradients.
+    It has no forward: the solvers use `functional_call` on the bare network, without DDP.
     """
 
     def __init__(self, config: MetaConfig) -> None:

@@ -116,8 +116,8 @@ def train(config: RegressionConfig, run: Run) -> None:
                 loss = ((model(x) - y) ** 2 * mask / fraction).mean(0).sum()
                 # Update the weights.
                 optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                run.backward(loss)
+                run.step(optimizer)
                 train_loss.add(loss, len(x))
         # Validate, keep the best weights, stop early.
         mean_loss = run.mean(train_loss.sum, train_loss.count) / len(fraction)

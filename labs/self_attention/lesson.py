@@ -171,8 +171,8 @@ def train(config: SelfAttentionConfig, run: Run) -> None:
             loss = am_softmax(model(frames, lengths), labels, margin, config.scale)
             # Update the weights.
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            run.backward(loss)
+            run.step(optimizer)
             train_loss.add(loss, len(labels))
         # Validate, keep the best weights.
         run.log({"train/loss": run.mean(train_loss.sum, train_loss.count)})

@@ -35,7 +35,7 @@ def translate(
 def evaluate(model: Network, pairs: Pairs, run: Run, batch_tokens: int, length_penalty: float) -> float:
     """BLEU of greedy translations of all pairs, which are spread over the workers."""
     sources, targets = pairs
-    with run.evaluation(model) as net:
+    with run.evaluation(model) as net, run.autocast():
         own = translate(net, run.loader(TokenBatches(sources, None, batch_tokens), 1), 1, length_penalty)
     translations = dict(run.gather(list(own.items())))
     tokenizer = data.load_tokenizer(run.data_dir)

@@ -33,7 +33,6 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import nn
 
 from labs import COURSE
 from labs.core import shards
@@ -152,7 +151,7 @@ def train(config: TransformerConfig, run: Run) -> None:
         if reverse and pairs is real:
             if epoch == reverse_epochs:
                 count = round(config.synthetic_ratio * len(real[0]))
-                with run.evaluation(reverse.averaged) as net:
+                with run.evaluation(reverse.averaged) as net, run.autocast():
                     back_translate(net, run, count, config.batch_tokens, config.length_penalty)
             pairs = with_synthetic(real, run)
 
@@ -177,7 +176,7 @@ def train_epoch(
     norms, losses = [], Meter()
     for step, columns in enumerate(batches, len(state.gradient_norms) + 1):
         # 1. Set the learning rate, and count the target tokens of the step, without BOS and PAD: the workers' mean,
-        # because `sync_gradients` divides by the number of workers.
+        # because DDP divides the sum of the workers' gradients by their number.
         set_rate(optimizer, learning_rate(config, step))
         micro_batches = regroup(columns)
         token_count = torch.stack([(batch.targets[:, 1:] != PAD).sum() for batch in micro_batches]).sum().float()
@@ -185,18 +184,17 @@ def train_epoch(
 
         # 2. Add up the gradients of the micro-batches: L = sum of the tokens' losses / tokens of the step.
         optimizer.zero_grad()
-        for sources, targets, _ in micro_batches:
+        for sources, targets, _ in run.micro_batches(model, micro_batches):
             inputs = targets[:, :-1]
             if sampled:
                 inputs = scheduled_sampling(model, sources, inputs, sampled)
             loss = smoothed_loss(model(sources, inputs), targets[:, 1:], config.label_smoothing)
-            (loss / mean_count).backward()
+            run.backward(loss / mean_count)
             losses.add_sum(loss, (targets[:, 1:] != PAD).sum())
 
-        # 3. Average the gradients over the workers, clip them and update the weights.
-        run.sync_gradients(model)
-        norms.append(nn.utils.clip_grad_norm_(model.parameters(), config.clip))
-        optimizer.step()
+        # 3. Clip the gradient and update the weights.
+        norms.append(run.clip_gradients(optimizer, config.clip))
+        run.step(optimizer)
     state.end_epoch(torch.stack(norms))
     return run.mean(losses.sum, losses.count)
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -26,8 +26,7 @@ class TrainingState:
     """
 
     def __init__(self, make: Callable[[], Network], run: Run, weight_decay: float, averaged_epochs: int) -> None:
-        # Without DDP: `run.sync_gradients` averages the gradients once per step instead of once per micro-batch.
-        self.model = cast(Network, unwrap(run.wrap(make())))
+        self.model = run.wrap(make())
         self.averaged = make().to(run.device)
         self.optimizer = AdamW(self.model.parameters(), betas=(0.9, 0.98), eps=1e-9, weight_decay=weight_decay)
         self.epoch_weights: deque[dict[str, torch.Tensor]] = deque(maxlen=averaged_epochs)
@@ -37,19 +36,21 @@ class TrainingState:
     def end_epoch(self, gradient_norms: torch.Tensor) -> None:
         """Update `averaged` with the present weights, and record the gradient norms of the epoch's steps, (n,)."""
         self.gradient_norms += gradient_norms.tolist()
-        self.epoch_weights.append({name: weight.detach().clone() for name, weight in self.model.state_dict().items()})
+        self.epoch_weights.append(
+            {name: weight.detach().clone() for name, weight in unwrap(self.model).state_dict().items()}
+        )
         self._average()
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(),
+            "model": unwrap(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch_weights": list(self.epoch_weights),
             "gradient_norms": self.gradient_norms,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        unwrap(self.model).load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         device = next(self.averaged.parameters()).device
         for weights in state["epoch_weights"]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from labs.core.errors import BadInput
+from labs.core.heading import Precision
 from pipelines.commands.complete import lab_names, preset_names, size_names, spec_names
 
 TRAIN, TUNE, COMPARE = "Train and scale", "Tune", "Compare runs"
@@ -53,6 +54,18 @@ StoreUri = Annotated[
         envvar="MLFLOW_TRACKING_URI",
         show_envvar=False,
     ),
+]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="Number format: auto (on GPUs bf16, or fp16 where the card has no bf16; on CPUs fp32), fp32 (exact), "
+        "tf32, bf16 or fp16.",
+    ),
+]
+Compile = Annotated[
+    bool,
+    typer.Option("--compile", help="Compile the networks with torch.compile: a minute once, then faster steps."),
 ]
 CpusPerWorker = Annotated[int, typer.Option(help="CPUs, and so threads, of each worker.")]
 Force = Annotated[bool, typer.Option("--force", help="Run again what has already finished.")]

@@ -12,6 +12,7 @@ from labs.core.heading import MAX_SEED
 from labs.core.text_file import read_text
 from pipelines.commands.options import (
     TRAIN,
+    Compile,
     CpusPerWorker,
     Data,
     Force,
@@ -19,6 +20,7 @@ from pipelines.commands.options import (
     Json,
     LabName,
     Only,
+    PrecisionOption,
     Preset,
     Size,
     Spec,
@@ -54,6 +56,8 @@ def train(
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has GPUs, else 0.")
     ] = None,
+    precision: PrecisionOption = "auto",
+    compile_: Compile = False,
     retries: Annotated[int, typer.Option(help="How often lost workers are started again.")] = 3,
     time_limit: Annotated[
         float | None,
@@ -73,7 +77,8 @@ def train(
     from pipelines.spec_fields import Limits, NodeResources, from_options
 
     preset = labs.heading(lab).choose(preset, size)
-    asked = {"workers": workers, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
+    asked = {"workers": workers, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker,
+             "precision": precision, "compile": compile_}  # fmt: skip
     resources = from_options(NodeResources, **asked)
     limits = from_options(Limits, retries=retries, time_limit=time_limit)
     fields = overrides(config, set_ or [])

@@ -10,11 +10,13 @@ import typer
 from labs.core.heading import MAX_SEED
 from pipelines.commands.options import (
     TUNE,
+    Compile,
     CpusPerWorker,
     Data,
     Home,
     Json,
     LabName,
+    PrecisionOption,
     Preset,
     Size,
     StoreUri,
@@ -47,6 +49,8 @@ def tune(
         float | None,
         typer.Option(help="GPUs of each worker, also a fraction such as 0.5. Default: 1 if the cluster has GPUs."),
     ] = None,
+    precision: PrecisionOption = "auto",
+    compile_: Compile = False,
     concurrent: Annotated[str, typer.Option(help="Trials that run at a time; auto: as many as fit.")] = "auto",
     preset: Preset = None,
     size: Size = "small",
@@ -73,7 +77,8 @@ def tune(
     from pipelines.tuning.space import own_space, read_space
 
     preset = labs.heading(lab).choose(preset, size)
-    asked = {"workers": workers, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
+    asked = {"workers": workers, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker,
+             "precision": precision, "compile": compile_}  # fmt: skip
     resources = from_options(TrialResources, **asked)
     spec = from_options(TuneSpec, trials=trials, time=time, search=search, scheduler=scheduler, concurrent=concurrent,
                         seed=seed)  # fmt: skip

@@ -207,6 +207,8 @@ class Sweep:
             "scheduler": tuning.scheduler,
             "workers": node.resources.workers,
             "gpus_per_worker": self.gpus,
+            "precision": node.resources.precision,
+            "compile": node.resources.compile,
         }
 
     def _sampler(self, number: int) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -84,8 +85,9 @@ def spread(values: list[float]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Cores that this process may use, and the processor's model; nothing that names the machine."""
-    return {"cores": int(capacity.local().cpus), "cpu": _cpu_model()}
+    """Cores that this process may use, the processor's model, and the GPU's, if any; nothing that names the machine."""
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {"cores": int(capacity.local().cpus), "cpu": _cpu_model(), **gpu}
 
 
 def _cpu_model() -> str:

@@ -78,7 +78,7 @@ def test_a_fraction_of_a_gpu_lies_on_one_gpu(labs_cli: Cli, nodes: Callable[...,
         (0.0, "", 0.0),
         (4.0, ", gpus_per_worker: 0", 0.0),
         (8.0, "", 8.0),
-        (4.0, ", gpus_per_worker: 0.4", 4.0),  # two on each GPU
+        (8.0, ", gpus_per_worker: 0.6", 8.0),  # each on a GPU of its own
     ],
 )
 def test_one_gpu_a_worker_is_the_default_where_there_are_gpus(
@@ -88,6 +88,23 @@ def test_one_gpu_a_worker_is_the_default_where_there_are_gpus(
     spec = spec_of(tmp_path, f"many: {{{TINY}, resources: {{workers: 8{asked}}}}}")
     plan = labs_cli("pipeline", "plan", spec, "--json").json
     assert [node["resources"] for node in plan["nodes"]] == [{"cpus": 8.0, "gpus": needed}]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--workers", "2", "--gpus-per-worker", "0.5"), "2 workers with 0.5 GPU each would share a GPU"),
+        (("--precision", "bf16", "--gpus-per-worker", "0"), "precision bf16 needs a GPU for each worker; CPUs have"),
+        (("--precision", "half"), "'half' is not one of"),
+    ],
+)
+def test_what_no_gpu_can_do_is_refused_before_anything_starts(
+    labs_cli: Cli, nodes: Callable[..., None], options: tuple[str, ...], sentence: str
+) -> None:
+    nodes(Resources(16, 2))
+    said = labs_cli("train", "regression", "--size", "tiny", *options)
+    assert said.code == 2
+    assert sentence in " ".join(said.err.replace("│", " ").split())
 
 
 def test_as_many_trials_run_at_a_time_as_the_nodes_hold(
