@@ -49,6 +49,8 @@ class Job(BaseModel):
     """Number format of the training."""
     compiled: bool = False
     """Whether networks are compiled by torch.compile."""
+    warm_up_from: float = 1.0
+    """Fraction of the learning rate that the first epochs begin with; see `batch_per_worker`."""
     test: bool = True
     """Whether the run is scored on the test set at its end; a sweep does that for its best trial only."""
 

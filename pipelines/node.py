@@ -74,9 +74,13 @@ def resources(node: Node, cluster: capacity.Cluster) -> tuple[float, capacity.Bu
             f"node {node.name}: {workers} workers with {gpus:g} GPU each would share a GPU, which NCCL can't join them "
             "on: give each a whole one, or take one worker"
         )
-    batch = getattr(node.config, "batch_size", workers)
+    field = lab.batch_field(node.config)
+    batch = getattr(node.config, field, workers)
     if batch % workers:
-        raise BadInput(f"node {node.name}: batch size {batch} can't be split evenly between {workers} workers")
+        raise BadInput(
+            f"node {node.name}: {field} is {batch}, which can't be split evenly between {workers} workers: take "
+            f"{workers * max(1, batch // workers)}"
+        )
     return gpus, bundles
 
 
@@ -120,6 +124,7 @@ def facts(node: Node, gpus: float, data: Path) -> dict[str, Any]:
         "device": "cuda" if gpus else "cpu",
         "precision": node.resources.precision,
         "compile": node.resources.compile,
+        "warm_up_from": node.warm_up_from,
         "data": datasets.digest(labs.get(node.lab), data),
     }
 
@@ -142,6 +147,7 @@ def job_of(node: Node, gpus: float, folder: Path, data: Path, upstream: Mapping[
         retries=node.retries,
         precision=node.resources.precision,
         compiled=node.resources.compile,
+        warm_up_from=node.warm_up_from,
         bundles=cpus_of_processes(node),
     )
 

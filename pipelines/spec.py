@@ -13,6 +13,7 @@ import labs
 from labs.core.config import Config
 from labs.core.errors import BadInput, choices, sentences
 from labs.core.lab import Lab
+from pipelines.batch_per_worker import scaled
 from pipelines.spec_fields import DEFAULT_RESOURCES, NodeResources, NodeSpec, PipelineSpec, Scheduler, Search, TuneSpec
 from pipelines.tuning.space import Space, own_space
 from pipelines.yaml_lines import Lines, nearest_line, read_with_lines
@@ -51,6 +52,8 @@ class Node:
     needs: dict[str, str] = field(default_factory=dict)
     """Role -> name of the node that is needed."""
     resources: NodeResources = DEFAULT_RESOURCES
+    warm_up_from: float = 1.0
+    """Fraction of the learning rate that the first epochs begin with; see `batch_per_worker`."""
     retries: int = 3
     time_limit: float | None = None
     data: Path | None = None
@@ -102,6 +105,12 @@ def tuning_of(tune: TuneSpec, lab: Lab, preset: str, size: str, fixed: dict[str,
     if tune.search == "grid":
         space.grid()
     return Tuning(space, tune.search, tune.scheduler, tune.trials, tune.time, tune.concurrent)
+
+
+def with_batch_per_worker(node: Node, samples: int) -> Node:
+    """The node with so many samples of each batch for each worker, and learning rates that fit the larger batch."""
+    config, factor = scaled(labs.get(node.lab), node.config, samples, max(1, node.resources.workers))
+    return replace(node, config=config, warm_up_from=min(1.0, 1 / factor))
 
 
 def in_order(nodes: list[Node], where: str = "") -> list[Node]:
@@ -167,6 +176,8 @@ def _resolve(path: Path, name: str, spec: NodeSpec, lines: Lines) -> tuple[Node,
     data = None if spec.data is None else (path.parent / spec.data).resolve()
     node = Node(name, spec.lab, preset, spec.size, config, needs=spec.needs, resources=spec.resources,
                 retries=spec.retries, time_limit=spec.time_limit, data=data)  # fmt: skip
+    if spec.batch_per_worker is not None:
+        node = with_batch_per_worker(node, spec.batch_per_worker)
     return node, tuning
 
 

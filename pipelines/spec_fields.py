@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from labs.core.errors import BadInput, sentences, shown
 from labs.core.heading import MAX_SEED, Precision
@@ -111,8 +111,17 @@ class NodeSpec(Limits):
     """Role -> node that must finish before and whose run folder this node gets as that role."""
     resources: NodeResources = DEFAULT_RESOURCES
     """Workers, CPUs and GPUs."""
+    batch_per_worker: int | None = Field(None, ge=1, le=MANY)
+    """Samples of each batch for each worker; the learning rate grows with the global batch. By default the workers
+    split the config's own batch."""
     data: Path | None = None
     """Folder in the course's format, relative to the spec; embedded data by default."""
+
+    @model_validator(mode="after")
+    def _sweeps_choose_their_batch(self) -> Self:
+        if self.tune and self.batch_per_worker:
+            raise ValueError("field 'batch_per_worker': a sweep searches batch and learning rate: take it out")
+        return self
 
     @field_validator("data")
     @classmethod

@@ -8,10 +8,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch.distributed import DistError
 
 import labs
 from cluster.errors import ClusterError
+from labs.core.config import Config
+from labs.core.lab import Lab
 from labs.core.run import Interrupted, Run
 from pipelines.error_file import has_error, write_error
 from pipelines.fingerprint import worker_code
@@ -20,6 +23,9 @@ from pipelines.job import Job, Outcome
 from pipelines.requests import AbortListener, is_asked_to_abort, writer_lock
 from pipelines.system_load import LoadSampler
 from pipelines.torch_lock import TORCH_LOCK
+
+FEW_SAMPLES = 16
+"""With batches smaller than this, batch statistics raise the error (Wu and He, arXiv:1803.08494, figure 1)."""
 
 
 def work(job: Job, **run_options: Any) -> Outcome:
@@ -57,6 +63,8 @@ def work(job: Job, **run_options: Any) -> Outcome:
         device=device,
         precision=job.precision,
         compiled=job.compiled,
+        warm_up_from=job.warm_up_from,
+        sync_batch_norm=_has_few_samples(lab, config),
         **run_options,
     )
     try:
@@ -102,6 +110,14 @@ def _require_same_code(job: Job) -> None:
             f"the packages labs and pipelines on {socket.gethostname()} are not the driver's: install the same ones "
             "there, or use labs submit, which takes its own along; if they were edited meanwhile, run the command again"
         )
+
+
+def _has_few_samples(lab: Lab, config: Config) -> bool:
+    """Whether a worker's part of the batch is too small for batch statistics of its own. Samples that are batches
+    themselves (utterances, tasks) have enough."""
+    workers = dist.get_world_size() if dist.is_initialized() else 1
+    name = lab.batch_field(config)
+    return name == "batch_size" and getattr(config, name, FEW_SAMPLES * workers) < FEW_SAMPLES * workers
 
 
 @contextmanager

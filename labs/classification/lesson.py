@@ -279,6 +279,7 @@ LAB = Lab(
     deliver=deliver,
     check_submission=check_submission,
     score=score,
+    batch_field=lambda config: "batch_size" if config.network == "mlp" else "batch_utterances",
     submission="prediction.csv",
     space=space,
     network=build,

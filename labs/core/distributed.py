@@ -27,16 +27,23 @@ class Worker:
         device: where to compute; by default the first GPU, else the CPU.
         precision: number format of the training.
         compiled: whether networks are compiled by torch.compile.
+        sync_batch_norm: whether batch norm on GPUs has the statistics of all workers.
     """
 
     def __init__(
-        self, device: torch.device | None = None, *, precision: Precision = "auto", compiled: bool = False
+        self,
+        device: torch.device | None = None,
+        *,
+        precision: Precision = "auto",
+        compiled: bool = False,
+        sync_batch_norm: bool = False,
     ) -> None:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision, self.compiled = number_format.choose(precision, self.device), compiled
         # Scales losses in fp16, whose smallest number most gradients would be below; leaves them alone otherwise.
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.rank, self.world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self.sync_batch_norm = sync_batch_norm and self.device.type == "cuda" and self.world_size > 1
 
     def wrap(self, model: M, *, compilable: bool = True) -> M:
         """The model on this worker's device, in the run's precision, under DDP where there are several workers.
@@ -49,6 +56,8 @@ class Worker:
             model: a network, or a module without a forward that holds those networks that are called.
             compilable: whether torch.compile may have it: it can't compile what is differentiated twice.
         """
+        if self.sync_batch_norm:
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = model.to(self.device)
         for module in number_format.called_modules(model):
             if self.precision in number_format.DTYPES:

@@ -71,6 +71,8 @@ class Lab:
     bundles: Callable[[Any], list[float]] = lambda config: [1.0]
     """`bundles(config)`: with RLlib, CPUs that the process that learns takes for each of its threads, as it waits for
     its actors, then CPUs of each actor."""
+    batch_field: Callable[[Any], str] = lambda config: "batch_size"
+    """`batch_field(config)`: the field whose number of samples, at each step, the workers split between them."""
     second: Metric | None = None
     """A second objective of a sweep beside the metric, such as the number of parameters; `val/<name>` as well."""
     seconds: Mapping[str, float] = field(default_factory=dict)

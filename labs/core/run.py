@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from labs.core.distributed import Worker
 from labs.core.heading import Metric, Precision
 from labs.core.loader import Loader, ShardedBatches
 from labs.core.precision import tensor_cores
+from labs.core.schedule import scaled_rates
 from labs.core.weights import SHAPE, WEIGHTS, unwrap
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 SAVE_EVERY_S = 10.0
 """Seconds between two checkpoints: a killed run repeats at most these and one epoch."""
+WARM_UP_EPOCHS = 5
+"""Longest warm-up; at most a quarter of all epochs."""
 STOP = "stop"
 """A file of this name in a run's folder asks the run to save and end after the current epoch."""
 
@@ -48,6 +52,8 @@ class Run(Worker):
         device: where to compute; by default the first GPU, else the CPU.
         precision: number format of the training.
         compiled: whether networks are compiled by torch.compile.
+        warm_up_from: fraction of the learning rates that the first epochs begin with; 1 for no warm-up.
+        sync_batch_norm: whether batch norm on GPUs has the statistics of all workers.
         on_epoch: called on rank 0 after each epoch with the step and the metrics.
     """
 
@@ -61,9 +67,12 @@ class Run(Worker):
         device: torch.device | None = None,
         precision: Precision = "auto",
         compiled: bool = False,
+        warm_up_from: float = 1.0,
+        sync_batch_norm: bool = False,
         on_epoch: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
-        super().__init__(device, precision=precision, compiled=compiled)
+        super().__init__(device, precision=precision, compiled=compiled, sync_batch_norm=sync_batch_norm)
+        self._warm_up_from = warm_up_from
         self.folder, self.data_dir, self.seed = folder, data_dir, seed
         self.epochs_since_best = 0
         self._upstream, self._on_epoch = dict(upstream or {}), on_epoch
@@ -137,7 +146,7 @@ class Run(Worker):
                 return
             self._seed_all(epoch)
             start = time.perf_counter()
-            with tensor_cores(self.precision, self.device):
+            with tensor_cores(self.precision, self.device), self._warmed_up(epoch):
                 yield epoch
             self._step = epoch + 1
             self._metrics["time/epoch_s"] = time.perf_counter() - start
@@ -226,6 +235,14 @@ class Run(Worker):
         if self.rank == 0:
             events.rewind(self.folder, self._step)
         self.barrier()
+
+    def _warmed_up(self, epoch: int) -> AbstractContextManager[None]:
+        """Gradual warm-up: up to epoch W learning rates grow linearly to their own values (Goyal et al.)."""
+        # rate(epoch) = rate * (f + (1 - f) * epoch / W)
+        epochs = min(WARM_UP_EPOCHS, self._of // 4)
+        if self._warm_up_from == 1 or epoch >= epochs:
+            return nullcontext()
+        return scaled_rates(self._warm_up_from + (1 - self._warm_up_from) * epoch / epochs)
 
     def _report(self) -> None:
         if self.rank == 0:

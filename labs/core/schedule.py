@@ -1,9 +1,12 @@
 """Learning rate schedules as functions of the fraction of training that is done, so that resuming needs no state."""
 
 import math
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 
 def warmup_cosine(done: float, warmup: float = 0.1) -> float:
@@ -27,3 +30,25 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Set the learning rate of all parameter groups of an optimizer."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+@contextmanager
+def scaled_rates(factor: float) -> Iterator[None]:
+    """While entered, every optimizer of this process steps with `factor` times its learning rates."""
+    rates: list[float] = []
+
+    def scale(optimizer: Optimizer, *_: Any) -> None:
+        rates[:] = [group["lr"] for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+
+    def restore(optimizer: Optimizer, *_: Any) -> None:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+    hooks = register_optimizer_step_pre_hook(scale), register_optimizer_step_post_hook(restore)
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -201,6 +201,7 @@ LAB = Lab(
     deliver=deliver,
     check_submission=check_submission,
     score=score,
+    batch_field=lambda config: "meta_batch",
     submission="output.csv",
     space=space,
     network=Learner,

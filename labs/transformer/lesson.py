@@ -282,6 +282,7 @@ LAB = Lab(
     deliver=deliver,
     check_submission=check_submission,
     score=score,
+    batch_field=lambda config: "accumulation",
     submission="prediction.txt",
     space=space,
     network=lambda config: network(config, data.VOCABULARY_SIZE),

@@ -56,6 +56,14 @@ def train(
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has GPUs, else 0.")
     ] = None,
+    batch_per_worker: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Samples of each batch for each worker: the learning rate grows with the global batch, after a "
+            "warm-up. Default: the workers split the config's batch.",
+        ),
+    ] = None,
     precision: PrecisionOption = "auto",
     compile_: Compile = False,
     retries: Annotated[int, typer.Option(help="How often lost workers are started again.")] = 3,
@@ -73,7 +81,7 @@ def train(
     """Train one lab and the labs that it needs. The same command again continues."""
     import labs
     from pipelines.show.display import say
-    from pipelines.spec import Node, default_needs
+    from pipelines.spec import Node, default_needs, with_batch_per_worker
     from pipelines.spec_fields import Limits, NodeResources, from_options
 
     preset = labs.heading(lab).choose(preset, size)
@@ -97,6 +105,8 @@ def train(
         time_limit=limits.time_limit,
         data=data and data.resolve(),
     )
+    if batch_per_worker is not None:
+        node = with_batch_per_worker(node, batch_per_worker)
     summary, code = _run(home, store, f"train-{lab}", default_needs(node), force=force)
     if as_json:
         own = next((row for row in summary["nodes"] if row["name"] == lab), None)

@@ -79,7 +79,7 @@ def test_gradients_are_clipped_over_all_parameters_of_the_optimizer(tmp_path: Pa
     run.backward(3 * weights[0] + 4 * weights[1])
     assert float(run.clip_gradients(optimizer, 1.0)) == pytest.approx(5)
     run.step(optimizer)
-    assert [float(weight) for weight in weights] == pytest.approx([-0.6, -0.8])
+    assert torch.cat(weights).tolist() == pytest.approx([-0.6, -0.8])
 
 
 def add_up(rank: int, folder: Path) -> list[float]:
@@ -96,3 +96,18 @@ def add_up(rank: int, folder: Path) -> list[float]:
 def test_micro_batches_of_two_workers_add_up_to_the_mean_of_their_gradients(tmp_path: Path) -> None:
     assert add_up(0, tmp_path / "alone") == [21]
     assert in_two_processes(add_up, tmp_path) == [[10.5], [10.5]]
+
+
+def test_a_larger_batch_warms_up_to_its_larger_learning_rate(tmp_path: Path) -> None:
+    """Each epoch's step is the weight's change, with a gradient of 1; the optimizer's own rate stays."""
+    run = Run(tmp_path, tmp_path, device=CPU, warm_up_from=0.25)
+    weight = nn.Parameter(torch.zeros(1))
+    optimizer, changes = torch.optim.SGD([weight], lr=8.0), []
+    for _ in run.epochs(12, {"optimizer": optimizer}):
+        before = weight.item()
+        optimizer.zero_grad()
+        run.backward(weight.sum())
+        run.step(optimizer)
+        changes.append(before - weight.item())
+        assert optimizer.param_groups[0]["lr"] == 8
+    assert changes == [2.0, 4.0, 6.0] + [8.0] * 9

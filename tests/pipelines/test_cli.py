@@ -59,7 +59,7 @@ BAD = {
     "too many workers": (("train", "regression", "--workers", "9999"), "9999 CPUs, the cluster has"),
     "uneven batch": (
         ("train", "regression", "--workers", "2", "--set", "batch_size=7"),
-        "batch size 7 can't be split evenly between 2 workers",
+        "batch_size is 7, which can't be split evenly between 2 workers: take 6",
     ),
     "rl with workers": (("train", "rl", "--workers", "2"), "scales by its config (num_env_runners), not by workers"),
     "too many GPUs": (("train", "regression", "--gpus-per-worker", "64"), "64 GPUs, the cluster has"),

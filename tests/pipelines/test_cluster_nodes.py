@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+import labs
 from cluster import capacity, connect
 from cluster.capacity import Cluster, Resources
 from cluster.errors import ClusterError
+from pipelines.spec import read_spec
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -105,6 +107,30 @@ def test_what_no_gpu_can_do_is_refused_before_anything_starts(
     said = labs_cli("train", "regression", "--size", "tiny", *options)
     assert said.code == 2
     assert sentence in " ".join(said.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("lab", "field", "workers"),
+    [("transformer", "accumulation", 3), ("meta", "meta_batch", 3), ("cnn", "batch_size", 48)],
+)
+def test_a_batch_that_workers_cannot_split_is_refused_before_anything_starts(
+    labs_cli: Cli, nodes: Callable[..., None], lab: str, field: str, workers: int
+) -> None:
+    """Each lab splits a field of its own; the transformer's began, and then failed in every worker."""
+    nodes(Resources(64))
+    said = labs_cli("train", lab, "--size", "tiny", "--workers", workers)
+    assert said.code == 2
+    assert f"{field} is " in said.err
+    assert f"can't be split evenly between {workers} workers: take {workers}" in " ".join(said.err.split())
+
+
+def test_the_learning_rate_grows_with_the_batch_of_all_workers(tmp_path: Path) -> None:
+    plain = labs.get("cnn").resolve("simple", "tiny")
+    spec = spec_of(tmp_path, "cnn: {lab: cnn, size: tiny, batch_per_worker: 8, resources: {workers: 8}}")
+    (node,) = read_spec(spec)[1]
+    assert node.config.batch_size == 64
+    assert node.config.lr == pytest.approx(plain.lr * 64 / plain.batch_size)
+    assert node.warm_up_from == pytest.approx(plain.batch_size / 64)
 
 
 def test_as_many_trials_run_at_a_time_as_the_nodes_hold(
