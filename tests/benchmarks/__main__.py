@@ -15,6 +15,8 @@ from typing import Any
 from tests.benchmarks.record import RESULTS
 
 NAMES = ("overhead", "tuning", "reinforcement", "time_to_200", "meta_step", "growth", "epochs")
+WITH_GPU = ("gpu",)
+"""Run where they are named only."""
 PAGE = Path(__file__).with_name("README.md")
 
 
@@ -23,8 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"Default: all, {', '.join(NAMES)}.")
     names = parser.parse_args().names or NAMES
-    if unknown := [name for name in names if name not in NAMES]:
-        parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(NAMES)}")
+    known = (*NAMES, *WITH_GPU)
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(known)}")
     failed = [name for name in names if subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"]).returncode]
     PAGE.write_text(with_table(PAGE.read_text(), RESULTS.read_text().splitlines()))
     if failed:
@@ -42,6 +45,7 @@ def with_table(page: str, lines: Iterable[str]) -> str:
     for name, figure in sorted(newest.items()):
         value, reference = (f"{_number(figure[key])} {figure['unit']}" for key in ("value", "reference"))
         machine = f"{figure['machine']['cores']} cores of {figure['machine']['cpu']}"
+        machine += f", {gpu}" if (gpu := figure["machine"].get("gpu")) else ""
         ratio = _number(figure["ratio"])
         rows.append(f"| `{name}` | {value} | {reference} | {ratio} | {figure['date'][:10]} | {machine} |")
     made = "\n".join(rows)
