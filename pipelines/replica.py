@@ -23,7 +23,7 @@ from pipelines.requests import ABORT
 
 REQUESTS = (STOP, ABORT)
 SEND_EVERY_S = 1.0
-NOT_SENT = (*REQUESTS, "writer.lock", "driver.lock", "mirror", "served")
+NOT_SENT = (*REQUESTS, "writer.lock", "driver.lock", "mirror")
 """How the names of files begin that belong to one side: requests, locks, and what MLflow's mirror keeps."""
 LOGS = ".jsonl"
 """Of files whose names end so, only what was appended is sent."""

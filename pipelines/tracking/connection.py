@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Experiment
 
 ENVIRONMENT = {
-    # An unreachable server must not hold up training: MLflow's own defaults retry for minutes.
+    # An unreachable store must not hold up training: MLflow's own defaults retry for minutes, and so do boto3's.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "PGCONNECT_TIMEOUT": "5",
+    "AWS_DEFAULTS_MODE": "standard",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -39,6 +39,8 @@ MAKE_S = 60.0
 """The same for a database without MLflow's tables, which are made first, perhaps by another home."""
 REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
 """How MLflow calls what a server answers with 401 or 403."""
+BEHIND_PROXY = (502, 503, 504)
+"""What a proxy answers whose server is down or does not answer."""
 ARTIFACT_PACKAGES = {
     "s3": "boto3", "r2": "boto3", "b2": "boto3", "gs": "google-cloud-storage", "wasbs": "azure-storage-blob",
 }  # fmt: skip
@@ -100,14 +102,20 @@ def _set_uri(uri: str) -> None:
 
 def _reach_server(uri: str) -> None:
     """Ask a server for its version; one that does not say it may still be an MLflow server behind a gateway."""
-    import requests
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
 
-    try:
-        answer = requests.get(f"{uri.rstrip('/')}/version", timeout=REACH_S)
-    except requests.exceptions.SSLError:
-        return  # MLflow has settings of its own for certificates
-    except (requests.ConnectionError, requests.Timeout):
+    try:  # as the user of MLflow's variables: with basic authentication a stranger does not learn the version
+        answer = http_request(
+            get_default_host_creds(uri), "/version", "GET", max_retries=0, timeout=REACH_S, raise_on_status=False
+        )
+    except MlflowException as error:
+        if "SSLError" in str(error):
+            raise
         raise ConnectionError(f"no server answers there within {REACH_S} s") from None
+    if answer.status_code in BEHIND_PROXY:
+        raise ConnectionError(f"a proxy answers there ({answer.status_code}), and the server behind it does not")
     if answer.ok and re.fullmatch(r"[012]\.\d+[\w.]*", answer.text.strip()):
         raise ConnectionError(f"the server runs MLflow {answer.text.strip()}; version 3 or a newer one is needed there")
 
@@ -155,8 +163,8 @@ def _find_experiment(client: "MlflowClient", name: str) -> "Experiment | None":
         if error.error_code not in REFUSED:
             raise
         raise PermissionError(
-            "the server does not let this user in: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-            f"MLFLOW_TRACKING_TOKEN ({first_line(error)})"
+            "the server does not let this user in: set or correct MLFLOW_TRACKING_USERNAME and "
+            f"MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN ({first_line(error)})"
         ) from None
 
 

@@ -16,21 +16,6 @@ CONNECT_ARGS = {"mysql": {"connect_timeout": REACH_S}, "mssql": {"timeout": REAC
 RETRY_AFTER_S = (1.0, 2.0, 4.0)
 SAME_ROW = re.compile("IntegrityError|UniqueViolation|UNIQUE constraint|Duplicate|duplicate key|already exists")
 """How databases say that another process has just written the same."""
-REMEDIES = {
-    "authentication failed|no password supplied|no pg_hba.conf entry|role .* does not exist|Access denied": (
-        "check the user and the password in the URI"
-    ),
-    "database .* does not exist|Unknown database": "make the database there first, or name one that is there",
-    "permission denied|command denied": "ask the database's administrator for the right to make tables and write there",
-    "file is not a database": "it is damaged: move the file away, and `labs sync` makes it anew from the runs' folders",
-    "read-only": "name a database that can be written",
-}
-"""How a database refuses -> what to do about it."""
-
-
-def remedy(refusal: str) -> str:
-    """What to do where a database refuses; empty where nothing is known."""
-    return next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, refusal)), "")
 
 
 def open_database(home: Path, uri: str, artifacts: str) -> None:

@@ -72,9 +72,12 @@ class Mirror:
         if self.done["ended"] and not has_end(self.done, self.record):
             self.client.update_run(run_id, status="RUNNING")  # it was continued
             self._note(ended="")
+        is_new = not self.done.get("run_id")
         self._write(run_id, params)
         if self.record["status"] in CLOSED and not self.done["ended"]:
             self._close(run_id)
+        elif is_new and not self._parent() and not self.files_fault:
+            self._write_files(run_id)  # as far as they are there: a bucket that is missing is known before training
         return str(run_id)
 
     def _open(self) -> str:
@@ -155,11 +158,13 @@ class Mirror:
         # Of a sweep's many trials only the best one's model goes into the store.
         if not result(self.folder) or not self.record.get("serve", True):
             return True
-        if not self.client.get_run(run_id).outputs.model_outputs:
+        models = self.client.get_run(run_id).outputs.model_outputs
+        model = self.client.get_logged_model(models[0].model_id) if models else None
+        if not snapshot.is_whole(model):
             signature = snapshot.model_signature(self.folder)
             if signature is None:
                 return False
-            snapshot.log_model(self.folder, run_id, signature)
+            snapshot.log_model(self.folder, run_id, signature, model)
         if alias := self.record.get("alias"):
             snapshot.register(self.client, self.record["lab"], alias, run_id)
         return True

@@ -4,6 +4,7 @@ MLflow runs this file when it loads the model; nothing is unpickled.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ class LabModel(PythonModel):  # type: ignore[misc]
     """Loads the run's folder with the lab's `load` and predicts with the lab's `predict`."""
 
     def load_context(self, context: PythonModelContext) -> None:
+        folder = Path(context.artifacts["run"])
+        sys.path.insert(0, str(folder / "labs.zip"))
         import labs
 
-        folder = Path(context.artifacts["run"])
         self.lab = labs.get(json.loads((folder / "record.json").read_text())["lab"])
         self.model = self.lab.load(folder)
 

@@ -4,10 +4,14 @@ import getpass
 import json
 import os
 import platform
+import shutil
 import warnings
+import zipfile
+from contextlib import nullcontext
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from labs.core import events
@@ -18,12 +22,14 @@ from pipelines.torch_lock import TORCH_LOCK
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput
+    from mlflow.entities import DatasetInput, LoggedModel
     from mlflow.models import ModelSignature
 
 SERVED = ("torch", "torchvision", "numpy", "pydantic", "pyarrow", "safetensors", "filelock", "scikit-learn", "ray",
           "transformers", "tokenizers")  # fmt: skip
 """Distributions that a served model may import."""
+CODE = "labs.zip"
+"""The package `labs` beside a served model's weights; `model.py` imports it from there."""
 
 
 def final_events(folder: Path) -> list[dict[str, Any]]:
@@ -108,23 +114,43 @@ def model_signature(folder: Path) -> "ModelSignature | None":
         TORCH_LOCK.release()
 
 
-def log_model(folder: Path, run_id: str, signature: "ModelSignature") -> None:
-    """Log the trained model to its run: code and safetensors, with signature, loadable without pickle."""
+def is_whole(model: "LoggedModel | None") -> bool:
+    """Whether a model is there with its files, which are written last and may have been refused."""
+    from mlflow.entities.logged_model_status import LoggedModelStatus
+
+    return model is not None and model.status == LoggedModelStatus.READY
+
+
+def log_model(folder: Path, run_id: str, signature: "ModelSignature", begun: "LoggedModel | None") -> None:
+    """Log the trained model to its run: code and safetensors, with signature, loadable without pickle.
+
+    The code is one file, as a server takes each file in a request of its own.
+
+    Args:
+        folder: the run's folder.
+        run_id: the run.
+        signature: the model's inputs and outputs.
+        begun: the run's model, where an earlier attempt has made it without all of its files.
+    """
     import mlflow
 
-    served = folder / "served"
-    served.mkdir(exist_ok=True)
-    for name in ("config.json", "shape.json", "weights.safetensors", "record.json"):
-        if (folder / name).exists():
-            (served / name).write_bytes((folder / name).read_bytes())
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+    run = nullcontext() if begun else mlflow.start_run(run_id=run_id)
+    with TemporaryDirectory(prefix="labs-") as temporary, run, warnings.catch_warnings():
+        served = Path(temporary, "served")
+        served.mkdir()
+        for name in ("config.json", "shape.json", "weights.safetensors", "record.json"):
+            if (folder / name).exists():
+                shutil.copy(folder / name, served)
+        with zipfile.ZipFile(served / CODE, "w", zipfile.ZIP_DEFLATED) as code:
+            for file in sorted((ROOT / "labs").rglob("*.py")):
+                code.write(file, file.relative_to(ROOT))
         # An input example would be run through the model once more, only to avoid that warning.
         warnings.filterwarnings("ignore", ".*An input example was not provided")
         mlflow.pyfunc.log_model(
-            name="model",
+            name=None if begun else "model",
+            model_id=begun.model_id if begun else None,
             python_model=str(Path(__file__).with_name("model.py")),
             artifacts={"run": str(served)},
-            code_paths=[str(ROOT / "labs")],
             signature=signature,
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in SERVED],
         )

@@ -24,13 +24,15 @@ def check(uri: str) -> None:
             f"MLflow store {uri}: MLflow keeps no runs in a plain folder; sqlite:///{_database_file(uri)} keeps them "
             "in a file there"
         )
-    known = [*SERVERS, *DATABASES, *(point.name for point in metadata.entry_points(group="mlflow.tracking_store"))]
-    if kind not in known:
-        raise BadInput(f"MLflow store {without_password(uri)} must be a URI such as {EXAMPLES}: {choices(known, kind)}")
     if kind in SERVERS:
-        _check_server(uri)
+        return _check_server(uri)
     if kind in DATABASES:
-        _check_database(uri)
+        return _check_database(uri)
+    plugins = [point.name for point in metadata.entry_points(group="mlflow.tracking_store")]
+    if kind not in plugins:
+        known = choices([*SERVERS, *DATABASES, *plugins], kind)
+        raise BadInput(f"MLflow store {without_password(uri)} must be a URI such as {EXAMPLES}: {known}")
+    return None
 
 
 def place(uri: str) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from concurrent.futures import wait
 from contextlib import suppress
@@ -16,8 +17,9 @@ from labs.core.errors import BadInput
 from pipelines.error_file import first_line
 from pipelines.home import KINDS, has_record, locked, records
 from pipelines.tracking.connection import files_fault, open_store
-from pipelines.tracking.database import SAME_ROW, remedy
+from pipelines.tracking.database import SAME_ROW
 from pipelines.tracking.mirror import MIRROR, Mirror, forget, has_end, notes
+from pipelines.tracking.remedies import remedy
 from pipelines.tracking.store_uri import check, place
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ EXPERIMENT = "ml-labs"
 ASK_AFTER_S = 10.0
 """Seconds of waiting for the store after which it is asked whether it still answers."""
 T = TypeVar("T")
+REQUEST = re.compile(r"API request to .*Max retries exceeded with url: .*\(Caused by (.*)\)$")
+"""How MLflow says that a request failed: with its address, its path and its host, each twice, and why."""
 NO_SUCH_RUN = "RESOURCE_DOES_NOT_EXIST"
 """What MLflow answers where a run is written to that the store does not have."""
 
@@ -106,15 +110,15 @@ class Store:
         except StoreUnreachable:
             raise
         except Exception as error:
-            if self._is_down(error):
-                raise self._unreachable(error) from None
+            if refusal := self._refusal(error):
+                raise self._unreachable(refusal) from None
             reason = self.reason(error)
             raise NotMirrored(f"{folder} can't be written to MLflow store {self.shown_uri}: {reason}") from None
 
     def reason(self, error: BaseException) -> str:
         """The first line of an error of the store, with what to do about it, without the secrets of its URI."""
         said = first_line(error)
-        todo = remedy(said) if is_database(self.uri) else ""
+        todo, said = remedy(said, database=is_database(self.uri)), REQUEST.sub(r"\1", said)
         return without_secrets(f"{todo} ({said})" if todo else said, self.uri)[:400]
 
     def sync_all(self) -> tuple[int, list[str]]:
@@ -196,16 +200,19 @@ class Store:
                 return self.sync(folder)
         return None
 
-    def _is_down(self, error: Exception) -> bool:
-        """Whether an error is the store's fault and not that of what was written to it: it is opened anew to see."""
+    def _refusal(self, error: Exception) -> Exception | None:
+        """Why the store takes nothing now, where that is so: it is opened anew to see.
+
+        None where it does, and the error was the fault of what was written to it.
+        """
         if getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE":
-            return True
+            return error
         self._client = None
         try:
             self.client()
-        except Exception:  # of any class, as in `open`
-            return True
-        return False
+        except Exception as refusal:  # of any class, as in `open`
+            return refusal
+        return None
 
     def _unreachable(self, error: Exception) -> StoreUnreachable:
         self._client = None

@@ -56,7 +56,6 @@ def all_files(folder: Path) -> set[str]:
         ".validate",
         "mirror",
         "driver",
-        "served",
         "writer.lock",
         "placement_group",
         "launches",

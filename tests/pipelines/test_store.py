@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,19 @@ EXPERIMENT = {"experiment_id": "1", "name": "ml-labs", "lifecycle_stage": "activ
 
 
 @contextmanager
-def server(answers: dict[str, tuple[int, Any]]) -> Iterator[str]:
-    """A tracking server that gives each call, by the end of its path, a fixed answer; 404 for any other call."""
+def server(answers: dict[str, tuple[int, Any]], login: bool = False) -> Iterator[str]:
+    """A tracking server that gives each call, by the end of its path, a fixed answer; 404 for any other call.
+
+    With `login`, 401 for each call without a user.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             path = self.path.partition("?")[0]
             code, document = next((answer for end, answer in answers.items() if path.endswith(end)), (404, {}))
+            if login and "Authorization" not in self.headers:
+                code, document = 401, "You are not authenticated"
             self.send_response(code)
             self.end_headers()
             self.wfile.write(json.dumps(document).encode())
@@ -170,22 +174,32 @@ def test_a_server_that_lets_nobody_in_says_where_the_password_belongs(labs_cli: 
     assert "secret" not in said.err
 
 
-@pytest.mark.skipif(find_spec("boto3") is not None, reason="the package is there")
 def test_a_package_that_the_store_s_files_need_is_named_before_training(labs_cli: Cli, home: Path) -> None:
-    with server({"get-by-name": (200, {"experiment": {**EXPERIMENT, "artifact_location": "s3://bucket/1"}})}) as host:
+    with server({"get-by-name": (200, {"experiment": {**EXPERIMENT, "artifact_location": "gs://bucket/1"}})}) as host:
         said = labs_cli(*TRAIN, "--store", f"http://{host}")
     assert said.code == 2
-    assert "pip install boto3" in said.err
+    assert "pip install google-cloud-storage" in said.err
     assert not (home / "runs").exists()
 
 
-def test_an_old_server_is_named_with_its_version(labs_cli: Cli) -> None:
-    with server({"/version": (200, 2.9)}) as host:
-        said = labs_cli("sync", "--store", f"http://{host}")
-        labs_cli(*TRAIN)
-        said = labs_cli("sync", "--store", f"http://{host}")
-    assert said.code == 1
-    assert "runs MLflow 2.9" in said.err.replace("\n", " ")
+@pytest.mark.parametrize("login", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ((200, 2.9), "the server runs MLflow 2.9; version 3 or a newer one is needed there"),
+        ((502, "Bad Gateway"), "a proxy answers there (502), and the server behind it does not"),
+    ],
+)
+def test_a_server_that_is_too_old_or_gone_behind_its_proxy_is_told_before_training(
+    labs_cli: Cli, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, Any], sentence: str, login: bool
+) -> None:
+    """A server with users tells only them its version: that of an old one stayed unknown."""
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    with server({"/version": answer}, login) as host:
+        said = labs_cli(*TRAIN, "--store", f"http://{host}")
+    text = " ".join(said.err.split())
+    assert sentence in text[: text.index("RUNNING")]
 
 
 @pytest.fixture
