@@ -12,6 +12,7 @@ from cluster.upload import FILES_BYTES
 from labs.core.errors import BadInput
 from pipelines.home import has_record, read_record
 from pipelines.tracking.snapshot import artifacts
+from pipelines.tuning.trial import BEST
 
 BEGIN, END = "-----BEGIN RESULTS-----", "-----END RESULTS-----"
 LINE = 10_000
@@ -64,5 +65,12 @@ def _results(folder: Path) -> Iterator[tuple[str, Path]]:
         return
     nodes = read_record(folder).get("nodes", {})
     for place, of in ({"": folder} | {name: Path(node["folder"]) for name, node in nodes.items()}).items():
-        for file in artifacts(of):
-            yield str(Path(folder.name, place, file.relative_to(of))), file
+        for inner, part in (("", of), *_best_trial(of)):
+            for file in artifacts(part):
+                yield str(Path(folder.name, place, inner, file.relative_to(part))), file
+
+
+def _best_trial(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Of a sweep that has ended, the folder of its best trial, which has what the sweep delivers."""
+    if has_record(folder) and (number := read_record(folder).get("end_tags", {}).get(BEST)) is not None:
+        yield "best", folder / "trials" / str(number)

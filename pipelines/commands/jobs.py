@@ -66,7 +66,7 @@ def submit(
         address=server,
         code=ROOT,
         files=job.files,
-        variables=variables,
+        variables={**(commit.variables() if commit else {}), **variables},
         secrets={**secrets, **store},
         requirements=pip or [],
         facts={fact: value for fact, value in facts.items() if value},
@@ -108,7 +108,7 @@ def fetch(
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     address: Address = None,
 ) -> None:
-    """Bring a job's results here: deliverables, metrics, figures."""
+    """Bring a job's results here: all that its runs delivered, metrics, figures."""
     from cluster import jobs
     from cluster.errors import ClusterError
     from pipelines import fetched

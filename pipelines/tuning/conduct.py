@@ -14,7 +14,7 @@ from pipelines.tracking import snapshot
 from pipelines.tracking.writer import reopen
 from pipelines.tuning.best_config import write_config
 from pipelines.tuning.sweep import Sweep
-from pipelines.tuning.trial import SweepTrial
+from pipelines.tuning.trial import BEST, SweepTrial
 
 if TYPE_CHECKING:
     import optuna
@@ -92,7 +92,7 @@ def _record_end(sweep: Sweep, status: Status, seconds: float) -> None:
     states = [trial.state() for trial in sweep.trials()]
     tags: dict[str, Any] = {f"labs.trials.{state.lower()}": states.count(state) for state in sorted(set(states))}
     if best := sweep.best():
-        tags.update({"labs.best.trial": best.number, "labs.best.value": best.value()})
+        tags.update({BEST: best.number, "labs.best.value": best.value()})
     asked = [sweep.tuning.trials, sweep.tuning.seconds]
     write_record(sweep.folder, status=status, ended=time.time(), seconds=seconds, asked=asked, end_tags=tags)
     reopen(sweep.folder)

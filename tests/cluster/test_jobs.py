@@ -311,17 +311,20 @@ def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head
     """The whole way: `labs submit` from another directory, the real program, a second submit after an edit; the
     results are fetched in the end.
     """
+    from mlflow import MlflowClient
+
     code, elsewhere = tmp_path / "code", tmp_path / "elsewhere"
     elsewhere.mkdir()
     for name in ("labs", "pipelines", "cluster"):
         shutil.copytree(ROOT / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", code)
-    train = ["train", "regression", "--preset", "strong", "--size", "tiny", "--json"]
+    train, commit = ["train", "regression", "--preset", "strong", "--size", "tiny", "--json"], "1a2b3c4d" * 5
 
     def labs(*arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.cli", *arguments],
-            env=head.env | {"PYTHONPATH": str(code), "LABS_HOME": str(tmp_path / "local")},
+            env=head.env
+            | {"PYTHONPATH": str(code), "LABS_HOME": str(tmp_path / "local"), "LABS_COMMIT": f"{commit}-dirty"},
             cwd=elsewhere,
             capture_output=True,
             text=True,
@@ -352,4 +355,5 @@ def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head
     fetched = {path.name: path for path in (elsewhere / "fetched").rglob("*") if path.is_file()}
     assert json.loads(fetched["result.json"].read_text())["metrics"] == first["metrics"]
     assert "pred.csv" in fetched
-    assert (head.home / ".labs" / "mlflow.db").exists()
+    tags = MlflowClient(f"sqlite:///{head.home}/.labs/mlflow.db").get_run(first["run_id"]).data.tags
+    assert (tags["mlflow.source.git.commit"], tags["labs.git.dirty"]) == (commit, "True")

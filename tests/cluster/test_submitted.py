@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from cluster import jobs
+from pipelines import checkout
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
+COMMIT = "1a2b3c4d" * 5
 
 
 @pytest.fixture
@@ -26,6 +28,7 @@ def submitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str,
         return 0
 
     monkeypatch.setattr(jobs, "submit", submit)
+    monkeypatch.setattr(checkout, "head", lambda: checkout.Head(COMMIT, True))
     monkeypatch.chdir(tmp_path)
     return calls
 
@@ -203,7 +206,7 @@ def test_variables_reach_the_job_in_no_command(
 ) -> None:
     monkeypatch.setenv("S3_KEY", "s3cret")
     said = labs_cli("submit", "--env", "S3_KEY", "--env", "DEBUG=a=b", "--env", "EMPTY=", "--", "train", "cnn")
-    assert submitted[0]["variables"] == {"DEBUG": "a=b", "EMPTY": ""}
+    assert submitted[0]["variables"] == {"LABS_COMMIT": f"{COMMIT}-dirty", "DEBUG": "a=b", "EMPTY": ""}
     assert submitted[0]["secrets"] == {"S3_KEY": "s3cret"}
     assert (submitted[0]["command"], "s3cret" in said.out + said.err) == (["train", "cnn"], False)
 
@@ -228,7 +231,8 @@ def test_name_packages_and_the_wait_are_passed_on(labs_cli: Cli, submitted: list
     options = ["--name", "my run", "--pip", "a==1", "--pip", "b", "--no-wait"]
     labs_cli("submit", *options, "--", "train", "cnn")
     job = submitted[0]
-    assert (job["facts"]["name"], job["requirements"], job["wait"]) == ("my run", ["a==1", "b"], False)
+    assert job["facts"] == {"name": "my run", "commit": "1a2b3c4 with changes"}
+    assert (job["requirements"], job["wait"]) == (["a==1", "b"], False)
 
 
 @pytest.mark.parametrize(

@@ -383,6 +383,10 @@ def test_the_results_of_a_job_are_fetched_by_one_command(
     monkeypatch.setenv("LABS_JOB", "job_1")
     module_cli("train", "regression", "--size", "tiny", "--workers", "0")  # has finished, which makes no difference
     monkeypatch.delenv("LABS_JOB")
+    (delivered,) = Path(os.environ["LABS_HOME"]).glob("runs/regression-simple-tiny-s0-*/deliver")
+    (delivered / "figures").mkdir()
+    for name in ("report.md", "figures/curve.png"):
+        (delivered / name).write_text(name)
 
     def submit(command: list[str], *, write: Callable[[str], object], **options: Any) -> int:
         said = module_cli(*command)
@@ -395,7 +399,9 @@ def test_the_results_of_a_job_are_fetched_by_one_command(
     said = module_cli("jobs", "fetch", "job_1", "--out", str(tmp_path))
     files = {Path(line).name: Path(line) for line in said.out.splitlines()}
     assert json.loads(files["result.json"].read_text())["metrics"] == run["metrics"]
-    assert "pred.csv" in files
+    assert {str(file.relative_to(files["pred.csv"].parent)) for file in files["pred.csv"].parent.rglob("*.*")} == {
+        "pred.csv", "report.md", "figures/curve.png",
+    }  # fmt: skip
     assert not any("checkpoint" in name or name.endswith(".safetensors") for name in files)
 
     said = module_cli("jobs", "fetch", "job_2", "--out", str(tmp_path))

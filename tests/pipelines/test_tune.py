@@ -12,6 +12,7 @@ import matplotlib
 import pytest
 import yaml
 
+from pipelines import fetched
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -122,6 +123,15 @@ def test_comparing_leaves_out_trials_unless_they_are_named(swept: Callable[..., 
     assert not ids & {trial["run_id"] for trial in sweep["trials"]}
     (row,) = swept("compare", sweep["best"]["run_id"])
     assert row["run_ids"] == [sweep["best"]["run_id"]]
+
+
+def test_a_job_s_sweep_is_fetched_with_what_its_best_trial_delivers(
+    swept: Callable[..., Any], module_cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LABS_JOB", "job_1")
+    folder = Path(swept("tune", *REGRESSION, "--trials", "8")["folder"]).name
+    files = fetched.unpack(module_cli("jobs", "pack", "job_1").out, tmp_path)
+    assert {tmp_path / folder / name for name in ("best.yaml", "result.json", "best/deliver/pred.csv")} <= set(files)
 
 
 def test_more_trials_extend_the_sweep_and_keep_those_that_were_run(swept: Callable[..., Any], sweep: Any) -> None:
