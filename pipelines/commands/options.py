@@ -68,6 +68,7 @@ Compile = Annotated[
     typer.Option("--compile", help="Compile the networks with torch.compile: a minute once, then faster steps."),
 ]
 CpusPerWorker = Annotated[int, typer.Option(help="CPUs, and so threads, of each worker.")]
+Retries = Annotated[int, typer.Option(help="How often lost workers are started again; of a sweep: of each trial.")]
 Force = Annotated[bool, typer.Option("--force", help="Run again what has already finished.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 

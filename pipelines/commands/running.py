@@ -22,6 +22,7 @@ from pipelines.commands.options import (
     Only,
     PrecisionOption,
     Preset,
+    Retries,
     Size,
     Spec,
     StoreUri,
@@ -66,7 +67,7 @@ def train(
     ] = None,
     precision: PrecisionOption = "auto",
     compile_: Compile = False,
-    retries: Annotated[int, typer.Option(help="How often lost workers are started again.")] = 3,
+    retries: Retries = 3,
     time_limit: Annotated[
         float | None,
         typer.Option(help="Seconds from the workers' start, after which the run is saved and counts as failed."),

@@ -18,6 +18,7 @@ from pipelines.commands.options import (
     LabName,
     PrecisionOption,
     Preset,
+    Retries,
     Size,
     StoreUri,
     print_json,
@@ -51,6 +52,7 @@ def tune(
     ] = None,
     precision: PrecisionOption = "auto",
     compile_: Compile = False,
+    retries: Retries = 3,
     concurrent: Annotated[str, typer.Option(help="Trials that run at a time; auto: as many as fit.")] = "auto",
     preset: Preset = None,
     size: Size = "small",
@@ -73,7 +75,7 @@ def tune(
     from labs.core.errors import BadInput
     from pipelines.show.display import say
     from pipelines.spec import Node, tuning_of
-    from pipelines.spec_fields import TrialResources, TuneSpec, from_options
+    from pipelines.spec_fields import Limits, TrialResources, TuneSpec, from_options
     from pipelines.tuning.space import own_space, read_space
 
     preset = labs.heading(lab).choose(preset, size)
@@ -82,6 +84,7 @@ def tune(
     resources = from_options(TrialResources, **asked)
     spec = from_options(TuneSpec, trials=trials, time=time, search=search, scheduler=scheduler, concurrent=concurrent,
                         seed=seed)  # fmt: skip
+    limits = from_options(Limits, retries=retries)
     say(f"{lab}: reading the lesson")
     found = labs.get(lab)
     written = read_space(space) if space else own_space(found, size)
@@ -92,7 +95,8 @@ def tune(
     spec = spec.model_copy(update={"space": written})
     tuning = tuning_of(spec, found, preset, size, fixed, where=f"search space {space}" if space else "")
     say(f"tuning {lab} {preset} {size} seed {seed}: starting")
-    node = Node(lab, lab, preset, size, tuning.space.base, seed, resources=resources, data=data and data.resolve())
+    node = Node(lab, lab, preset, size, tuning.space.base, seed, resources=resources, retries=limits.retries,
+                data=data and data.resolve())  # fmt: skip
 
     from pipelines.home import find_home
     from pipelines.show.reporter import ScreenReporter

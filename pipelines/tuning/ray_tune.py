@@ -1,4 +1,4 @@
-"""A sweep's trials on Ray Tune: reused processes, early stopping, one retry, and no process or file left over.
+"""A sweep's trials on Ray Tune: reused processes, early stopping, retries, and no process or file left over.
 
 Tune gets its trials from the sweep's own study, and nothing depends on the state that Tune keeps. Ray must be connected
 before this module is imported.
@@ -19,7 +19,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from pipelines import home_files
-from pipelines.error_file import read_error
+from pipelines.error_file import has_error, read_error
 from pipelines.home import RESULT
 from pipelines.interrupts import GRACE_S
 from pipelines.job import Job
@@ -84,7 +84,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Called by Tune when a trial has ended, in whatever way."""
         trial = self.running.pop(trial_id)
-        state, fault = how_it_ended(trial, pruned=trial_id in self.pruned, error=error)
+        lost = f"its process was lost (retries: {self.sweep.node.retries})" if error else ""
+        state, fault = how_it_ended(trial, pruned=trial_id in self.pruned, lost=lost)
         trial.end(state, fault)
         trial.record_in(self.study)
         self.search.learn(trial.number)
@@ -121,12 +122,18 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return None
 
 
-def how_it_ended(trial: SweepTrial, *, pruned: bool, error: bool) -> tuple[State, str]:
-    """How a trial ended and, where it failed, why: read from what it left in its folder."""
+def how_it_ended(trial: SweepTrial, *, pruned: bool, lost: str) -> tuple[State, str]:
+    """How a trial ended and, where it failed, why: read from what it left in its folder.
+
+    Args:
+        trial: the trial.
+        pruned: whether it was asked to end, as a bad one.
+        lost: what became of its process; empty where that has ended well.
+    """
     if (trial.folder / RESULT).exists():
         return "FINISHED", ""
-    if error:
-        return "FAILED", read_error(trial.folder, "its process was lost, twice")
+    if lost or has_error(trial.folder):
+        return "FAILED", read_error(trial.folder, lost)
     return ("PRUNED" if pruned else "KILLED"), ""
 
 
@@ -217,7 +224,7 @@ def run_trials(sweep: Sweep, study: "optuna.Study", over: Callable[[], bool], ti
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(sweep.folder / "tune"),
-            failure_config=tune.FailureConfig(max_failures=1),
+            failure_config=tune.FailureConfig(max_failures=sweep.node.retries),
             callbacks=[BetweenSteps(searcher, over, tick)],
             verbose=0,
         ),

@@ -182,7 +182,7 @@ class Sweep:
         """Write a trial's record; `BadInput` if the lab does not take such a config on these workers."""
         trial, overrides = self.trial(number), {**self.tuning.space.fixed, **fields}
         config = self.lab.resolve(self.node.preset, self.node.size, overrides)
-        node = replace(self.node, config=config, retries=0)
+        node = replace(self.node, config=config, retries=0)  # Tune starts a lost trial again, with its workers
         gpus, bundles = resources(node, self.cluster)
         job = job_of(node, gpus, trial.folder, self.data, self.upstream).model_copy(update={"test": False})
         create_record(

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from cluster.environment import RAY_ENVIRONMENT
-from pipelines.error_file import ERROR_FILE, has_error, read_error
+from pipelines.error_file import has_error
 from pipelines.job import Job, Outcome
 from pipelines.ray_train import run_on_workers
 from pipelines.replica import staged
@@ -12,12 +12,12 @@ from pipelines.tuning.rungs import RungReporter, finite, newest_value
 from pipelines.worker import work
 
 
-class TrialFailed(Exception):
-    """The lab's code raised an error; the folder's `error.txt` has its traceback."""
-
-
 def run_trial(config: dict[str, Any]) -> None:
-    """A function trainable of Ray Tune; `config` has the job, the metric, and whether the scheduler compares rungs."""
+    """A function trainable of Ray Tune; `config` has the job, the metric, and whether the scheduler compares rungs.
+
+    A trial whose lab raises an error has ended like any other, and its folder's `error.txt` says so. What this function
+    raises is lost processes, after which Tune runs the trial again.
+    """
     with staged(Job.model_validate(config["job"])) as job:
         _run(job, config)
 
@@ -25,13 +25,10 @@ def run_trial(config: dict[str, Any]) -> None:
 def _run(job: Job, config: dict[str, Any]) -> None:
     from ray import tune
 
-    (job.folder / ERROR_FILE).unlink(missing_ok=True)  # of the attempt before this one
     metric, goal = config["metric"], config["goal"]
     rungs = RungReporter(job.folder, metric, goal, tune.report) if config["scheduled"] else None
     outcome = _on_workers(job, rungs) if job.workers > 1 else work(job, on_epoch=rungs.on_epoch if rungs else None)
-    if outcome == "FAILED":
-        raise TrialFailed(read_error(job.folder, "the trial failed and left no error.txt"))
-    # Percent 0 says nothing to a scheduler: the trial was asked to end.
+    # Percent 0 says nothing to a scheduler: the trial was asked to end, or has failed.
     percent = 100 if outcome == "FINISHED" else 0
     tune.report({"percent": percent, "value": finite(newest_value(job.folder, metric), goal)})
 

@@ -16,6 +16,7 @@ from pipelines.home import read_record
 from pipelines.tracking.writer import Store
 from tests.conftest import Said
 from tests.faults.story import WAIT_S, Start, wait_for
+from tests.faults.test_killed_worker import kill
 
 Cli = Callable[..., Said]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
@@ -87,3 +88,15 @@ def test_a_sweep_killed_and_interrupted_ends_like_an_undisturbed_one_and_leaves_
     for trial in continued.json["trials"]:
         steps = [point.step for point in client.get_metric_history(trial["run_id"], "val/mse")]
         assert steps == list(range(1, EPOCHS + 1))
+
+
+@pytest.mark.parametrize(("retries", "status"), [("0", "FAILED"), ("1", "FINISHED")])
+def test_a_trial_whose_process_is_lost_goes_on_as_often_as_it_may(
+    labs_cli: Cli, home: Path, retries: str, status: str
+) -> None:
+    killing = kill(lambda: half_way(home, 0), "ray::ImplicitFunc")
+    said = labs_cli(*TUNE, "--trials", "1", "--retries", retries)
+    killing.join()
+    (trial,) = said.json["trials"]
+    assert (trial["status"], said.code) == (status, int(status == "FAILED")), said.err
+    assert trial["error"] == ("its process was lost (retries: 0)" if status == "FAILED" else "")

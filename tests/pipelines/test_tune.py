@@ -12,7 +12,10 @@ import matplotlib
 import pytest
 import yaml
 
+from labs.core import events
 from pipelines import fetched
+from pipelines.error_file import has_error
+from pipelines.system_load import SYSTEM
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -147,6 +150,7 @@ def test_more_trials_extend_the_sweep_and_keep_those_that_were_run(swept: Callab
 def test_a_trial_that_diverges_is_a_bad_result_and_one_that_raises_is_recorded_with_its_error(
     labs_cli: Cli, tmp_path: Path
 ) -> None:
+    """One that raises is not tried again: it would raise again. Each try leaves at least one sample of the load."""
     space = {"lr": {"type": "choice", "values": [0.001, 1e30]},
              "hidden": {"type": "choice", "values": [[8], [-5]]}}  # fmt: skip
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
@@ -159,6 +163,8 @@ def test_a_trial_that_diverges_is_a_bad_result_and_one_that_raises_is_recorded_w
     assert (by_config[1e30, 8]["status"], by_config[1e30, 8]["value"]) == ("FINISHED", None)
     assert by_config[0.001, -5]["status"] == "FAILED"
     assert "RuntimeError" in by_config[0.001, -5]["error"]
+    failed = [trial for trial in Path(said.json["folder"]).glob("trials/*") if has_error(trial)]
+    assert [len(events.read(trial / SYSTEM)) for trial in failed] == [1, 1]
 
 
 def test_a_trial_reserves_what_the_scheduler_counts(tmp_path: Path) -> None:
