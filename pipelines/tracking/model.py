@@ -18,7 +18,7 @@ class LabModel(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: PythonModelContext) -> None:
         folder = Path(context.artifacts["run"])
-        sys.path.insert(0, str(folder / "labs.zip"))
+        sys.path.insert(0, str(folder / "labs.zip"))  # the code that the model was trained with, installed or not
         import labs
 
         self.lab = labs.get(json.loads((folder / "record.json").read_text())["lab"])
