@@ -12,7 +12,7 @@ from cluster import connect
 from cluster.errors import ClusterError, ConnectionLost
 from labs.core.errors import BadInput
 from pipelines import checkout, interrupts
-from pipelines.commands import doctor, jobs, lessons, records, running, tuning
+from pipelines.commands import doctor, jobs, lessons, records, running, scaling, tuning
 
 FAULTS_OF_FILES = {
     errno.EROFS: "name a folder that can be written (--home, LABS_HOME)",
@@ -28,7 +28,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for commands in (running, tuning, records, jobs, doctor, lessons):  # the order of their groups in `labs --help`
+for commands in (
+    running,
+    scaling,
+    tuning,
+    records,
+    jobs,
+    doctor,
+    lessons,
+):  # the order of their groups in `labs --help`
     commands.add_to(app)
 
 

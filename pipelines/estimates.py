@@ -71,7 +71,7 @@ class Estimates:
         self.preparations: dict[str, list[PastPreparation]] = defaultdict(list)
         """Lab -> its prepared data, the newest first."""
         for folder, record in records(home, "runs"):
-            if record["status"] == "FINISHED":
+            if record["status"] == "FINISHED" and "labs.measured" not in record["tags"]:  # else a few epochs' worth
                 self._note_run(folder, record)
         for file in sorted(home.glob(f"data/*/*/{datasets.PREPARATION}"), key=os.path.getmtime, reverse=True):
             with suppress(OSError, ValueError, KeyError):  # damaged: an estimate is not worth an error

@@ -19,6 +19,7 @@ from pipelines.node import PlannedNode, create_record, with_best_config
 from pipelines.ray_rllib import run_on_rllib
 from pipelines.ray_train import run_on_workers
 from pipelines.requests import ask_to_abort, ask_to_stop, clear
+from pipelines.scaling.torchrun import run_on_torchrun
 from pipelines.tracking import snapshot
 from pipelines.tuning.conduct import conduct
 from pipelines.tuning.sweep import PlannedSweep, Sweep
@@ -222,6 +223,8 @@ class NodeExecution:
 
 def run_job(job: Job) -> Outcome:
     """Run a node's job where it belongs and wait for its end."""
+    if job.measured == "torchrun":
+        return run_on_torchrun(job)
     if job.workers == 0:
         return run_bare(job)
     if labs.get(job.lab).placement == "rllib":

@@ -11,6 +11,9 @@ from labs.core.heading import Precision
 Outcome = Literal["FINISHED", "KILLED", "FAILED"]
 """How a job ended. KILLED: it was asked to end, and the same command continues it."""
 
+Measured = Literal["labs", "torchrun"]
+"""What a run of `labs scale` measures: the lab as this program runs it, or its loop as a plain script of torchrun."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -53,6 +56,8 @@ class Job(BaseModel):
     """Fraction of the learning rate that the first epochs begin with; see `batch_per_worker`."""
     test: bool = True
     """Whether the run is scored on the test set at its end; a sweep does that for its best trial only."""
+    measured: Measured | None = None
+    """Of a run of `labs scale`, which is not scored either."""
 
     @property
     def shape(self) -> Shape:

@@ -21,6 +21,8 @@ from pipelines.spec import BEST_CONFIG_ROLE, Node
 
 CPU_REMEDY = ": take fewer workers, or train on CPUs with --gpus-per-worker 0 (in a spec gpus_per_worker: 0)"
 """How a node's default of one GPU a worker is avoided."""
+MEASURED = "labs.measured"
+"""Tag of the runs of `labs scale`."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def facts(node: Node, gpus: float, data: Path) -> dict[str, Any]:
         "compile": node.resources.compile,
         "warm_up_from": node.warm_up_from,
         "data": datasets.digest(labs.get(node.lab), data),
+        **({"measured": node.measured} if node.measured else {}),
     }
 
 
@@ -149,6 +152,8 @@ def job_of(node: Node, gpus: float, folder: Path, data: Path, upstream: Mapping[
         compiled=node.resources.compile,
         warm_up_from=node.warm_up_from,
         bundles=cpus_of_processes(node),
+        test=node.measured is None,
+        measured=node.measured,
     )
 
 
@@ -189,7 +194,7 @@ def create_record(
         data=_describe_data(node, planned.job.data),
         params=_params(planned),
         tags={**_tags(planned), **(more_tags or {})},
-        **more,
+        **{"serve": node.measured is None, **more},
     )
 
 
@@ -241,4 +246,5 @@ def _tags(planned: PlannedNode) -> dict[str, str]:
         "labs.goal": metric.goal,
         "labs.fingerprint": planned.fingerprint,
         "labs.folder": str(planned.folder),
+        **({MEASURED: node.measured} if node.measured else {}),
     }

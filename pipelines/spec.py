@@ -14,6 +14,7 @@ from labs.core.config import Config
 from labs.core.errors import BadInput, choices, sentences
 from labs.core.lab import Lab
 from pipelines.batch_per_worker import scaled
+from pipelines.job import Measured
 from pipelines.spec_fields import DEFAULT_RESOURCES, NodeResources, NodeSpec, PipelineSpec, Scheduler, Search, TuneSpec
 from pipelines.tuning.space import Space, own_space
 from pipelines.yaml_lines import Lines, nearest_line, read_with_lines
@@ -59,6 +60,8 @@ class Node:
     data: Path | None = None
     tuning: Tuning | None = None
     """Only of a node that is a sweep."""
+    measured: Measured | None = None
+    """Only of a run of `labs scale`."""
 
 
 def read_spec(path: Path) -> tuple[str, list[Node]]:

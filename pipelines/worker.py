@@ -21,6 +21,7 @@ from pipelines.fingerprint import worker_code
 from pipelines.home import has_record
 from pipelines.job import Job, Outcome
 from pipelines.requests import AbortListener, is_asked_to_abort, writer_lock
+from pipelines.scaling.measured_run import MeasuredRun
 from pipelines.system_load import LoadSampler
 from pipelines.torch_lock import TORCH_LOCK
 
@@ -55,7 +56,8 @@ def work(job: Job, **run_options: Any) -> Outcome:
     device = run_options.pop("device", torch.device("cuda" if job.gpus_per_worker else "cpu"))
     lab = labs.get(job.lab)
     config = lab.config.model_validate(job.config)
-    run = Run(
+    new_run = MeasuredRun if job.measured else Run
+    run = new_run(
         job.folder,
         job.data,
         seed=job.seed,

@@ -73,8 +73,8 @@ class Runs:
                 raise BadInput("the name of a run is empty: give its id, or the name of its folder, or its beginning")
             if not any(run.is_called(name) for run in chosen):
                 raise BadInput(f"no finished run {name!r} in {self.place}: `labs compare --json` has the ids of all")
-        if not names:  # trials of sweeps are many, and one of them is compared where it is named
-            return [run for run in chosen if "labs.trial" not in run.tags]
+        if not names:  # trials of sweeps and runs of `labs scale` are many, and one is compared where it is named
+            return [run for run in chosen if not {"labs.trial", "labs.measured"} & run.tags.keys()]
         return [run for run in chosen if any(run.is_called(name) for name in names)]
 
 
