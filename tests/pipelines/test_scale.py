@@ -135,8 +135,11 @@ def test_weak_runs_have_the_batch_of_one_worker_for_each() -> None:
 
 REFUSED = {
     "too many workers": (("cnn", "--workers", "1,9999"), "9999 CPUs, the cluster has 8"),
-    "uneven batch": (("cnn", "--workers", "1,2,7"), "batch size 64 can't be split evenly between 7 workers"),
-    "uneven micro-batches": (("transformer", "--workers", "4"), "batch size 2 can't be split evenly between 4 workers"),
+    "uneven batch": (("cnn", "--workers", "1,2,7"), "batch_size is 64, which can't be split evenly between 7 workers"),
+    "uneven micro-batches": (
+        ("transformer", "--workers", "4"),
+        "accumulation is 2, which can't be split evenly between 4 workers",
+    ),
     "no number": (("cnn", "--workers", "1,two"), "must be numbers from 1 on with commas between them"),
     "no worker": (("cnn", "--workers", "0,1"), "must be numbers from 1 on with commas between them"),
     "a share of two GPUs": (
