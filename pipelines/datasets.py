@@ -41,6 +41,14 @@ def prepared(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
     return out
 
 
+def identity(lab: Lab, folder: Path, source: Path | None) -> str:
+    """What a fingerprint has of the data: of those from a folder their digest, so that a copy of it is the same.
+
+    Of generated ones it is the name of the folder with what they are made from, so that a plan needs no data.
+    """
+    return folder.name if source is None else digest(lab, folder)
+
+
 def digest(lab: Lab, folder: Path) -> str:
     """Digest of prepared data; the environment's name for a lab without a data set, "" for data not made yet."""
     if lab.data is None:
