@@ -5,6 +5,7 @@ Generated data have their name from what they are made from, and need not be the
 """
 
 import threading
+import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -74,6 +75,7 @@ class Preparation(Execution):
         Raises:
             BaseException: what the task raised.
         """
+        start = time.monotonic()
         if self.begun:
             self.begun.result()
         elif not capacity.is_connected():
@@ -87,7 +89,7 @@ class Preparation(Execution):
             with _here:
                 node = ray.get_runtime_context().get_node_id()
                 self._prepare_in_task(NodeAffinitySchedulingStrategy(node, soft=False))
-        return Ending("FINISHED")
+        return Ending("FINISHED", seconds=time.monotonic() - start)
 
     def failure(self, error: BaseException) -> Ending:
         """The error, with the name of the lab."""

@@ -62,7 +62,9 @@ class Scheduler:
         self.sorter.prepare()
         self.running: dict[str, tuple[Execution, Future[Ending]]] = {}
         self.nodes = {name: describe(p) for name, p in planned.items()}
-        self.data = {place: {"lab": p.lab, "status": "WAITING", "error": ""} for place, p in missing.items()}
+        self.data = {
+            place: {"lab": p.lab, "status": "WAITING", "error": "", "seconds": 0.0} for place, p in missing.items()
+        }
         self.has_unwritten = False
         self.write_at = 0.0
         """When the record may be written next."""
@@ -246,5 +248,6 @@ def describe(planned: PlannedNode) -> dict[str, Any]:
         "error": "",
         "seconds": 0.0,
         "needs": list(node.needs.values()),
+        "data": str(planned.job.data),
         "cpus": capacity.in_all(planned.bundles).cpus,
     }
