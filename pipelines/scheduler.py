@@ -62,7 +62,7 @@ class Scheduler:
         self.sorter.prepare()
         self.running: dict[str, tuple[Execution, Future[Ending]]] = {}
         self.nodes = {name: describe(p) for name, p in planned.items()}
-        self.data = {
+        self.data: dict[str, dict[str, Any]] = {
             place: {"lab": p.lab, "status": "WAITING", "error": "", "seconds": 0.0} for place, p in missing.items()
         }
         self.has_unwritten = False
