@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,12 @@ def location(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
 
 
 def packed_bytes(place: Path) -> int:
-    """Bytes packed so far of the data that are being prepared for that place."""
-    try:
-        return sum(file.stat().st_size for file in _part(place).glob("*.arrow"))
-    except FileNotFoundError:  # moved to `place` meanwhile: all is packed
-        return sum(file.stat().st_size for file in place.glob("*.arrow"))
+    """Bytes packed so far of the data that are being prepared for that place, or that are there already."""
+    for folder in (_part(place), place):
+        with suppress(FileNotFoundError):  # moved to `place` meanwhile
+            if packed := [file.stat().st_size for file in folder.glob("*.arrow")]:
+                return sum(packed)
+    return 0
 
 
 def source_bytes(source: Path) -> int:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,6 @@ RETRIES = 3
 """How often a task is started again whose process or machine was lost."""
 What = tuple[str, str, Path | None]
 """Lab, size, and the folder that the data come from."""
-_here = threading.Semaphore(int(capacity.local().cpus))
-"""How many data sets this machine prepares at a time where others do not see the home folder."""
 
 
 class Preparation(Execution):
@@ -86,7 +85,7 @@ class Preparation(Execution):
             import ray
             from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-            with _here:
+            with _places_here():
                 node = ray.get_runtime_context().get_node_id()
                 self._prepare_in_task(NodeAffinitySchedulingStrategy(node, soft=False))
         return Ending("FINISHED", seconds=time.monotonic() - start)
@@ -113,6 +112,12 @@ class Preparation(Execution):
             except ray.exceptions.RayError as lost:
                 if is_out_of_memory(lost) or lost_before == RETRIES:
                     raise
+
+
+@cache
+def _places_here() -> threading.Semaphore:
+    """As many data sets as this machine prepares at a time where others do not see the home folder."""
+    return threading.Semaphore(int(capacity.local().cpus))
 
 
 def begin_first(missing: Mapping[str, Preparation], remaining: Mapping[str, float]) -> None:

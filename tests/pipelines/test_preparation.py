@@ -90,6 +90,7 @@ def test_a_run_whose_generated_data_were_removed_is_reused_without_them(labs_cli
     (home / "data").unlink()
     train = ("train", "regression", "--size", "tiny", "--workers", "0", "--json")
     first = labs_cli(*train)
+    assert datasets.packed_bytes(datasets.location(home, labs.get("regression"), "tiny", None)) > 0
     shutil.rmtree(home / "data")
     assert labs_cli(*train).json["run_id"] == first.json["run_id"]
     assert not (home / "data").exists()
