@@ -70,7 +70,8 @@ def run_pipeline(
             if part == "drive":
                 with end_recorded(folder):
                     _run_nodes(home, folder, planned, estimates, cluster, store, interrupts, reporter)
-    complete_mirror(store, reporter)
+    if not interrupts.count or any(has_record(p.folder) for p in planned.values()):
+        complete_mirror(store, reporter)  # where nothing has begun, to open a store would only hold up the end
     return folder, _exit_code(folder)
 
 

@@ -199,10 +199,11 @@ class Scheduler:
         return False
 
     def _verdict(self, *, interrupted: bool) -> Status:
-        """The pipeline's status, after nodes that have not ended got theirs."""
+        """The pipeline's status, after units that have not ended got theirs: KILLED with what was at work for them."""
         for name in (*self.nodes, *self.data):
             if self._status(name) not in ENDED:
-                self._set(name, status="KILLED" if name in self.running else "WAITING")
+                at_work = [name, *(other for other in self.demand.needs[name] if other in self.data)]
+                self._set(name, status="WAITING" if self.running.keys().isdisjoint(at_work) else "KILLED")
         if {node["status"] for node in self.nodes.values()} == {"FINISHED"}:
             return "FINISHED"
         return "KILLED" if interrupted else "FAILED"
