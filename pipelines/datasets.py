@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def prepared(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
     return out
 
 
+def identity(lab: Lab, folder: Path, source: Path | None) -> str:
+    """What a fingerprint has of the data: of those from a folder their digest, so that a copy of it is the same.
+
+    Of generated ones it is the name of the folder with what they are made from, so that a plan needs no data.
+    """
+    return folder.name if source is None else digest(lab, folder)
+
+
 def digest(lab: Lab, folder: Path) -> str:
     """Digest of prepared data; the environment's name for a lab without a data set, "" for data not made yet."""
     if lab.data is None:
@@ -60,11 +69,12 @@ def location(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
 
 
 def packed_bytes(place: Path) -> int:
-    """Bytes packed so far of the data that are being prepared for that place."""
-    try:
-        return sum(file.stat().st_size for file in _part(place).glob("*.arrow"))
-    except FileNotFoundError:  # moved to `place` meanwhile: all is packed
-        return sum(file.stat().st_size for file in place.glob("*.arrow"))
+    """Bytes packed so far of the data that are being prepared for that place, or that are there already."""
+    for folder in (_part(place), place):
+        with suppress(FileNotFoundError):  # moved to `place` meanwhile
+            if packed := [file.stat().st_size for file in folder.glob("*.arrow")]:
+                return sum(packed)
+    return 0
 
 
 def source_bytes(source: Path) -> int:

@@ -1,7 +1,4 @@
-"""One node of a running pipeline: its way from the lock of its folder to the record of how it ended.
-
-`NodeExecution.run` is what a node's thread executes; the scheduler's thread calls the other methods.
-"""
+"""One node of a running pipeline: its way from the lock of its folder to the record of how it ended."""
 
 import time
 from contextlib import suppress
@@ -43,7 +40,43 @@ class Ending:
     """Whether it had finished before."""
 
 
-class NodeExecution:
+class Execution:
+    """A unit of a pipeline's work: a thread executes `run`, and the scheduler's thread calls the other methods.
+
+    This one has no time limit, nothing to save when it is asked to stop, and no processes that outlive the command.
+    """
+
+    def run(self) -> Ending:
+        """Do the work."""
+        raise NotImplementedError
+
+    def failure(self, error: BaseException) -> Ending:
+        """How it ends where `run` raised an error."""
+        raise NotImplementedError
+
+    def ask_to_stop(self) -> None:
+        """Ask it, once, to save and end."""
+
+    def enforce_time_limit(self) -> None:
+        """Ask it to save and end when its time is over, and to abort when its time to save is over too."""
+
+    def ask_to_abort(self) -> None:
+        """Ask its processes to end at once, saved or not."""
+
+    def is_late(self) -> bool:
+        """Whether it was asked to end and its time to save is over, or has nothing to save."""
+        return True
+
+    def is_lost(self) -> bool:
+        """Whether its time is over and its processes have not ended although they were asked to abort."""
+        return False
+
+    def give_up(self) -> Ending:
+        """Record how it ends that does not end by itself; a later command continues it."""
+        return Ending("KILLED")
+
+
+class NodeExecution(Execution):
     """One node's execution.
 
     Args:

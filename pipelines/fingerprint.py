@@ -19,7 +19,7 @@ def fingerprint(facts: Mapping[str, Any], upstream: Mapping[str, str]) -> str:
     """Hex digest of everything that a run's numbers depend on.
 
     Args:
-        facts: `lab`, `config`, `preset`, `size`, `seed`, `workers`, `threads`, `device`, `data` (the data's digest).
+        facts: `lab`, `config`, `preset`, `size`, `seed`, `workers`, `threads`, `device`, `data` (`datasets.identity`).
         upstream: role -> fingerprint of the run that this one needs as that role.
     """
     parts = {

@@ -127,7 +127,7 @@ def facts(node: Node, gpus: float, data: Path) -> dict[str, Any]:
         "precision": node.resources.precision,
         "compile": node.resources.compile,
         "warm_up_from": node.warm_up_from,
-        "data": datasets.digest(labs.get(node.lab), data),
+        "data": datasets.identity(labs.get(node.lab), data, node.data),
         **({"measured": node.measured} if node.measured else {}),
     }
 

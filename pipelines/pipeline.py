@@ -1,4 +1,4 @@
-"""One command's way through a pipeline: data, plan, the graph of nodes, the mirror in MLflow.
+"""One command's way through a pipeline: data folders, plan, the graph of nodes and data, the mirror in MLflow.
 
 Nothing here prints: what people are to know goes to a reporter.
 """
@@ -18,11 +18,12 @@ from labs.core.errors import BadInput
 from pipelines import fetched, preparation, shared_home, starting_cluster
 from pipelines.changing_cluster import ChangingCluster
 from pipelines.error_file import first_line
+from pipelines.estimates import Estimates
 from pipelines.following import driving
 from pipelines.home import has_record, killed_nodes, read_record, reconcile, write_record
 from pipelines.interrupts import Interrupts
 from pipelines.node import PlannedNode, resources
-from pipelines.plan import plan
+from pipelines.plan import demand, missing_data, plan
 from pipelines.reporter import Reporter
 from pipelines.scheduler import Scheduler, describe
 from pipelines.spec import Node
@@ -53,14 +54,14 @@ def run_pipeline(
     """
     reconcile(home)
     cluster = cluster_for(nodes, reporter)
-    data = preparation.found(home, nodes, reporter)
+    preparation.check(home, nodes, reporter)
+    with_folder, estimates = [node for node in nodes if node.data], Estimates(home)
     with Interrupts() as interrupts:
-        if data is None:
+        if not preparation.is_prepared(home, with_folder):
             cluster = connect_for(home, nodes, cluster, reporter)
-            data = preparation.prepare(home, nodes, interrupts, reporter)
-        if data is None:
-            return None, 130
-        planned = plan(home, nodes, cluster, data, force=force)
+            if not preparation.prepare(home, with_folder, interrupts, reporter):
+                return None, 130
+        planned = plan(home, nodes, cluster, preparation.places(home, nodes), force=force, estimates=estimates)
         folder = open_folder(home, name, planned, spec)
         fetched.note(home, folder)
         with driving(folder, interrupts, reporter, lambda: reporter.pipeline_progress(folder)) as part:
@@ -68,8 +69,9 @@ def run_pipeline(
                 return folder, 130
             if part == "drive":
                 with end_recorded(folder):
-                    _run_nodes(home, folder, planned, cluster, store, interrupts, reporter)
-    complete_mirror(store, reporter)
+                    _run_nodes(home, folder, planned, estimates, cluster, store, interrupts, reporter)
+    if not interrupts.count or any(has_record(p.folder) for p in planned.values()):
+        complete_mirror(store, reporter)  # where nothing has begun, to open a store would only hold up the end
     return folder, _exit_code(folder)
 
 
@@ -167,16 +169,19 @@ def end_recorded(folder: Path) -> Iterator[None]:
 
 
 def _run_nodes(
-    home: Path, folder: Path, planned: Mapping[str, PlannedNode], cluster: capacity.Cluster, store: Store,
-    interrupts: Interrupts, reporter: Reporter,
+    home: Path, folder: Path, planned: Mapping[str, PlannedNode], estimates: Estimates, cluster: capacity.Cluster,
+    store: Store, interrupts: Interrupts, reporter: Reporter,
 ) -> None:  # fmt: skip
+    missing = missing_data(home, planned, estimates)
+    ahead = demand(planned, missing)
     if all(p.finished() for p in planned.values()):
         if read_record(folder)["status"] == "FINISHED":
             reporter.say(f"pipeline {folder.name} has already finished; --force runs it again")
             return
     else:
+        preparation.begin_first(missing, ahead.remaining)
         cluster = connect_for(home, [p.node for p in planned.values()], cluster, reporter)
-    scheduler = Scheduler(folder, planned, ChangingCluster(home, cluster, reporter.say))
+    scheduler = Scheduler(folder, planned, missing, ahead, ChangingCluster(home, cluster, reporter.say))
     with Mirroring(folder, store, reporter.say), reporter.pipeline_progress(folder) as progress:
         scheduler.run(interrupts, progress.tick)
 

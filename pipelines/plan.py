@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import labs
 from cluster import capacity
+from labs.core import shards
 from pipelines.backfill import Demand
 from pipelines.estimates import Estimates
 from pipelines.fingerprint import fingerprint
 from pipelines.home import attempt
 from pipelines.node import PlannedNode, facts, job_of, resources
+from pipelines.preparation import Preparation
 from pipelines.spec import Node
 from pipelines.tuning.sweep import Sweep
 
@@ -28,7 +31,7 @@ def plan(
         home: the home folder.
         nodes: the graph's nodes, in an order in which each follows what it needs.
         cluster: the cluster.
-        data: node name -> prepared data.
+        data: node name -> its data, prepared or not.
         force: give each node a new folder, unless one that was begun this way is still unfinished.
     """
     planned: dict[str, PlannedNode] = {}
@@ -57,13 +60,33 @@ def priorities(seconds: Mapping[str, float], needs: Mapping[str, Iterable[str]])
     return remaining
 
 
-def demand(planned: Mapping[str, PlannedNode]) -> Demand:
-    """What planned nodes ask for: the scheduler's input, and that of the estimate of how long it will take."""
+def missing_data(home: Path, planned: Mapping[str, PlannedNode], estimates: Estimates) -> dict[str, Preparation]:
+    """The data sets that unfinished nodes wait for, each by the path of its folder."""
+    is_missing = {p.job.data: not (p.job.data / shards.MANIFEST).exists() for p in planned.values()}
+    waiting: dict[str, PlannedNode] = {}
+    for p in planned.values():
+        if is_missing[p.job.data] and str(p.job.data) not in waiting and _waits_for_data(p):
+            waiting[str(p.job.data)] = p
+    return {place: Preparation(home, p.node, estimates.preparation_s(p.node)) for place, p in waiting.items()}
+
+
+def demand(planned: Mapping[str, PlannedNode], data: Mapping[str, Preparation]) -> Demand:
+    """What planned nodes, and the data sets that they wait for, ask of the cluster: the scheduler's input, and that of
+    the estimate of how long it will take."""
     finished = {name for name, p in planned.items() if p.finished()}
-    needs = {name: list(p.node.needs.values()) for name, p in planned.items()}
-    bundles = {name: () if name in finished else p.bundles for name, p in planned.items()}
-    seconds = {name: 0.0 if name in finished else p.seconds for name, p in planned.items()}
+    needs: dict[str, list[str]] = {place: [] for place in data}
+    bundles: dict[str, capacity.Bundles] = dict.fromkeys(data, (capacity.Resources(1),))
+    seconds = {place: preparation.seconds for place, preparation in data.items()}
+    for name, p in planned.items():
+        awaited = [] if name in finished or str(p.job.data) not in data else [str(p.job.data)]
+        needs[name] = [*p.node.needs.values(), *awaited]
+        bundles[name] = () if name in finished else p.bundles
+        seconds[name] = 0.0 if name in finished else p.seconds
     return Demand(needs, bundles, seconds, priorities(seconds, needs))
+
+
+def _waits_for_data(planned: PlannedNode) -> bool:
+    return labs.get(planned.node.lab).data is not None and not planned.finished()
 
 
 def _planned_run(

@@ -1,6 +1,6 @@
-"""Runs a pipeline's nodes side by side into what the cluster has free.
+"""Runs a pipeline's nodes, and prepares the data that they wait for, side by side into what the cluster has free.
 
-The pipeline's folder records each node's status; whoever shows the pipeline, in this process or another, reads it.
+The pipeline's folder records each one's status; whoever shows the pipeline, in this process or another, reads it.
 """
 
 import time
@@ -13,13 +13,13 @@ from typing import Any
 
 from cluster import capacity
 from cluster.errors import ClusterError, ConnectionLost
-from pipelines.backfill import BackfillQueue
+from pipelines.backfill import BackfillQueue, Demand
 from pipelines.changing_cluster import ChangingCluster
-from pipelines.execution import Ending, NodeExecution
+from pipelines.execution import Ending, Execution, NodeExecution
 from pipelines.home import Status, read_record, write_record
 from pipelines.interrupts import Interrupts, abandoned
 from pipelines.node import PlannedNode
-from pipelines.plan import demand
+from pipelines.preparation import Preparation
 from pipelines.ray_train import end_idle
 from pipelines.tuning.sweep import PlannedSweep
 
@@ -35,24 +35,36 @@ ENDED = ("FINISHED", "FAILED", "KILLED", "BLOCKED")
 class Scheduler:
     """One execution of a pipeline.
 
-    Each node runs in a thread of its own. This object belongs to the thread that calls `run`: it alone starts nodes
-    and writes the pipeline's record, and it learns how a node ended, or which error its thread raised, from a future.
+    Each unit of work, a node or a data set that nodes wait for, runs in a thread of its own. This object belongs to the
+    thread that calls `run`: it alone starts units and writes the pipeline's record, and it learns how a unit ended, or
+    which error its thread raised, from a future.
 
     Args:
         folder: the pipeline's folder.
         planned: the nodes, in an order in which each follows what it needs.
+        missing: the data sets that nodes wait for; see `plan.missing_data`.
+        ahead: what both ask for; see `plan.demand`.
         cluster: the cluster.
     """
 
-    def __init__(self, folder: Path, planned: Mapping[str, PlannedNode], cluster: ChangingCluster) -> None:
-        self.folder, self.planned, self.cluster = folder, planned, cluster
+    def __init__(
+        self,
+        folder: Path,
+        planned: Mapping[str, PlannedNode],
+        missing: Mapping[str, Preparation],
+        ahead: Demand,
+        cluster: ChangingCluster,
+    ) -> None:
+        self.folder, self.planned, self.missing, self.demand, self.cluster = folder, planned, missing, ahead, cluster
         self.had_room_at = time.monotonic()
-        self.demand = demand(planned)
         self.queue = BackfillQueue(self.demand, cluster.usable)
         self.sorter = TopologicalSorter(self.demand.needs)
         self.sorter.prepare()
-        self.running: dict[str, tuple[NodeExecution, Future[Ending]]] = {}
+        self.running: dict[str, tuple[Execution, Future[Ending]]] = {}
         self.nodes = {name: describe(p) for name, p in planned.items()}
+        self.data: dict[str, dict[str, Any]] = {
+            place: {"lab": p.lab, "status": "WAITING", "error": "", "seconds": 0.0} for place, p in missing.items()
+        }
         self.has_unwritten = False
         self.write_at = 0.0
         """When the record may be written next."""
@@ -66,8 +78,10 @@ class Scheduler:
         """
         start, before = time.time(), read_record(self.folder)["seconds"]
         cpus = self.cluster.usable.resources.cpus
-        write_record(self.folder, status="RUNNING", started=start, error="", nodes=self.nodes, cpus=cpus)
-        executor, error = ThreadPoolExecutor(len(self.planned), thread_name_prefix="node"), ""
+        write_record(
+            self.folder, status="RUNNING", started=start, error="", nodes=self.nodes, preparations=self.data, cpus=cpus
+        )
+        executor, error = ThreadPoolExecutor(len(self.planned) + len(self.missing), thread_name_prefix="node"), ""
         try:
             self._run_nodes(executor, interrupts, tick)
         except ConnectionLost as lost:
@@ -78,7 +92,7 @@ class Scheduler:
             executor.shutdown(wait=False)
             if self.running:
                 abandoned.set()
-            write_record(self.folder, nodes=self.nodes)
+            write_record(self.folder, nodes=self.nodes, preparations=self.data)
         status = self._verdict(interrupted=bool(interrupts.count))
         write_record(
             self.folder,
@@ -87,6 +101,7 @@ class Scheduler:
             ended=time.time(),
             seconds=before + time.time() - start,
             nodes=self.nodes,
+            preparations=self.data,
             end_tags={f"labs.node.{name}": Path(node["folder"]).name for name, node in self.nodes.items()},
         )
         tick()
@@ -129,19 +144,22 @@ class Scheduler:
             end_idle(keep={self.planned[name].job.shape for name in waiting})
 
     def _take_ready(self) -> None:
-        """Make ready each node whose needs have ended, or block it where one of them did not finish."""
+        """Make ready each unit whose needs have ended; a node fails with its data, and is blocked by other nodes."""
         while names := self.sorter.get_ready():
             for name in names:
-                if all(self.nodes[other]["status"] == "FINISHED" for other in self.demand.needs[name]):
+                needs = self.demand.needs[name]
+                if fault := next((self.data[other]["error"] for other in needs if other in self.data), ""):
+                    self._end(name, Ending("FAILED", fault))
+                elif all(self._status(other) == "FINISHED" for other in needs):
                     self.queue.add(name)
                 else:
                     self._end(name, Ending("BLOCKED", "a node that it needs did not finish"))
 
     def _start_what_fits(self, executor: ThreadPoolExecutor) -> None:
-        """Start ready nodes; see `BackfillQueue`. A node that has finished already takes no room."""
+        """Start what is ready; see `BackfillQueue`. A node that has finished already takes no room."""
         for name in self.queue.start(time.monotonic()):
             self._set(name, status="RUNNING")
-            execution = NodeExecution(self.planned[name], self.folder)
+            execution = self.missing.get(name) or NodeExecution(self.planned[name], self.folder)
             self.running[name] = execution, executor.submit(execution.run)
 
     def _fail_what_fits_nowhere(self) -> None:
@@ -181,10 +199,11 @@ class Scheduler:
         return False
 
     def _verdict(self, *, interrupted: bool) -> Status:
-        """The pipeline's status, after nodes that have not ended got theirs."""
-        for name, node in self.nodes.items():
-            if node["status"] not in ENDED:
-                self._set(name, status="KILLED" if name in self.running else "WAITING")
+        """The pipeline's status, after units that have not ended got theirs: KILLED with what was at work for them."""
+        for name in (*self.nodes, *self.data):
+            if self._status(name) not in ENDED:
+                at_work = [name, *(other for other in self.demand.needs[name] if other in self.data)]
+                self._set(name, status="WAITING" if self.running.keys().isdisjoint(at_work) else "KILLED")
         if {node["status"] for node in self.nodes.values()} == {"FINISHED"}:
             return "FINISHED"
         return "KILLED" if interrupted else "FAILED"
@@ -193,15 +212,23 @@ class Scheduler:
         self._set(name, **asdict(ending))
         self.sorter.done(name)
 
+    def _status(self, name: str) -> str:
+        return str(self._table(name)[name]["status"])
+
     def _set(self, name: str, **fields: Any) -> None:
-        self.nodes[name] = {**self.nodes[name], **fields}
+        table = self._table(name)
+        table[name] = {**table[name], **fields}
         self.has_unwritten = True
+
+    def _table(self, name: str) -> dict[str, dict[str, Any]]:
+        """The part of the record that has the unit."""
+        return self.data if name in self.data else self.nodes
 
     def _write_changes(self) -> None:
         """Write what has changed of the nodes, now or in a later pass."""
         start = time.monotonic()
         if self.has_unwritten and start >= self.write_at:
-            write_record(self.folder, nodes=self.nodes)
+            write_record(self.folder, nodes=self.nodes, preparations=self.data)
             self.has_unwritten = False
             now = time.monotonic()
             self.write_at = now + (now - start) / WRITE_SHARE
@@ -222,5 +249,6 @@ def describe(planned: PlannedNode) -> dict[str, Any]:
         "error": "",
         "seconds": 0.0,
         "needs": list(node.needs.values()),
+        "data": str(planned.job.data),
         "cpus": capacity.in_all(planned.bundles).cpus,
     }

@@ -56,7 +56,12 @@ class Launches:
         self.idle = IdleWorkers[SimulatedGroup]()
 
     def start(self, name: str) -> float:
-        """Seconds until the node trains; of a sweep and of RLlib's host the estimate of the node itself has them."""
+        """Seconds until the node trains; of a sweep and of RLlib's host the estimate of the node itself has them.
+
+        What is no node is a data set, whose preparation leaves the workers that wait for a job.
+        """
+        if name not in self.planned:
+            return 0.0
         planned = self.planned[name]
         if self._has_workers(planned):
             return 0.0 if self.idle.take(planned.job.shape) else self.estimates.launch_s(planned.job.shape)
@@ -66,7 +71,7 @@ class Launches:
 
     def end(self, name: str) -> None:
         """The node has ended, and its workers stay."""
-        if self._has_workers(self.planned[name]):
+        if name in self.planned and self._has_workers(self.planned[name]):
             self.idle.put(SimulatedGroup(self.planned[name].job.shape))
 
     @staticmethod

@@ -51,8 +51,10 @@ class Progress:
         self.said: dict[str, tuple[str, float]] = {}
         self.last = 0.0
         self.nodes: dict[str, dict[str, Any]] = {}
+        self.data: dict[str, dict[str, Any]] = {}
+        """Place of each data set that nodes wait for -> its lab and status."""
         self.read_at = 0
-        """When the record that `nodes` are from was written."""
+        """When the record that both are from was written."""
         self.states: dict[str, tuple[tuple[str, int], dict[str, str]]] = {}
         """Of each node: its status, when its last event was written, and what is shown of it."""
 
@@ -71,24 +73,35 @@ class Progress:
             return
         self.last = time.monotonic()
         if (written := _written(self.folder / RECORD)) != self.read_at:
-            self.nodes, self.read_at = read_record(self.folder)["nodes"], written
+            record, self.read_at = read_record(self.folder), written
+            self.nodes, self.data = record["nodes"], record.get("preparations", {})
         if self.live:
             self.live.update(self._live_table(screen.height))
             return
+        for place, data in self.data.items():
+            if self._is_news(place, data["status"]):
+                print(_line_of_data(Path(place), data), file=sys.stderr, flush=True)
         for name, node in self.nodes.items():
-            status, since = self.said.get(name, ("WAITING", 0.0))
-            if node["status"] != status or (status == "RUNNING" and self.last - since > LINE_EVERY_S):
-                self.said[name] = (node["status"], self.last)
+            if self._is_news(name, node["status"]):
                 print(_line(name, node), file=sys.stderr, flush=True)
+
+    def _is_news(self, name: str, now: str) -> bool:
+        """Whether a status has changed, or work has gone on for a while, since a line was printed."""
+        status, since = self.said.get(name, ("WAITING", 0.0))
+        if now == status and not (status == "RUNNING" and self.last - since > LINE_EVERY_S):
+            return False
+        self.said[name] = (now, self.last)
+        return True
 
     def _live_table(self, height: int) -> FittedTable:
         """The nodes, or those that fit the screen: first those that run, then those that went wrong."""
         columns = {"name": "node", "status": "state", "progress": "progress", "metric": "metric",
                    "speed": "samples/s", "left": "time left"}  # fmt: skip
-        names, title = list(self.nodes), ""
+        names, title = list(self.nodes), _preparing(self.data)
         if len(names) > height - LINES_AROUND:
             counts = Counter(node["status"] for node in self.nodes.values())
-            title = ", ".join(f"{counts[status]} {status}" for status in FIRST_SHOWN if counts[status])
+            counted = [f"{counts[status]} {status}" for status in FIRST_SHOWN if counts[status]]
+            title = ", ".join([*counted, title] if title else counted)
             names.sort(key=lambda name: FIRST_SHOWN.index(self.nodes[name]["status"]))
             names = names[: max(1, height - LINES_AROUND)]
         rows = [{"name": name, **self._state(name), "status": _coloured(self.nodes[name]["status"])} for name in names]
@@ -118,6 +131,23 @@ def _line(name: str, node: dict[str, Any]) -> str:
     parts = [now["progress"], now["metric"], _time_so_far(node), node["error"]]
     status = f"{node['status']} (reused)" if node["reused"] else node["status"]
     return "  ".join([time.strftime("%H:%M:%S"), f"{name}: {status}", *(part for part in parts if part)])
+
+
+def _preparing(data: dict[str, dict[str, Any]]) -> str:
+    """Each data set that is being prepared now, with the megabytes that are packed already."""
+    now = [f"{d['lab']} ({_packed(Path(place))})" for place, d in data.items() if d["status"] == "RUNNING"]
+    return f"preparing data of {', '.join(sorted(now))}" if now else ""
+
+
+def _line_of_data(place: Path, data: dict[str, Any]) -> str:
+    parts = [f"data of {data['lab']}: {data['status']}", _packed(place), data["error"]]
+    return "  ".join([time.strftime("%H:%M:%S"), *(part for part in parts if part)])
+
+
+def _packed(place: Path) -> str:
+    from pipelines.datasets import packed_bytes
+
+    return f"{packed_bytes(place) / 1e6:.0f} MB packed"
 
 
 def state_of(node: dict[str, Any]) -> dict[str, str]:

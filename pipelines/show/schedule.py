@@ -1,4 +1,7 @@
-"""How well a pipeline's schedule used the cluster: work done, seconds that no schedule can beat, share used."""
+"""How well a pipeline's schedule used the cluster: work done, seconds that no schedule can beat, share used.
+
+The work is that of the nodes that were trained, not reused, and of the data sets that were prepared for them.
+"""
 
 from typing import Any, TypedDict
 
@@ -6,14 +9,14 @@ from pipelines.show.display import clock
 
 
 class Schedule(TypedDict):
-    """Figures of a pipeline's nodes that were trained, not reused."""
+    """Figures of a pipeline's work."""
 
     work_cpu_s: float
-    """Seconds of all nodes, each times the CPUs that it held."""
+    """Seconds of all work, each times the CPUs that it held."""
     bound_s: float
     """No schedule takes less: that of the longest path, or all work on all CPUs, whichever is longer."""
     used: float
-    """Share of the cluster's CPUs that nodes held while the pipeline ran."""
+    """Share of the cluster's CPUs that it held while the pipeline ran."""
 
 
 def schedule(record: dict[str, Any]) -> Schedule | None:
@@ -21,10 +24,10 @@ def schedule(record: dict[str, Any]) -> Schedule | None:
     nodes = {name: node for name, node in record["nodes"].items() if not node["reused"] and node["seconds"]}
     if len(nodes) < 2 or "cpus" not in record:
         return None
-    work = sum(node["seconds"] * node["cpus"] for node in nodes.values())
-    path: dict[str, float] = {}
+    path = {place: data["seconds"] for place, data in record.get("preparations", {}).items()}
+    work = sum(path.values()) + sum(node["seconds"] * node["cpus"] for node in nodes.values())
     for name, node in nodes.items():  # each after what it needs
-        path[name] = node["seconds"] + max((path.get(needed, 0.0) for needed in node["needs"]), default=0.0)
+        path[name] = node["seconds"] + max(path.get(needed, 0.0) for needed in (*node["needs"], node.get("data", "")))
     bound = max(*path.values(), work / record["cpus"])
     return {"work_cpu_s": work, "bound_s": bound, "used": work / (record["seconds"] * record["cpus"])}
 

@@ -21,7 +21,7 @@ def pipeline_document(folder: Path, store: Store) -> dict[str, Any]:
 
 
 def interrupted_document(name: str) -> dict[str, Any]:
-    """The same for a pipeline that was interrupted while its data were prepared: it has no folder yet."""
+    """The same for a pipeline that was interrupted while data folders were prepared: it has no folder yet."""
     return {"pipeline": name, "run_id": None, "status": "KILLED", "seconds": 0.0, "error": "", "driven": False,
             "schedule": None, "nodes": []}  # fmt: skip
 

@@ -14,6 +14,7 @@ from pipelines.tracking.mirror import CLOSED
 from pipelines.tracking.writer import NotMirrored, Store, StoreUnreachable, is_mirrored
 
 MIRROR_EVERY_S = 2.0
+START_LOOK_S = 0.5
 RETRY_S = 30.0
 """Seconds until a store that was down, or a folder that could not be written, is tried again."""
 BEGIN_S, END_WAIT_S = 10.0, 10.0
@@ -29,7 +30,7 @@ class Mirroring:
     Whatever goes wrong with the store while a run trains is a warning, given once, and never ends the run. Into a store
     of the user's own choice it writes at once, and the training waits for that: what is wrong there, as a user who may
     only read, is said before hours of training. The home's own file has nobody who could refuse it, and opening it
-    takes seconds.
+    takes seconds, so it waits until something trains.
 
     Args:
         folder: the folder of the pipeline or of the sweep.
@@ -74,6 +75,8 @@ class Mirroring:
         return True
 
     def _mirror_until_ended(self) -> None:
+        while self.store.is_own and not self._anything_trains() and not self.ended.wait(START_LOOK_S):
+            pass
         while not self.ended.wait(self.wait):
             try:
                 self._mirror_once()
@@ -85,6 +88,10 @@ class Mirroring:
                 self._warn("mirror", f"the mirror in MLflow stands still: {self.store.reason(error)}")
                 self.wait = RETRY_S
             self.begun.set()
+
+    def _anything_trains(self) -> bool:
+        """Whether a worker has begun with a run, in this command or before; each begins with that file."""
+        return any((folder / "config.json").exists() for folder in self._folders())
 
     def _mirror_once(self) -> None:
         for folder in self._folders():

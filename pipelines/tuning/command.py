@@ -31,12 +31,12 @@ def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store, reporter: Re
     cluster = cluster_for([node], reporter)
     *needed, node = default_needs(node)
     nodes = [*needed, node]
-    data = preparation.found(home, nodes, reporter)
+    preparation.check(home, nodes, reporter)
     before, code = run_pipeline(home, f"tune-{node.lab}", needed, store, reporter) if needed else (None, 0)
     with Interrupts() as interrupts:
-        data = data or preparation.prepare(home, nodes, interrupts, reporter)
-        if data is None:
+        if not preparation.prepare(home, [node], interrupts, reporter):
             return None, 130
+        data = preparation.places(home, nodes)
         planned = plan(home, needed, cluster, data)
         upstream = {role: planned[name] for role, name in node.needs.items()}
         sweep = Sweep(home, node, tuning, cluster, data[node.name], upstream)

@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.benchmarks.record import RESULTS
 
-NAMES = ("overhead", "tuning", "reinforcement", "time_to_200", "meta_step", "growth", "epochs")
+NAMES = ("overhead", "tuning", "reinforcement", "time_to_200", "meta_step", "growth", "epochs", "course")
 WITH_GPU = ("gpu",)
 """Run where they are named only."""
 PAGE = Path(__file__).with_name("README.md")

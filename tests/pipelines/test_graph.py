@@ -239,10 +239,11 @@ def test_a_node_that_has_finished_takes_no_room() -> None:
 
     def planned(seconds: float, finished: bool) -> Any:
         return SimpleNamespace(
-            node=SimpleNamespace(needs={}), bundles=(Resources(2.0),), seconds=seconds, finished=lambda: finished
-        )
+            node=SimpleNamespace(needs={}), bundles=(Resources(2.0),), seconds=seconds, finished=lambda: finished,
+            job=SimpleNamespace(data=Path("data")),
+        )  # fmt: skip
 
     nodes = {"done": planned(50.0, True), "first": planned(3.0, False), "second": planned(4.0, False)}
-    ahead, cluster = demand(nodes), Cluster({"node": Resources(2.0)})
+    ahead, cluster = demand(nodes, {}), Cluster({"node": Resources(2.0)})
     assert ahead.bundles == {"done": (), "first": (Resources(2.0),), "second": (Resources(2.0),)}
     assert max(stay.end for stay in simulate(ahead, cluster).values()) == bound(ahead, cluster) == 7.0
