@@ -2,18 +2,21 @@
 
 import json
 import os
+import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.forked import LabsProcess
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -31,23 +34,54 @@ class Said:
         return json.loads(self.out)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests first: a long one that begins last would leave the other process without work.
+@lru_cache
+def uses_ray(file: Path) -> bool:
+    """Whether a file of tests uses the suite's Ray."""
+    return bool(re.search("ray_session|free_cpus", file.read_text()))
 
-    Of them, those that kill processes of the session's Ray come last.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that use Ray first, those that kill its processes at their end. Then the others with slow tests, which
+    wait for other processes, and those that compute, in turn: as one of the session's processes waits, the other one
+    computes. There are fewer slow ones, so that a short file is begun last.
     """
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (item.path not in slow, "faults" in item.path.parts))
+    items.sort(key=lambda item: "faults" in item.path.parts)
+    files = [file for file in dict.fromkeys(item.path for item in items) if not uses_ray(file)]
+    kinds = ([file for file in files if file in slow], [file for file in files if file not in slow])
+    place = {file: (number, kind) for kind, group in enumerate(kinds) for number, file in enumerate(group)}
+    items.sort(key=lambda item: place.get(item.path, (-1, 0)))
 
 
-@pytest.fixture(scope="session")
-def ray_session(cache: Path) -> Iterator[None]:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files for one process, and one for all files that use Ray: another Ray would take ten seconds more, and a
+    twentieth of a CPU while it waits."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "Ray" if uses_ray(config.rootpath / file) else file
+
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Ray ends with the last file that uses it."""
+    if uses_ray(item.path) and not (nextitem and uses_ray(nextitem.path)):
+        from cluster import connect
+
+        connect.disconnect()
+
+
+@pytest.fixture(scope="module")
+def ray_session(cache: Path) -> None:
     """The suite's one Ray cluster, with two CPUs whatever the machine has."""
     from cluster import connect
 
     connect.connect(num_cpus=2)
-    yield
-    connect.disconnect()
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +135,36 @@ def empty_store(session_folder: Path) -> Path:
     return file
 
 
+def new_home(folder: Path, data_home: Path, empty_store: Path) -> Path:
+    """Make a home folder with shared data and an empty store."""
+    folder.mkdir()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    (data_home / "data").mkdir(exist_ok=True)
+    (folder / "data").symlink_to(data_home / "data")
+    return folder
+
+
+def called(*arguments: object) -> int:
+    """Call `labs ...` in this process; the exit code."""
+    from pipelines.cli import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["labs", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as ended:
+            return ended.code if isinstance(ended.code, int) else int(bool(ended.code))
+    return 0
+
+
+def said(*arguments: object) -> Said:
+    """Call `labs ...` in this process, outside a test of one's own, where `capfd` can't be had."""
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = called(*arguments)
+    return Said(code, out.getvalue(), err.getvalue())
+
+
 @pytest.fixture
 def labs_cli(
     home: Path,
@@ -110,24 +174,12 @@ def labs_cli(
     capfd: pytest.CaptureFixture[str],
 ) -> Callable[..., Said]:
     """Runs `labs ...` in this process, in a home folder of the test's own with shared data and an empty store."""
-    from pipelines.cli import main
-
-    home.mkdir()
-    shutil.copy(empty_store, home / "mlflow.db")
-    (data_home / "data").mkdir(exist_ok=True)
-    (home / "data").symlink_to(data_home / "data")
-    monkeypatch.setenv("LABS_HOME", str(home))
+    monkeypatch.setenv("LABS_HOME", str(new_home(home, data_home, empty_store)))
 
     def run(*arguments: str) -> Said:
         capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", ["labs", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code if isinstance(ended.code, int) else int(bool(ended.code))
-        out, err = capfd.readouterr()
-        return Said(code, out, err)
+        code = called(*arguments)
+        return Said(code, *capfd.readouterr())
 
     return run
 
@@ -137,46 +189,23 @@ def module_cli(
     data_home: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Said]]:
     """Like `labs_cli`, but in one home for all tests of a module: for runs that several of them look at."""
-    from pipelines.cli import main
-
-    home = tmp_path_factory.mktemp("module_home")
-    shutil.copy(empty_store, home / "mlflow.db")
-    (data_home / "data").mkdir(exist_ok=True)
-    (home / "data").symlink_to(data_home / "data")
-
-    def run(*arguments: str) -> Said:
-        patch.setattr(sys, "argv", ["labs", *map(str, arguments)])
-        out, err = StringIO(), StringIO()
-        code: Any = 0
-        try:
-            with redirect_stdout(out), redirect_stderr(err):
-                main()
-        except SystemExit as ended:
-            code = ended.code
-        return Said(int(code or 0), out.getvalue(), err.getvalue())
-
+    home = new_home(tmp_path_factory.mktemp("module") / "home", data_home, empty_store)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABS_HOME", str(home))
-        yield run
+        yield said
 
 
 @pytest.fixture
-def labs_process(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def labs_process(home: Path, tmp_path: Path) -> Iterator[Callable[..., LabsProcess]]:
     """Starts `labs ...` as a process of its own, in a session of its own; what is left of it ends with the test."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[LabsProcess] = []
 
-    def start(*arguments: str, save_every_s: float | None = None) -> subprocess.Popen[str]:
-        module = ["pipelines.cli"] if save_every_s is None else ["tests.saving", str(save_every_s)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", *module, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "LABS_HOME": str(home)},
-        )
-        started.append(process)
-        return process
+    def start(*arguments: object, save_every_s: float | None = None) -> LabsProcess:
+        folder = tmp_path / f"process{len(started)}"
+        folder.mkdir()
+        environment = {**os.environ, "LABS_HOME": str(home)}
+        started.append(LabsProcess(list(map(str, arguments)), environment, folder, save_every_s))
+        return started[-1]
 
     yield start
     for process in started:

@@ -7,9 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from cluster import connect
-from pipelines import cli, ray_train
-
 
 def every(seconds: float) -> Callable[[dict[str, Any]], Any]:
     """What a Ray Train worker executes: the program's own loop, after it has changed one constant in that process."""
@@ -24,7 +21,17 @@ def every(seconds: float) -> Callable[[dict[str, Any]], Any]:
     return loop
 
 
-if __name__ == "__main__":
-    ray_train.loop = every(float(sys.argv.pop(1)))
+def save_every(seconds: float) -> None:
+    """Let the commands of this process save so often, and wait five seconds for a silent head."""
+    from cluster import connect
+    from pipelines import ray_train
+
+    ray_train.loop = every(seconds)
     connect.LOST_AFTER_S = 5.0
+
+
+if __name__ == "__main__":
+    from pipelines import cli
+
+    save_every(float(sys.argv.pop(1)))
     cli.run()

@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from tests.conftest import Said
 
 ROOT = Path(__file__).parents[2]
 CLI = """
@@ -307,7 +309,9 @@ def test_a_missing_package_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head: Head, tmp_path: Path) -> None:
+def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(
+    head: Head, labs_cli: Callable[..., Said], tmp_path: Path
+) -> None:
     """The whole way: `labs submit` from another directory, the real program, a second submit after an edit; the
     results are fetched in the end.
     """
@@ -323,8 +327,7 @@ def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head
     def labs(*arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "pipelines.cli", *arguments],
-            env=head.env
-            | {"PYTHONPATH": str(code), "LABS_HOME": str(tmp_path / "local"), "LABS_COMMIT": f"{commit}-dirty"},
+            env=head.env | {"PYTHONPATH": str(code), "LABS_COMMIT": f"{commit}-dirty"},
             cwd=elsewhere,
             capture_output=True,
             text=True,
@@ -337,7 +340,7 @@ def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(head
         found: dict[str, Any] = json.loads(log[log.index("\n{\n") : log.rindex("}") + 1])
         return found
 
-    local = json.loads(labs(*train, "--workers", "0"))
+    local = labs_cli(*train, "--workers", "0").json
     first_log = labs("submit", "--address", head.address, "--", *train)
     first = document(first_log)
     with (code / "pipelines" / "show" / "display.py").open("a") as file:

@@ -1,7 +1,6 @@
 """Nobody gets in: what starts on this machine listens on loopback alone."""
 
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,6 +9,7 @@ import psutil
 import pytest
 
 from tests.cluster.test_other_network import can_connect
+from tests.forked import LabsProcess
 
 
 def listening(pid: int) -> list[tuple[str, str, int]]:
@@ -38,7 +38,7 @@ def test_every_port_of_a_ray_that_starts_here_is_on_loopback(ray_session: None) 
 
 @pytest.mark.slow
 @pytest.mark.skipif(can_connect(), reason="seen from another network in test_other_network.py")
-def test_the_web_interface_is_on_loopback(labs_process: Callable[..., subprocess.Popen[str]]) -> None:
+def test_the_web_interface_is_on_loopback(labs_process: Callable[..., LabsProcess]) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,7 +1,6 @@
-"""Common to the fault tests: a run of a few seconds that is saved each second, and what must be true in the end."""
+"""Common to the fault tests: a run of a few seconds that is saved twice a second, and what must be true in the end."""
 
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 
 from labs.core import events
 from pipelines.tracking.writer import Store
+from tests.forked import LabsProcess
 
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., LabsProcess]
 WAIT_S = 240
-SAVE_EVERY_S = 1.0
-EPOCHS = 200
+SAVE_EVERY_S = 0.5
+EPOCHS = 100
 LONG = ("--set", f"epochs={EPOCHS}", "--set", f"patience={EPOCHS}")
 TRAIN = ("train", "regression", "--preset", "strong", "--size", "tiny", "--json", *LONG)
 
@@ -26,7 +26,7 @@ def run_folder(home: Path) -> Path:
     return next((home / "runs").glob("*"))
 
 
-def wait_for(what: Callable[[], object], process: subprocess.Popen[str]) -> None:
+def wait_for(what: Callable[[], object], process: LabsProcess) -> None:
     deadline = time.monotonic() + WAIT_S
     while not what():
         assert process.poll() is None, process.communicate()
@@ -44,7 +44,7 @@ def saved(home: Path) -> bool:
     return any((home / "runs").glob("*/checkpoints/step-*"))
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
+def finish(process: LabsProcess) -> tuple[int, Any, str]:
     out, err = process.communicate(timeout=WAIT_S)
     return process.returncode, json.loads(out) if out.strip() else None, err
 

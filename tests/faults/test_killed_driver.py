@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_driver_that_ends_at_once_and_is_then_killed_ends_like_an_undisturbed_one(
-    undisturbed: dict[str, float], ray_session: None, labs_cli: Cli, home: Path, labs_process: Start
+    undisturbed: dict[str, float], labs_cli: Cli, home: Path, labs_process: Start
 ) -> None:
     """Ended before a checkpoint by the second Ctrl-C, which leaves no process, and after one by SIGKILL."""
     process = labs_process(*TRAIN, save_every_s=SAVE_EVERY_S)
@@ -44,7 +44,7 @@ def test_a_driver_that_ends_at_once_and_is_then_killed_ends_like_an_undisturbed_
     wait_for(lambda: saved(home), process)
     process.kill()
     process.wait()
-    continued = labs_cli(*TRAIN)
+    continued = labs_cli(*TRAIN, "--workers", "0")
     assert continued.code == 0, continued.err
     assert without_times(continued.json["metrics"]) == undisturbed
     assert len(list((home / "runs").iterdir())) == 1

@@ -21,7 +21,7 @@ from tests.faults.test_killed_worker import kill
 Cli = Callable[..., Said]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 # One trial at a time, each sampled by its number alone: what is found can't depend on when something died.
-ONE_BY_ONE = ("--trials", "3", "--search", "random", "--scheduler", "none", "--concurrent", "1")
+ONE_BY_ONE = ("--trials", "2", "--search", "random", "--scheduler", "none", "--concurrent", "1")
 EPOCHS = 60  # a trial of some seconds: long enough to be caught half-way
 LONG = ("--set", f"epochs={EPOCHS}", "--fix", f"patience={EPOCHS}")
 TUNE = ("tune", "regression", "--preset", "strong", "--size", "tiny", *LONG, *ONE_BY_ONE, "--json")
@@ -62,19 +62,19 @@ def test_a_sweep_killed_and_interrupted_ends_like_an_undisturbed_one_and_leaves_
     labs_cli: Cli, home: Path, labs_process: Start, tmp_path: Path
 ) -> None:
     process = labs_process(*TUNE)
-    wait_for(lambda: half_way(home, 1), process)
+    wait_for(lambda: half_way(home, 0), process)
     process.kill()
     process.wait()
-    (first,) = trials(home, "FINISHED")
-    before = read_record(first)
 
     family = psutil.Process().children(recursive=True)
-    interrupting = interrupt_when(lambda: half_way(home, 2))
+    interrupting = interrupt_when(lambda: half_way(home, 1))
     stopped = labs_cli(*TUNE)
     interrupting.join(1)
     assert (stopped.code, stopped.json["status"]) == (130, "KILLED"), stopped.err
     trial_processes = [child for child in psutil.Process().children(recursive=True) if child not in family]
     assert not psutil.wait_procs(trial_processes, timeout=20)[1]
+    (first,) = trials(home, "FINISHED")
+    before = read_record(first)
     (interrupted,) = trials(home, "KILLED")
     done = len(events.read(interrupted))
 

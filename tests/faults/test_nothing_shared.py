@@ -17,6 +17,7 @@ from pipelines.home import records, result
 from tests.cluster.test_other_network import CABLE, MACHINE, can_connect
 from tests.faults.seeds import FAULT_SEEDS
 from tests.faults.story import without_times
+from tests.forked import LabsProcess
 
 MACHINES = f"""
 {CABLE}
@@ -48,7 +49,7 @@ def numbers(home: Path) -> dict[str, dict[str, float]]:
 @pytest.mark.skipif(len(FAULT_SEEDS) < 10, reason="takes minutes: make faults")
 @pytest.mark.skipif(not can_connect(), reason="needs network namespaces of its own (unshare, ip)")
 def test_a_pipeline_on_two_machines_that_share_nothing_learns_what_it_learns_on_one(
-    empty_store: Path, home: Path, tmp_path: Path, labs_process: Callable[..., subprocess.Popen[str]]
+    empty_store: Path, home: Path, tmp_path: Path, labs_process: Callable[..., LabsProcess]
 ) -> None:
     """Workers on both, a node that needs another one's run, RLlib's actors, and trials."""
     there, spec = tmp_path / "there", tmp_path / "spec.yaml"

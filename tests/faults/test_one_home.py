@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Said
 from tests.faults.seeds import FAULT_SEEDS
 from tests.faults.story import Start, finish
 
@@ -16,20 +17,20 @@ NODE = "{lab: regression, size: tiny, resources: {workers: 0}"
 
 @pytest.mark.parametrize("seed", FAULT_SEEDS)
 def test_two_pipelines_on_one_home_share_what_is_the_same(
-    home: Path, labs_cli: Callable[..., object], labs_process: Start, tmp_path: Path, seed: int
+    home: Path, labs_cli: Callable[..., Said], labs_process: Start, tmp_path: Path, seed: int
 ) -> None:
-    started = []
-    for name in ("left", "right"):
-        spec = tmp_path / f"{name}.yaml"
+    """One command in a process of its own, and the other one in this process."""
+    specs = [tmp_path / "left.yaml", tmp_path / "right.yaml"]
+    for spec in specs:
+        name = spec.stem
         shared = f"  shared: {NODE}, overrides: {{epochs: 60, patience: 60}}}}\n"
         spec.write_text(f"name: {name}\nnodes:\n{shared}  {name}: {NODE}, preset: strong, needs: {{x: shared}}}}\n")
-        started.append(labs_process("pipeline", "run", spec, "--json"))
-        time.sleep(random.Random(seed).uniform(0.0, 3.0))
-    documents = []
-    for process in started:
-        code, document, err = finish(process)
-        assert code == 0, err
-        documents.append({node["name"]: node for node in document["nodes"]})
+    process = labs_process("pipeline", "run", specs[0], "--json")
+    time.sleep(random.Random(seed).uniform(0.0, 3.0))
+    right = labs_cli("pipeline", "run", specs[1], "--json")
+    code, left, err = finish(process)
+    assert (code, right.code) == (0, 0), err + right.err
+    documents = [{node["name"]: node for node in document["nodes"]} for document in (left, right.json)]
     assert documents[0]["shared"]["run_id"] == documents[1]["shared"]["run_id"]
     assert sorted(documents[number]["shared"]["reused"] for number in (0, 1)) == [False, True]
     assert len(list((home / "runs").glob("regression-simple-*"))) == 1

@@ -3,6 +3,7 @@
 How much memory a container has and uses, the kernel tells in files; here they are files of the test.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from tests.faults.namespace import NAMESPACE, can_mount
 from tests.faults.seeds import FAULT_SEEDS
-from tests.faults.story import WAIT_S, epochs_done, finish
+from tests.faults.story import WAIT_S, epochs_done
 
 pytestmark = pytest.mark.slow
 LIMIT = 8 * 2**30
@@ -95,7 +96,8 @@ def test_a_run_whose_node_runs_out_of_memory_is_tried_again_and_says_what_to_do(
         if worker and full:
             killed.add(worker.pid)
         time.sleep(0.1)
-    code, document, err = finish(process)
+    out, err = process.communicate(timeout=WAIT_S)
+    code, document = process.returncode, json.loads(out)
     assert code == 1, err
     large, small = sorted(document["nodes"], key=lambda node: str(node["name"]))
     assert (large["status"], small["status"]) == ("FAILED", "FINISHED")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import labs
 
@@ -42,11 +43,14 @@ def run(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_the_added_lab_trains(program: Path, workers: str) -> None:
-    done = run(program, "train", "digits", "--workers", workers, "--json")
+def test_the_added_lab_trains_bare_and_on_two_workers(program: Path) -> None:
+    nodes = {name: {"lab": "digits", "resources": {"workers": workers}} for name, workers in (("bare", 0), ("two", 2))}
+    (program / "added.yaml").write_text(yaml.safe_dump({"name": "added", "nodes": nodes}))
+    done = run(program, "pipeline", "run", "added.yaml", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["metrics"]["val/accuracy"] > 0.9
+    results = [Path(node["folder"], "result.json") for node in json.loads(done.stdout)["nodes"]]
+    assert len(results) == 2
+    assert min(json.loads(file.read_text())["metrics"]["val/accuracy"] for file in results) > 0.9
 
 
 def test_the_added_lab_is_listed(program: Path) -> None:

@@ -1,6 +1,5 @@
 """A lab's training loop on two plain gloo processes: what several workers learn, without starting Ray."""
 
-import multiprocessing
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
@@ -18,6 +17,7 @@ from labs.core import events
 from labs.core.config import Config
 from labs.core.run import Run
 from labs.core.weights import unwrap
+from tests.forked import server
 
 LIMIT_S = 120
 """Seconds that two processes may take for what they are asked."""
@@ -82,7 +82,4 @@ def _in_group(rank: int, function: Callable[..., Any], arguments: tuple[Any, ...
 
 @cache
 def _processes() -> ProcessPoolExecutor:
-    # Forked from one process that has imported what takes seconds, so that the two need not import it again.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([heading.module for heading in labs.COURSE.values() if heading.name != "rl"])
-    return ProcessPoolExecutor(2, context)
+    return ProcessPoolExecutor(2, server())

@@ -1,18 +1,18 @@
 """How soon a command answers: help, lists, typos and views import no heavy library, and long work first says so.
 
-Time is what the user feels, and imports are what takes it: those can be tested on a busy machine. The CPU seconds of
-each command are printed beside (`pytest -rP`), as a benchmark without a limit.
+Time is what the user feels, and imports are what takes it: those can be tested on a busy machine.
 """
 
 import json
 import os
-import resource
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -29,43 +29,67 @@ from tests.conftest import Said
 Cli = Callable[..., Said]
 HEAVY = ("torch", "ray", "mlflow", "transformers", "sqlalchemy", "pandas", "matplotlib", "optuna", "sklearn", "pyarrow")
 SCRIPT = f"""
-import os, sys
-real = sys.stderr
-def imported():
-    print("IMPORTED", *(name for name in {HEAVY} if name in sys.modules), file=real, flush=True)
-class UntilFirstLine:
-    def write(self, text):
-        real.write(text)
-        if text.strip():
-            imported()
-            os._exit(0)
-    def __getattr__(self, name):
-        return getattr(real, name)
-until_first_line = sys.argv.pop(1) == "first line"
-sys.argv[0] = "labs"
+import json, os, sys
 from pipelines.cli import main
-if until_first_line:
-    sys.stderr = UntilFirstLine()
-try:
-    main()
-finally:
-    imported()
+
+def answer(until, arguments, environment, folder):
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["labs", *arguments]
+    real = sys.stderr
+    def imported():
+        print("IMPORTED", *(name for name in {HEAVY} if name in sys.modules), file=real, flush=True)
+    class UntilFirstLine:
+        def write(self, text):
+            real.write(text)
+            if text.strip():
+                imported()
+                os._exit(0)
+        def __getattr__(self, name):
+            return getattr(real, name)
+    if until == "first line":
+        sys.stderr = UntilFirstLine()
+    try:
+        main()
+    finally:
+        imported()
+
+for line in sys.stdin:
+    out, err, *asked = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        for number, name in enumerate((os.devnull, out, err)):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), number)
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+answer(*asked)
 """
+
+
+@lru_cache
+def commands() -> subprocess.Popen[str]:
+    """A process that has imported the command line alone. Each line that it gets is a command, for which it forks."""
+    return subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 class Answer:
     """What a command printed, returned and imported."""
 
     def __init__(self, arguments: tuple[str, ...], *, until: str = "end", **environment: str) -> None:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        command = [sys.executable, "-c", SCRIPT, until, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment})
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        print(f"labs {' '.join(arguments)}: {seconds:.2f} s of CPU")
-        self.code, self.out = done.returncode, done.stdout
-        self.err, mark, found = done.stderr.partition("IMPORTED")
-        assert mark, done.stderr
+        server = commands()
+        assert server.stdin
+        assert server.stdout
+        with TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            asked = [until, arguments, {**os.environ, **environment}, os.getcwd()]
+            print(json.dumps([str(out), str(err), *asked]), file=server.stdin, flush=True)
+            self.code = int(server.stdout.readline())
+            self.out, told = out.read_text(), err.read_text()
+        self.err, mark, found = told.partition("IMPORTED")
+        assert mark, told
         self.imported = found.splitlines()[0].split()
 
 

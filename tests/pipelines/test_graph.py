@@ -15,6 +15,7 @@ import pytest
 
 from pipelines.plan import priorities
 from tests.conftest import Said
+from tests.forked import LabsProcess
 
 Cli = Callable[..., Said]
 NODE = "{lab: regression, size: tiny, resources: {workers: 0}"
@@ -119,7 +120,7 @@ def test_a_node_over_its_time_limit_is_saved_and_continues_with_a_higher_one(
 
 
 def test_a_second_process_follows_the_first_and_ends_with_the_same(
-    labs_cli: Cli, labs_process: Callable[..., object], home: Path
+    labs_cli: Cli, labs_process: Callable[..., LabsProcess], home: Path
 ) -> None:
     arguments = ("train", "regression", "--size", "tiny", "--workers", "0", "--json", "--set", "epochs=150")
     first = labs_process(*arguments, "--set", "patience=150")
@@ -127,7 +128,7 @@ def test_a_second_process_follows_the_first_and_ends_with_the_same(
     while not list((home / "runs").glob("*/events.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.1)
     second = labs_cli(*arguments, "--set", "patience=150")
-    out, _ = first.communicate(timeout=120)  # type: ignore[attr-defined]
+    out, _ = first.communicate(timeout=120)
     assert "following it" in second.err
     assert second.json == json.loads(out)
     assert len(list((home / "runs").iterdir())) == 1
@@ -136,7 +137,7 @@ def test_a_second_process_follows_the_first_and_ends_with_the_same(
 def test_the_first_interrupt_saves_and_the_same_command_continues(
     labs_cli: Cli, write: Callable[..., Path], home: Path
 ) -> None:
-    spec = write(a="overrides: {epochs: 150, passes: 20, patience: 150}", b="needs: {x: a}")
+    spec = write(a="overrides: {epochs: 75, passes: 20, patience: 75}", b="needs: {x: a}")
     whole = labs_cli("pipeline", "run", spec, "--json", "--force").json
     before = set((home / "runs").iterdir())
 

@@ -1,19 +1,13 @@
-"""Placement: bare, Ray Train workers and RLlib give the same numbers for a seed; workers stay together."""
+"""Placement: bare, on Ray Train workers and on a node without the home, a run leaves the same for a seed."""
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-import labs
-from pipelines.datasets import prepared
-from pipelines.fingerprint import worker_code
-from pipelines.home import write_record
-from pipelines.job import Job
-from pipelines.ray_train import run_on_workers
+from pipelines import home_files
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -25,6 +19,7 @@ def without_times(metrics: dict[str, float]) -> dict[str, float]:
 
 
 PRESETS = {"cnn": "strong", "lifelong": "ewc", "gan": "medium"}
+SHORT = {"cnn": {"epochs": 1}, "lifelong": {"epochs_per_task": 1}, "gan": {"epochs": 1}}
 
 
 def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(
@@ -32,7 +27,7 @@ def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(
 ) -> None:
     """Bare in one order; then in the other order on a Ray Train worker that stays for all of them."""
     bare = {"size": "tiny", "seeds": [3], "resources": {"workers": 0}}
-    nodes = {lab: {"lab": lab, "preset": preset, **bare} for lab, preset in PRESETS.items()}
+    nodes = {lab: {"lab": lab, "preset": preset, "overrides": SHORT[lab], **bare} for lab, preset in PRESETS.items()}
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump({"name": "placed", "nodes": nodes}))
     said = labs_cli("pipeline", "run", tmp_path / "spec.yaml", "--json")
     assert said.code == 0, said.err
@@ -40,36 +35,55 @@ def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(
     expected = {lab: without_times(json.loads(file.read_text())["metrics"]) for lab, file in results.items()}
     for lab in reversed(PRESETS):
         arguments = ("train", lab, "--preset", PRESETS[lab], "--size", "tiny", "--seed", "3", "--workers", "1")
-        said = labs_cli(*arguments, "--force", "--json")
+        ((field, value),) = SHORT[lab].items()
+        said = labs_cli(*arguments, "--set", f"{field}={value}", "--force", "--json")
         assert said.code == 0, said.err
         assert without_times(said.json["metrics"]) == expected[lab], lab
     assert len({file.read_text() for file in home.glob("runs/*/placement_group")}) == 1
     assert len(list(home.glob("runs/*/launches"))) == 1  # what a plan counts for them
 
 
-def test_jobs_of_two_workers_each_run_at_the_same_time(free_cpus: None, data_home: Path, tmp_path: Path) -> None:
-    """All of them met in the same file, and those of the second job waited for ever."""
-    jobs = [
-        Job(lab="regression", code=worker_code("regression"), preset="simple", size="tiny", config={"epochs": 1},
-            seed=seed, workers=2, cpus_per_worker=0.5, gpus_per_worker=0, bundles=(0.5, 0.5),
-            folder=tmp_path / str(seed), data=prepared(data_home, labs.get("regression"), "tiny", None), upstream={},
-            retries=0)
-        for seed in (1, 2)
-    ]  # fmt: skip
-    for job in jobs:
-        write_record(job.folder)
-    with ThreadPoolExecutor(2) as executor:
-        assert list(executor.map(run_on_workers, jobs)) == ["FINISHED", "FINISHED"]
+def all_files(folder: Path) -> set[str]:
+    """Files of a run's folder, except locks, and what MLflow's mirror and the driver keep there."""
+    own = (
+        ".validate",
+        "mirror",
+        "driver",
+        "writer.lock",
+        "placement_group",
+        "launches",
+        "record",
+        "environment",
+    )
+    return {name for name in home_files.sizes(folder) if not name.startswith(own)}
 
 
-def test_rl_runs_in_a_ray_task_with_its_own_actors_and_leaves_none(labs_cli: Cli) -> None:
+@pytest.fixture
+def node_without_home() -> Iterator[None]:
+    """This machine's own node, taken for one that does not see the home. A real one is in
+    `tests/faults/test_nothing_shared.py`."""
     import ray
-    from ray.util import placement_group_table
 
-    said = labs_cli("train", "rl", "--size", "tiny", "--json")
+    home_files.serve([ray.get_runtime_context().get_node_id()])
+    yield
+    ray.kill(home_files.find())
+
+
+@pytest.mark.usefixtures("node_without_home")
+def test_a_run_and_a_sweep_on_a_node_without_the_home_leave_what_they_leave_anywhere(
+    labs_cli: Cli, cache: Path, home: Path
+) -> None:
+    """On the worker of the test before, if there was one."""
+    arguments = ("train", "cnn", "--size", "tiny", "--seed", "5", "--json")
+    bare = labs_cli(*arguments, "--workers", "0")
+    said = labs_cli(*arguments, "--force")
     assert said.code == 0, said.err
-    assert said.json["metrics"]["train/env_steps"] > 0
-    assert {"test/return", "test/trivial"} <= set(said.json["metrics"])
-    left = [group for group in placement_group_table().values() if group["state"] == "CREATED"]
-    assert not left
-    assert ray.cluster_resources()["CPU"] == 2
+    assert without_times(said.json["metrics"]) == without_times(bare.json["metrics"])
+    one, other = home.glob("runs/cnn-*")
+    assert all_files(one) == all_files(other)
+    assert len(list((cache / "labs" / "data" / "cnn").glob("*/manifest.json"))) == 1
+    tuned = labs_cli("tune", "regression", "--size", "tiny", "--trials", "1", "--json")
+    assert tuned.code == 0, tuned.err
+    assert tuned.json["best"]["metrics"]
+    assert len(list((cache / "labs" / "data" / "regression").glob("*/manifest.json"))) == 1
+    assert not list((cache / "labs" / "runs").iterdir())

@@ -1,11 +1,11 @@
 """Nodes that do not see the home folder: here this machine's own node is taken for one, by the suite's Ray.
 
-A real one is in `tests/faults/test_nothing_shared.py`.
+Whole runs there are in `test_placement.py`, and a real node is in `tests/faults/test_nothing_shared.py`.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,12 @@ from pipelines.home import write_record
 from pipelines.job import Job
 from pipelines.replica import Replica, staged
 from pipelines.requests import ask_to_stop
-from tests.conftest import Said
-from tests.pipelines.test_placement import without_times
 
-Cli = Callable[..., Said]
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def files(free_cpus: None) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def files(ray_session: None) -> Iterator[Any]:
     """The actor that serves this node."""
     import ray
 
@@ -48,39 +45,6 @@ def begun(files: Any, folder: Path, copy: Path, workers: str) -> Replica:
 
     ray.get(files.begin.remote(folder, workers))
     return Replica(files, folder, copy, workers)
-
-
-def all_files(folder: Path) -> set[str]:
-    """Files of a run's folder, except locks, and what MLflow's mirror and the driver keep there."""
-    own = (
-        ".validate",
-        "mirror",
-        "driver",
-        "writer.lock",
-        "placement_group",
-        "launches",
-        "record",
-        "environment",
-    )
-    return {name for name in home_files.sizes(folder) if not name.startswith(own)}
-
-
-def test_a_run_and_a_sweep_on_a_node_without_the_home_leave_what_they_leave_anywhere(
-    labs_cli: Cli, files: Any, cache: Path, home: Path
-) -> None:
-    arguments = ("train", "cnn", "--size", "tiny", "--seed", "5", "--json")
-    bare = labs_cli(*arguments, "--workers", "0")
-    said = labs_cli(*arguments, "--force")
-    assert said.code == 0, said.err
-    assert without_times(said.json["metrics"]) == without_times(bare.json["metrics"])
-    one, other = home.glob("runs/cnn-*")
-    assert all_files(one) == all_files(other)
-    assert len(list((cache / "labs" / "data" / "cnn").glob("*/manifest.json"))) == 1
-    tuned = labs_cli("tune", "regression", "--size", "tiny", "--trials", "1", "--json")
-    assert tuned.code == 0, tuned.err
-    assert tuned.json["best"]["metrics"]
-    assert len(list((cache / "labs" / "data" / "regression").glob("*/manifest.json"))) == 1
-    assert not list((cache / "labs" / "runs").iterdir())
 
 
 def test_a_log_that_goes_back_to_a_checkpoint_does_not_get_a_step_twice(run: Replica) -> None:

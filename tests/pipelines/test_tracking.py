@@ -20,6 +20,7 @@ from pipelines.torch_lock import TORCH_LOCK
 from pipelines.tracking import mirroring
 from pipelines.tracking.writer import MIRROR, Store
 from tests.conftest import Said
+from tests.forked import LabsProcess
 
 Cli = Callable[..., Said]
 TRAIN = ("train", "regression", "--size", "tiny", "--workers", "0", "--json")
@@ -181,7 +182,7 @@ def test_a_store_that_answers_nothing_does_not_hold_up_training(labs_cli: Cli) -
     assert "can't be written" in said.err
 
 
-def test_many_writers_on_a_fresh_store_lose_nothing(home: Path, labs_process: Callable[..., Any]) -> None:
+def test_many_writers_on_a_fresh_store_lose_nothing(home: Path, labs_process: Callable[..., LabsProcess]) -> None:
     """Three commands start on an empty home at once: one schema, one experiment, every run whole."""
     seeds = range(3)
     started = [labs_process(*TRAIN, "--seed", str(seed)) for seed in seeds]

@@ -138,7 +138,7 @@ def test_a_job_s_sweep_is_fetched_with_what_its_best_trial_delivers(
 
 
 def test_more_trials_extend_the_sweep_and_keep_those_that_were_run(swept: Callable[..., Any], sweep: Any) -> None:
-    longer = swept("tune", *REGRESSION, "--trials", "10")
+    longer = swept("tune", *REGRESSION, "--trials", "10", *ONE_PROCESS)
     assert longer["folder"] == sweep["folder"]
     assert longer["trials"][:8] == sweep["trials"]
     assert len(longer["trials"]) == 10
@@ -186,9 +186,12 @@ def test_a_trial_reserves_what_the_scheduler_counts(tmp_path: Path) -> None:
     ("lab", "options"),
     [
         ("regression", ["--workers", "2", "--fix", "epochs=4"]),
-        ("classification", ["--preset", "boss", "--fix", "epochs=3", "--fix", "hidden=64", "--fix", "layers=1"]),
+        (
+            "classification",
+            ["--preset", "boss", "--fix", "epochs=3", "--fix", "hidden=64", "--fix", "layers=1", *ONE_PROCESS],
+        ),
         ("cnn", ["--search", "random", "--fix", "epochs=5", *ONE_PROCESS]),
-        ("rl", ["--scheduler", "none", *ONE_PROCESS]),
+        ("rl", ["--scheduler", "none", "--fix", "num_env_runners=1", *ONE_PROCESS]),
     ],
 )
 def test_each_lab_is_tuned_for_a_few_trials(labs_cli: Cli, lab: str, options: list[str]) -> None:
@@ -258,8 +261,8 @@ def test_a_tune_node_is_tuned_first_and_then_trained_with_its_best_config(
     labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.show.display.LINE_EVERY_S", 0.0)
-    node = {"lab": "regression", "preset": "strong", "size": "tiny", "tune": {"trials": 3}, "seeds": [1],
-            "resources": {"workers": 0}}  # fmt: skip
+    node = {"lab": "regression", "preset": "strong", "size": "tiny", "tune": {"trials": 3, "concurrent": 1},
+            "seeds": [1], "resources": {"workers": 0}}  # fmt: skip
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump({"name": "tuned", "nodes": {"table": node}}))
     said = labs_cli("pipeline", "run", spec, "--json")
