@@ -26,8 +26,8 @@ LIMIT_S = 120
 class ObservedRun(Run):
     """A run that keeps a reference to the model it wrapped."""
 
-    def wrap(self, model: Any) -> Any:
-        self.model: nn.Module = super().wrap(model)
+    def wrap(self, model: Any, **options: Any) -> Any:
+        self.model: nn.Module = super().wrap(model, **options)
         return self.model
 
 

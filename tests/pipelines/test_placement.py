@@ -18,8 +18,8 @@ def without_times(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not name.startswith(("time/", "perf/", "system/"))}
 
 
-PRESETS = {"cnn": "strong", "lifelong": "ewc", "gan": "medium"}
-SHORT = {"cnn": {"epochs": 1}, "lifelong": {"epochs_per_task": 1}, "gan": {"epochs": 1}}
+PRESETS = {"cnn": "strong", "lifelong": "ewc", "meta": "strong"}
+SHORT = {"cnn": {"epochs": 1}, "lifelong": {"epochs_per_task": 1}, "meta": {"epochs": 1}}
 
 
 def test_numbers_are_the_same_bare_and_after_any_other_lab_in_the_same_process(
