@@ -29,6 +29,8 @@ def scaled(lab: Lab, config: Config, per_worker: int, workers: int) -> tuple[Con
     if lab.placement == "rllib":
         raise BadInput(f"lab {lab.name} scales by its config (num_env_runners), not by workers")
     name = lab.batch_field(config)
+    if not hasattr(config, name):
+        raise BadInput(f"lab {lab.name} has no field {name!r} that could grow with the workers")
     factor = per_worker * workers / getattr(config, name)
     changed = {rate: getattr(config, rate) * factor for rate in RATES if hasattr(config, rate)}
     return type(config).model_validate({**config.model_dump(), **changed, name: per_worker * workers}), factor

@@ -228,3 +228,10 @@ def test_what_needs_a_node_that_has_left_fails_after_some_time(
     assert said.json["nodes"][1]["error"] == (
         "waited 0.2 s for nodes that left: node wide needs 2 CPUs, the cluster has 1 in all"
     )
+
+
+def test_a_lab_whose_workers_split_no_batch_is_refused_one_for_each(labs_cli: Cli, nodes: Callable[..., None]) -> None:
+    nodes(Resources(16))
+    said = labs_cli("train", "rl", "--batch-per-worker", "8")
+    assert said.code == 2
+    assert "lab rl scales by its config (num_env_runners), not by workers" in said.err
