@@ -103,10 +103,13 @@ class Worker:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         return nn.utils.clip_grad_norm_(parameters, max_norm)
 
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Update the weights. In fp16 a step whose gradients overflowed is left out, and the loss scaled less."""
+    def step(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Update the weights; returns whether it did. In fp16 a step whose gradients overflowed is left out, and the
+        loss scaled less."""
+        scale = self._scaler.get_scale()
         self._scaler.step(optimizer)
         self._scaler.update()
+        return self._scaler.get_scale() >= scale
 
     @contextmanager
     def evaluation(self, model: M) -> Iterator[M]:

@@ -157,8 +157,8 @@ def train(config: LifelongConfig, run: Run) -> None:
             run.unscale(optimizer)
             # The step. A-GEM projects the gradient before it; SI and RWalk read gradient and parameters around it.
             method.before_step(net)
-            run.step(optimizer)
-            method.after_step(net)
+            if run.step(optimizer):
+                method.after_step(net)
             losses.add(loss, len(x))
             penalties.add(penalty, len(x))
 

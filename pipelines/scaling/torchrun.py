@@ -1,9 +1,10 @@
 """Starts a job as a plain script of torchrun on this machine; see `bare_run`."""
 
 import os
+import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 
 from psutil import net_if_addrs
 
@@ -14,6 +15,8 @@ from pipelines.job import Job, Outcome
 from pipelines.requests import is_asked_to_abort
 
 POLL_S = 0.2
+END_S = 45.0
+"""How long torchrun may take to end; it waits 30 s for its processes before it kills them."""
 
 
 def run_on_torchrun(job: Job) -> Outcome:
@@ -32,9 +35,14 @@ def run_on_torchrun(job: Job) -> Outcome:
             stdout=log, stderr=subprocess.STDOUT, env=_environment(job), start_new_session=True,
         ) as process,
     ):  # fmt: skip
-        while process.poll() is None and not _is_asked_to_end(job):
-            time.sleep(POLL_S)
+        while process.returncode is None and not _is_asked_to_end(job):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_S)
         process.terminate()  # torchrun ends its processes; of one that has ended already there is nothing left
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
     if _is_asked_to_end(job):
         return "KILLED"
     return "FAILED" if process.returncode else "FINISHED"

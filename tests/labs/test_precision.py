@@ -1,5 +1,6 @@
 """How a network is wrapped: number format, compilation, micro-batches; on a CPU, which has bf16 too."""
 
+import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+import labs
+from labs.core import events
 from labs.core.run import Run
 from labs.core.weights import unwrap
+from tests.labs.store import Store
 from tests.labs.workers import in_two_processes
 
 CPU = torch.device("cpu")
@@ -111,3 +115,35 @@ def test_a_larger_batch_warms_up_to_its_larger_learning_rate(tmp_path: Path) -> 
         changes.append(before - weight.item())
         assert optimizer.param_groups[0]["lr"] == 8
     assert changes == [2.0, 4.0, 6.0] + [8.0] * 9
+
+
+def test_a_step_whose_gradients_overflow_is_left_out_and_said_to_be(tmp_path: Path) -> None:
+    """In fp16, in which the loss is scaled."""
+    run = Run(tmp_path, tmp_path, device=CPU, precision="fp16")
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    done = []
+    for factor in (torch.inf, 0.5):
+        optimizer.zero_grad()
+        run.backward(factor * weight.sum())
+        run.unscale(optimizer)
+        done.append(run.step(optimizer))
+    assert done == [False, True]
+    assert weight.tolist() == [0.5]
+
+
+def test_a_method_against_forgetting_learns_nothing_from_a_step_that_is_left_out(store: Store, tmp_path: Path) -> None:
+    """Its importances became infinite or NaN with the gradients that had overflowed, and stayed so."""
+    observed = []
+
+    class Overflowing(Run):
+        def backward(self, loss: torch.Tensor, inputs: Any = None) -> None:
+            super().backward(loss * (torch.inf if not observed else 1.0), inputs)
+            observed.append(loss)
+
+    run = Overflowing(tmp_path / "run", store.data_dir("lifelong"), device=CPU, precision="fp16")
+    lab = labs.get("lifelong")
+    lab.train(lab.resolve("rwalk", "tiny", {"epochs_per_task": 1}), run)
+    metrics = [value for event in events.read(run.folder) for value in event["metrics"].values()]
+    assert len(observed) > 2
+    assert all(map(math.isfinite, metrics))
