@@ -61,7 +61,7 @@ def all_files(folder: Path) -> set[str]:
 @pytest.fixture
 def node_without_home() -> Iterator[None]:
     """This machine's own node, taken for one that does not see the home. A real one is in
-    `tests/faults/test_nothing_shared.py`."""
+    `tests/faults/test_machines.py`."""
     import ray
 
     home_files.serve([ray.get_runtime_context().get_node_id()])

@@ -1,6 +1,6 @@
 """Nodes that do not see the home folder: here this machine's own node is taken for one, by the suite's Ray.
 
-Whole runs there are in `test_placement.py`, and a real node is in `tests/faults/test_nothing_shared.py`.
+Whole runs there are in `test_placement.py`, and real machines are in `tests/faults/test_machines.py`.
 """
 
 import json
