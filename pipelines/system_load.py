@@ -35,7 +35,8 @@ class LoadSampler:
         before = events.read(self.folder)
         self.steps, self.peak = len(before), max((event["metrics"].get(PEAK, 0.0) for event in before), default=0.0)
         if torch.cuda.is_initialized():  # by an earlier job of this process
-            torch.cuda.reset_peak_memory_stats()
+            with suppress(Exception):  # as in `_gpu_load`
+                torch.cuda.reset_peak_memory_stats()
         psutil.cpu_percent()  # the first call starts the measurement
         self.thread.start()
 
@@ -77,7 +78,8 @@ def _gpu_load() -> dict[str, float]:
     with suppress(Exception):  # torch, NVML and CUDA each have errors of their own
         free, total = torch.cuda.mem_get_info(gpu)
         load[f"system/gpu_{gpu}_memory_usage_megabytes"] = (total - free) / 1e6
-    load[GPU_PEAK] = torch.cuda.max_memory_allocated() / 1e6
+    with suppress(Exception):
+        load[GPU_PEAK] = torch.cuda.max_memory_allocated() / 1e6
     with suppress(Exception):
         load[f"system/gpu_{gpu}_utilization_percentage"] = float(torch.cuda.utilization(gpu))
     return load

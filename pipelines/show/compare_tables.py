@@ -17,7 +17,7 @@ from pipelines.show.fitted import FittedTable
 from pipelines.show.intervals import FEW
 
 FEW_SEEDS = 5
-"""How many seeds, or ranges of seeds, a cell names."""
+"""How many seeds, or ranges of seeds, a cell names at most."""
 DIGEST = 8
 """Characters of a data set's digest that a table shows."""
 COLUMNS = {
@@ -87,16 +87,14 @@ def as_csv(rows: list[Row]) -> str:
 
 
 def short_seeds(seeds: list[int]) -> str:
-    """Seeds as a person reads them: a few by name, more as ranges, or else their number."""
-    if len(seeds) <= FEW_SEEDS:
-        return ", ".join(map(str, seeds))
+    """Seeds as a person reads them: three in a row and more as a range; of many that are in no row their number."""
     ranges: list[list[int]] = []
     for seed in sorted(set(seeds)):
         if ranges and seed == ranges[-1][-1] + 1:
             ranges[-1].append(seed)
         else:
             ranges.append([seed])
-    texts = [f"{found[0]}-{found[-1]}" if len(found) > 1 else str(found[0]) for found in ranges]
+    texts = [text for found in ranges for text in ([f"{found[0]}-{found[-1]}"] if len(found) > 2 else map(str, found))]
     return ", ".join(texts) if len(texts) <= FEW_SEEDS else f"{len(seeds)} seeds"
 
 
@@ -121,7 +119,7 @@ def _comparable(rows: list[Row]) -> list[list[Row]]:
 
 def _title(rows: list[Row]) -> str:
     first = rows[0]
-    parts = [f"{first['lab']}: {first['metric']}, {'lower' if first['goal'] == 'min' else 'higher'} is better"]
+    parts = [f"{first['lab']} {first['metric']}, {'lower' if first['goal'] == 'min' else 'higher'} is better"]
     if len({row["size"] for row in rows}) == 1:
         parts.append(f"size {first['size']}")
     if first["trivial"] is not None:
