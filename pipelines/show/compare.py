@@ -5,9 +5,8 @@ where lab, metric and data are the same. A run without a finite score is never a
 `status` is not FINISHED.
 """
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from statistics import mean, stdev
 from typing import Any, Literal
 
@@ -16,15 +15,11 @@ from labs.core.errors import BadInput
 from labs.core.heading import Metric
 from pipelines.show.intervals import binomial_error, interval, verdict
 from pipelines.show.runs import Run
+from pipelines.show.settings import NOT_SETTINGS, Pair, note_settings
 from pipelines.system_load import GPU_PEAK, PEAK
 
 By = Literal["preset", "seed", "config"]
 Row = dict[str, Any]
-Pair = tuple[Row, list[Run]]
-"""A row and the runs that it is made of."""
-NOT_SETTINGS = {"seed", "cpus", "gpus"}
-"""Parameters that set no runs apart: `cpus` and `gpus` follow from the others."""
-NOT_CONFIG = {"preset", "size", *NOT_SETTINGS}
 OVER_SEEDS = (
     *("values", "repeated_seeds", "mean", "std", "best", "low", "high", "interval"),
     *("trivial", "test_samples", "test_error", "passed"),
@@ -63,7 +58,7 @@ def compare(runs: list[Run], by: By = "config", baseline: str | None = None) -> 
     Args:
         runs: runs of labs.
         by: `config` puts runs of one lab, preset, size, data and settings together; `preset` ignores other settings;
-            `seed` gives each run a row.
+            `seed` gives each run a row, which says nothing beside another.
         baseline: the row to compare with: a preset, the beginning of a run's id or of its folder's name, or a row's
             name. By default the lab's first preset, `simple` of most, or the next one that has a row.
 
@@ -74,7 +69,7 @@ def compare(runs: list[Run], by: By = "config", baseline: str | None = None) -> 
     for run in runs:
         groups[_group(run, by)].append(run)
     pairs = [(_row(group), group) for group in (sorted(group, key=lambda run: run.seed) for group in groups.values())]
-    _note_settings(pairs)
+    note_settings(pairs)
     scored = [pair for pair in pairs if pair[0]["status"] == "FINISHED"]
     if baseline is not None and scored and not any(_is_called(*pair, baseline) for pair in scored):
         known = ", ".join(dict.fromkeys(row["preset"] for row, _ in scored))
@@ -84,7 +79,11 @@ def compare(runs: list[Run], by: By = "config", baseline: str | None = None) -> 
         scored, key=lambda pair: (labs.names().index(pair[0]["lab"]), pair[0]["metric"].startswith("val/"))
     ):
         comparable[tuple(pair[0][key] for key in ("lab", "metric", "data"))].append(pair)
-    rows = [row for beside in comparable.values() for row in _compared(beside, baseline)]
+    for beside in comparable.values():
+        if by != "seed":
+            _compare_with(_baseline(beside, baseline), beside)
+        beside.sort(key=lambda pair: pair[0]["mean"], reverse=beside[0][0]["goal"] == "max")
+    rows = [row for beside in comparable.values() for row, _ in beside]
     return [*rows, *(row for row, _ in pairs if row["status"] != "FINISHED")]
 
 
@@ -156,53 +155,13 @@ def _is_of_the_course(run: Run, metric: Metric) -> bool:
     return bool(counts) and run.data.origin == "folder" and is_validated and counts.items() <= run.data.splits.items()
 
 
-def _note_settings(pairs: list[Pair]) -> None:
-    """Set `config`, `settings` and `name` of each row."""
-    of_lab, of_preset = defaultdict(list), defaultdict(list)
-    for pair in pairs:
-        of_lab[pair[0]["lab"]].append(pair)
-        of_preset[tuple(pair[0][key] for key in ("lab", "preset", "size", "data"))].append(pair[0])
-    for beside in of_lab.values():
-        names = _differing([run.params for _, group in beside for run in group])
-        for row, group in beside:
-            own = _differing([run.params for run in group])
-            row["config"] = {name: _value(group[0].params.get(name)) for name in names if name not in own}
-    for rows in of_preset.values():
-        names = _differing([row["config"] for row in rows])
-        for row in rows:
-            row["settings"] = {name: value for name, value in row["config"].items() if name in names}
-            settings = [f"{name} {value}" for name, value in row["settings"].items()]
-            row["name"] = " ".join([row["preset"], row["size"], *settings, *(["tuned"] if row["sweep"] else [])])
-        often = Counter(row["name"] for row in rows)
-        for row in rows:
-            if often[row["name"]] > 1:
-                row["name"] = " ".join([row["name"], *(f"seed {seed}" for seed in dict.fromkeys(row["seeds"]))])
-
-
-def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of the settings that are not the same in all."""
-    names = sorted({name for one in settings for name in one} - NOT_CONFIG)
-    return [name for name in names if len({str(one.get(name)) for one in settings}) > 1]
-
-
-def _value(param: str | None) -> Any:
-    """A number or a list of a parameter's text; any other text as it is."""
-    try:
-        return json.loads(param or "null")
-    except json.JSONDecodeError:
-        return param
-
-
-def _compared(pairs: list[Pair], wanted: str | None) -> list[Row]:
-    """Rows that can be compared, beside one of them, the best one first."""
-    base = _baseline(pairs, wanted)
+def _compare_with(base: Row, pairs: list[Pair]) -> None:
+    """Note in each of the other rows what the paired differences to the baseline say."""
     at_base = _by_seed(base["seeds"], base["values"])
     for row, _ in pairs:
         if row is not base:
             own = _by_seed(row["seeds"], row["values"])
             row |= _beside(base["name"], row["goal"], [own[seed] - at_base[seed] for seed in own if seed in at_base])
-    sign = -1 if base["goal"] == "max" else 1
-    return sorted((row for row, _ in pairs), key=lambda row: sign * row["mean"])
 
 
 def _baseline(pairs: list[Pair], wanted: str | None) -> Row:
@@ -226,7 +185,7 @@ def _is_called(row: Row, group: list[Run], name: str) -> bool:
 
 
 def _beside(baseline: str, goal: str, differences: list[float]) -> Row:
-    """What the paired differences to the baseline say, one for each seed that both have."""
+    """What the differences to the baseline say, one for each seed that both have."""
     found = interval(differences)
     return {
         "baseline": baseline,

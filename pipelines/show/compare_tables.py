@@ -54,7 +54,7 @@ class Comparison:
         if others:
             yield Text(f"not averaged: {len(others)} without a score")
             rows = [{key: escape(text) for key, text in _unscored(row).items()} for row in others]
-            table = FittedTable(rows, UNSCORED, whole=("lab", "status"), drop=("run_id",))
+            table = FittedTable(rows, UNSCORED, whole=[key for key in UNSCORED if key != "reason"], drop=("run_id",))
             yield table
             yield Text("")
             dropped |= _dropped(table, console, options)
@@ -136,7 +136,7 @@ def _table(rows: list[Row]) -> FittedTable:
     columns = _filled(cells, COLUMNS)
     if len({row["size"] for row in rows}) == 1:
         del columns["size"]
-    if len(rows) == 1:
+    if not any(row["verdict"] for row in rows):
         del columns["verdict"]
     escaped = [{key: escape(found[key]) for key in columns} for found in cells]
     return FittedTable(escaped, columns, drop=DROP, right=RIGHT, whole=[key for key in columns if key != "settings"])

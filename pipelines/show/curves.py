@@ -67,7 +67,7 @@ def _panel(axes: "Axes", title: str, rows: list[dict[str, Any]], by_id: dict[str
     finite = [value for curve in curves for at in curve.values() for value in at if math.isfinite(value)]
     if min(finite, default=0) > 0 and max(finite) / min(finite) > WIDE:
         axes.set_yscale("log")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.set(xlabel="epoch", ylabel=metric)
     axes.legend(fontsize="x-small")
 
