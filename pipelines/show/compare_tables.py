@@ -19,7 +19,7 @@ from pipelines.show.intervals import FEW
 FEW_SEEDS = 5
 """How many seeds, or ranges of seeds, a cell names at most."""
 DIGEST = 8
-"""Characters of a data set's digest that a table shows."""
+"""Characters of a digest or an MLflow id that a table shows."""
 COLUMNS = {
     "preset": "preset", "size": "size", "settings": "settings", "mean": "mean", "interval": "95 % interval",
     "best": "best", "test_error": "test ±", "difference": "difference", "range": "of difference", "verdict": "verdict",
@@ -54,7 +54,7 @@ class Comparison:
         if others:
             yield Text(f"not averaged: {len(others)} without a score")
             rows = [{key: escape(text) for key, text in _unscored(row).items()} for row in others]
-            table = FittedTable(rows, UNSCORED, whole=[key for key in UNSCORED if key != "reason"], drop=("run_id",))
+            table = FittedTable(rows, UNSCORED, whole=("lab", "seeds", "status", "run_id"), drop=("run_id",))
             yield table
             yield Text("")
             dropped |= _dropped(table, console, options)
@@ -181,7 +181,9 @@ def _filled(cells: list[dict[str, str]], columns: dict[str, str]) -> dict[str, s
 
 def _unscored(row: Row) -> dict[str, str]:
     texts = {key: row[key] for key in ("lab", "name", "status", "reason")}
-    return {**texts, "seeds": short_seeds(row["seeds"]), "run_id": row["run_ids"][0]}
+    (run_id,) = row["run_ids"]
+    # The beginning of an id is enough for other commands; a run without one in a store has its folder's name.
+    return {**texts, "seeds": short_seeds(row["seeds"]), "run_id": run_id if "-" in run_id else run_id[:DIGEST]}
 
 
 def _notes(rows: list[Row]) -> list[str]:

@@ -205,7 +205,7 @@ def _of_folder(folder: Path, record: dict[str, Any], store: Store, sweep: str = 
         curve=partial(_events_of, folder),
         data=Data(data["digest"][:DIGEST_LENGTH], data["origin"], data["splits"]),
         status=record["status"],
-        remark=record["error"] or _progress(written),
+        remark="" if record["status"] == "FINISHED" else record["error"] or _progress(written),
         sweep=sweep,
     )
 
@@ -217,7 +217,7 @@ def _last(written: list[dict[str, Any]]) -> dict[str, float]:
 def _progress(written: list[dict[str, Any]]) -> str:
     """How far a run is whose events these are."""
     trained = [event for event in written if "of" in event]
-    return f"after epoch {trained[-1]['step']} of {trained[-1]['of']}" if trained else ""
+    return f"after epoch {trained[-1]['step']} of {trained[-1]['of']}" if trained else "before its first epoch's end"
 
 
 def _events_of(folder: Path, metric: str) -> list[tuple[int, float]]:
@@ -255,4 +255,4 @@ def _history(client: Any, run_id: str, metric: str) -> list[tuple[int, float]]:
 
 
 def _restored(value: float) -> float:
-    return value if abs(value) < INFINITE else math.copysign(math.inf, value)
+    return math.copysign(math.inf, value) if abs(value) > INFINITE else value

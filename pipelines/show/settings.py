@@ -26,8 +26,10 @@ def note_settings(pairs: list[Pair]) -> None:
             own = _differing([run.params for run in group])
             row["config"] = {name: _value(group[0].params.get(name)) for name in names if name not in own}
     for rows in of_preset.values():
-        names = _differing([row["config"] for row in rows])
+        among_scored = _differing([row["config"] for row in rows if row["status"] == "FINISHED"])
+        among_all = _differing([row["config"] for row in rows])
         for row in rows:
+            names = among_scored if row["status"] == "FINISHED" else among_all
             row["settings"] = {name: value for name, value in row["config"].items() if name in names}
             settings = [f"{name} {value}" for name, value in row["settings"].items()]
             row["name"] = " ".join([row["preset"], row["size"], *settings, *(["tuned"] if row["sweep"] else [])])
