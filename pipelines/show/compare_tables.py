@@ -22,7 +22,8 @@ DIGEST = 8
 """Characters of a digest or an MLflow id that a table shows."""
 COLUMNS = {
     "preset": "preset", "size": "size", "settings": "settings", "mean": "mean", "interval": "95 % interval",
-    "best": "best", "test_error": "test ±", "difference": "difference", "range": "of difference", "verdict": "verdict",
+    "best": "best", "test_error": "test ±", "difference": "difference", "range": "interval of difference",
+    "verdict": "verdict",
     "passed": "passes", "seeds": "seeds", "time": "time", "core_seconds": "core-s", "gpu_seconds": "GPU-s",
     "memory_mb": "memory MB", "parameters": "parameters",
 }  # fmt: skip

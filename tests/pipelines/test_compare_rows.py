@@ -215,7 +215,17 @@ def test_a_narrow_screen_loses_columns_in_the_stated_order_and_says_which(
     home: Path, compare: Compare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_ladder(home, simple=[0.5123, 0.6234, 0.5345], boss=[0.7, 0.6, 0.66])
-    order = ["parameters", "memory MB", "core-s", "best", "of difference", "test ±", "seeds", "difference", "time"]
+    order = [
+        "parameters",
+        "memory MB",
+        "core-s",
+        "best",
+        "interval of difference",
+        "test ±",
+        "seeds",
+        "difference",
+        "time",
+    ]
     for columns, lost in ((160, 0), (100, 5), (80, 7), (60, 9)):
         monkeypatch.setenv("COLUMNS", str(columns))
         text = compare().out
