@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
 
+import labs
 from pipelines.show.runs import _of_mlflow, of_home
 from tests.conftest import Said
 from tests.stand_in_runs import write_run
@@ -49,7 +49,7 @@ def test_runs_that_differ_in_the_seed_alone_share_a_row_with_mean_and_deviation(
 def test_a_run_records_what_it_costs(module_cli: Cli, runs: list[dict[str, Any]]) -> None:
     (row,) = module_cli("compare", runs[0]["run_id"], "--json").json
     (folder,) = Path(os.environ["LABS_HOME"]).glob("runs/regression-simple-*")
-    assert row["parameters"] == sum(tensor.numel() for tensor in load_file(folder / "weights.safetensors").values())
+    assert row["parameters"] == sum(p.numel() for p in labs.get("regression").load(folder).parameters())
     assert (row["core_seconds"], row["gpu_seconds"]) == (row["seconds"], 0.0)
     assert 100 < row["memory_mb"] < 10_000
 
