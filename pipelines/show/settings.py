@@ -1,6 +1,6 @@
 """Which settings set the rows of `labs compare` apart, and what the rows are called for it."""
 
-import json
+from ast import literal_eval
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,17 +26,22 @@ def note_settings(pairs: list[Pair]) -> None:
             own = _differing([run.params for run in group])
             row["config"] = {name: _value(group[0].params.get(name)) for name in names if name not in own}
     for rows in of_preset.values():
-        among_scored = _differing([row["config"] for row in rows if row["status"] == "FINISHED"])
-        among_all = _differing([row["config"] for row in rows])
-        for row in rows:
-            names = among_scored if row["status"] == "FINISHED" else among_all
-            row["settings"] = {name: value for name, value in row["config"].items() if name in names}
-            settings = [f"{name} {value}" for name, value in row["settings"].items()]
-            row["name"] = " ".join([row["preset"], row["size"], *settings, *(["tuned"] if row["sweep"] else [])])
-        often = Counter(row["name"] for row in rows)
-        for row in rows:
-            if often[row["name"]] > 1:
-                row["name"] = " ".join([row["name"], *(f"seed {seed}" for seed in dict.fromkeys(row["seeds"]))])
+        scored = [row for row in rows if row["status"] == "FINISHED"]
+        _set_apart(scored, scored)
+        _set_apart([row for row in rows if row["status"] != "FINISHED"], rows)
+
+
+def _set_apart(some: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+    """Set `settings` and `name` of some rows of a preset, by what sets them apart from all these rows."""
+    names = _differing([row["config"] for row in rows])
+    for row in some:
+        row["settings"] = {name: value for name, value in row["config"].items() if name in names}
+        settings = [f"{name} {value}" for name, value in row["settings"].items()]
+        row["name"] = " ".join([row["preset"], row["size"], *settings, *(["tuned"] if row["sweep"] else [])])
+    often = Counter(row["name"] for row in rows)
+    for row in some:
+        if often[row["name"]] > 1:
+            row["name"] = " ".join([row["name"], *(f"seed {seed}" for seed in dict.fromkeys(row["seeds"]))])
 
 
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -46,8 +51,8 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _value(param: str | None) -> Any:
-    """A number or a list of a parameter's text; any other text as it is."""
+    """What a parameter's text says: a number, a truth value, a list; a word as it is."""
     try:
-        return json.loads(param or "null")
-    except json.JSONDecodeError:
+        return literal_eval(param or "None")
+    except (ValueError, SyntaxError):
         return param

@@ -246,12 +246,12 @@ def test_settings_are_those_that_differ_between_rows_of_a_preset(home: Path, com
                                                {"width": 64, "lr": 0.2}]  # fmt: skip
     assert [row["settings"] for row in rows] == [{}, {"lr": 0.1}, {"lr": 0.2}]
     assert [row["name"] for row in rows] == ["simple small", "boss small lr 0.1", "boss small lr 0.2"]
-    write_run(home, "cnn", status="FAILED", error="RuntimeError: no", settings={"width": 9, "lr": 0.1, "depth": 3})
-    rows = compare("--json").json
-    assert [(row["name"], row["settings"]) for row in (rows[0], rows[-1])] == [
-        ("simple small", {}),
-        ("simple small width 9", {"width": 9}),
-    ]
+    for width, seed in ((9, 0), (8, 7), (8, 8)):
+        settings = {"width": width, "lr": 0.1, "depth": 3}
+        write_run(home, "cnn", seed=seed, status="FAILED", error="RuntimeError: no", settings=settings)
+    names = [row["name"] for row in compare("--json").json]
+    assert names[0] == "simple small"
+    assert names[3:] == ["simple small width 9", "simple small width 8 seed 7", "simple small width 8 seed 8"]
 
 
 def test_csv_has_each_key_of_json(home: Path, compare: Compare) -> None:
