@@ -26,27 +26,39 @@ COURSE = {
     for heading in (
         Heading(
             "regression", 1, "COVID-19 positive rate",
-            Metric("mse", "min", "squared %", _baselines(2.28371, 1.49430, 1.05728, 0.86161)),
+            Metric(
+                "mse", "min", "squared %", _baselines(2.28371, 1.49430, 1.05728, 0.86161),
+                course_counts={"train": 2699, "test": 1078},
+            ),
             LADDER, "labs.regression.lesson",
         ),
         Heading(
             "classification", 2, "Phoneme classification",
-            Metric("accuracy", "max", "", _baselines(0.45797, 0.69747, 0.75028, 0.82324)),
+            Metric(
+                "accuracy", "max", "", _baselines(0.45797, 0.69747, 0.75028, 0.82324),
+                course_counts={"train_utterances": 4286, "test_utterances": 1078},
+            ),
             LADDER, "labs.classification.lesson",
         ),
         Heading(
             "cnn", 3, "Food classification",
-            Metric("accuracy", "max", "", _baselines(0.50099, 0.73207, 0.81872, 0.88446)),
+            Metric(
+                "accuracy", "max", "", _baselines(0.50099, 0.73207, 0.81872, 0.88446), "test",
+                {"train": 9866, "validation": 3430, "test": 3347},
+            ),
             LADDER, "labs.cnn.lesson",
         ),
         Heading(
             "self-attention", 4, "Speaker identification",
-            Metric("accuracy", "max", "", _baselines(0.60824, 0.70375, 0.77750, 0.86500)),
+            Metric(
+                "accuracy", "max", "", _baselines(0.60824, 0.70375, 0.77750, 0.86500), "test",
+                {"train": 56666, "test": 8000},
+            ),
             LADDER, "labs.self_attention.lesson",
         ),
         Heading(
             "transformer", 5, "Translation from English to Traditional Chinese",
-            Metric("bleu", "max", "", _baselines(14.58, 18.04, 25.20, 29.13)),
+            Metric("bleu", "max", "", _baselines(14.58, 18.04, 25.20, 29.13), course_counts={"test_en": 4000}),
             LADDER, "labs.transformer.lesson",
         ),
         Heading(
@@ -60,7 +72,10 @@ COURSE = {
         ),
         Heading(
             "bert", 7, "Extractive question answering in Chinese",
-            Metric("exact_match", "max", "", _baselines(0.45139, 0.65792, 0.78136, 0.84388)),
+            Metric(
+                "exact_match", "max", "", _baselines(0.45139, 0.65792, 0.78136, 0.84388), "test",
+                {"train": 31690, "dev": 4131, "test": 4957},
+            ),
             LADDER, "labs.bert.lesson",
         ),
         Heading(
@@ -69,32 +84,36 @@ COURSE = {
             LADDER, "labs.anomaly.lesson",
         ),
         Heading(
-            "explain", 9, "Explainable AI", Metric("pointing", "max"),
+            "explain", 9, "Explainable AI", Metric("pointing", "max", share_of="test"),
             ("saliency", "smoothgrad", "integrated-gradients", "lime", "gradcam"), "labs.explain.lesson",
         ),
         Heading(
             "attack", 10, "Black-box adversarial attack",
-            Metric("accuracy", "min", "", _baselines(0.70, 0.50, 0.30, 0.15)),
+            Metric("accuracy", "min", "", _baselines(0.70, 0.50, 0.30, 0.15), "attack"),
             LADDER, "labs.attack.lesson",
         ),
         Heading(
             "adaptation", 11, "Domain adaptation",
-            Metric("accuracy", "max", "", _baselines(0.44616, 0.64576, 0.75840, 0.80640)),
+            Metric("accuracy", "max", "", _baselines(0.44616, 0.64576, 0.75840, 0.80640), "target"),
             LADDER, "labs.adaptation.lesson",
         ),
         Heading("rl", 12, "LunarLander", Metric("return", "max", "points"), (*LADDER, "dqn"), "labs.rl.lesson"),
         Heading(
             "compression", 13, "Network compression",
-            Metric("accuracy", "max", "", _baselines(0.44820, 0.64840, 0.82370, 0.85159)),
+            Metric(
+                "accuracy", "max", "", _baselines(0.44820, 0.64840, 0.82370, 0.85159), "test",
+                {"train": 9866, "validation": 3430, "test": 3347},
+            ),
             LADDER, "labs.compression.lesson",
         ),
         Heading(
-            "lifelong", 14, "Rotated digits in sequence", Metric("accuracy", "max"),
+            "lifelong", 14, "Rotated digits in sequence", Metric("accuracy", "max", share_of="test"),
             ("baseline", "ewc", "mas", "si", "rwalk", "scp", "lwf", "agem", "replay", "joint"),
             "labs.lifelong.lesson",
         ),
         Heading(
-            "meta", 15, "Learning to learn characters", Metric("accuracy", "max", "", _baselines(0.6, 0.7, 0.9, 0.95)),
+            "meta", 15, "Learning to learn characters",
+            Metric("accuracy", "max", "", _baselines(0.6, 0.7, 0.9, 0.95), "test", {"test": 640}),
             (*LADDER, "anil", "reptile", "prototypes"), "labs.meta.lesson",
         ),
     )

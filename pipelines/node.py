@@ -219,8 +219,8 @@ def _describe_data(node: Node, packed: Path) -> dict[str, Any]:
 
 
 def _params(planned: PlannedNode) -> dict[str, Any]:
-    """The run's parameters in MLflow."""
-    job = planned.job
+    """The run's parameters in MLflow; `cpus` and `gpus` are those that all its processes hold."""
+    job, held = planned.job, capacity.in_all(planned.bundles)
     return {
         **flatten(job.config),
         "preset": job.preset,
@@ -229,6 +229,8 @@ def _params(planned: PlannedNode) -> dict[str, Any]:
         "workers": max(1, job.workers),
         "cpus_per_worker": job.cpus_per_worker,
         "gpus_per_worker": job.gpus_per_worker,
+        "cpus": held.cpus,
+        "gpus": held.gpus,
         "precision": job.precision,
         "compile": job.compiled,
     }

@@ -6,6 +6,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from labs.core.errors import sentences, summary
 
+BEST = "labs.best.trial"
+"""Tag at a sweep's end with the number of its best trial."""
+
 
 class Record(BaseModel):
     """What the records of all kinds have in common; a record may have more than is named here."""

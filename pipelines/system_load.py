@@ -12,6 +12,8 @@ from labs.core import events
 SYSTEM = "system"
 """Folder below a run's folder that holds the samples, as events."""
 SAMPLE_EVERY_S = 5.0
+PEAK, GPU_PEAK = "system/peak_process_memory_megabytes", "system/peak_gpu_memory_megabytes"
+"""The most memory of the process in a sample so far, and the most that its tensors have taken on its GPU."""
 
 
 class LoadSampler:
@@ -27,8 +29,14 @@ class LoadSampler:
         self.thread = threading.Thread(target=self._sample_until_ended, name="load-sampler", daemon=True)
 
     def __enter__(self) -> None:
+        import torch
+
         self.folder.mkdir(exist_ok=True)
-        self.steps = len(events.read(self.folder))
+        before = events.read(self.folder)
+        self.steps, self.peak = len(before), max((event["metrics"].get(PEAK, 0.0) for event in before), default=0.0)
+        if torch.cuda.is_initialized():  # by an earlier job of this process
+            with suppress(Exception):  # as in `_gpu_load`
+                torch.cuda.reset_peak_memory_stats()
         psutil.cpu_percent()  # the first call starts the measurement
         self.thread.start()
 
@@ -42,12 +50,14 @@ class LoadSampler:
             self._sample()
 
     def _sample(self) -> None:
-        memory = psutil.virtual_memory()
+        memory, process = psutil.virtual_memory(), psutil.Process().memory_info().rss / 1e6
+        self.peak = max(self.peak, process)
         metrics = {
             "system/cpu_utilization_percentage": psutil.cpu_percent(),
             "system/system_memory_usage_megabytes": memory.used / 1e6,
             "system/system_memory_usage_percentage": memory.percent,
-            "system/process_memory_megabytes": psutil.Process().memory_info().rss / 1e6,
+            "system/process_memory_megabytes": process,
+            PEAK: self.peak,
             **_gpu_load(),
         }
         self.steps += 1
@@ -68,6 +78,8 @@ def _gpu_load() -> dict[str, float]:
     with suppress(Exception):  # torch, NVML and CUDA each have errors of their own
         free, total = torch.cuda.mem_get_info(gpu)
         load[f"system/gpu_{gpu}_memory_usage_megabytes"] = (total - free) / 1e6
+    with suppress(Exception):
+        load[GPU_PEAK] = torch.cuda.max_memory_allocated() / 1e6
     with suppress(Exception):
         load[f"system/gpu_{gpu}_utilization_percentage"] = float(torch.cuda.utilization(gpu))
     return load

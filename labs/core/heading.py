@@ -29,6 +29,18 @@ class Metric:
     unit: str = ""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """The course's public leaderboard thresholds by baseline; empty where it published none."""
+    share_of: str = ""
+    """Split of the data with a row for each independent sample of which `test/<name>` is a share; empty for other
+    metrics. Where a value is a mean over parts of a sample (queries of a task, several victims), the binomial error is
+    an upper bound. Frames of one utterance are not independent."""
+    course_counts: Mapping[str, int] = field(default_factory=dict)
+    """Split -> its count in the course's own data, by which they are recognised; empty where `val/<name>` does not
+    measure what the thresholds are of, or the course's judge is not published."""
+
+    def passed(self, value: float) -> list[str]:
+        """The baselines whose thresholds the value reaches."""
+        sign = -1 if self.goal == "min" else 1
+        return [name for name, threshold in self.thresholds.items() if sign * value >= sign * threshold]
 
     def better(self, value: float, than: float | None) -> bool:
         """Whether `value` beats `than`; a finite value beats None, and a value that is not finite beats nothing."""

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from labs.core import checkpoint, events
 from labs.core.config import Config
+from labs.core.cost import count_parameters
 from labs.core.distributed import Worker
 from labs.core.heading import Metric, Precision
 from labs.core.loader import Loader, ShardedBatches
@@ -79,6 +80,7 @@ class Run(Worker):
         self._best: float | None = None
         self._best_step = 0
         self._kept: dict[str, torch.Tensor] = {}
+        self._parameters = 0
         self._step, self._of, self._reason = 0, 0, ""
         self._metrics: dict[str, float] = {}
         self._throughput = [0, 0.0]
@@ -179,6 +181,7 @@ class Run(Worker):
         if self.rank == 0:
             tensors = unwrap(model).state_dict()
             self._kept = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+            self._parameters = count_parameters(model)
 
     # --- files -----------------------------------------------------------------------------------------------------
 
@@ -214,11 +217,13 @@ class Run(Worker):
         save_file(self._kept, self.folder / WEIGHTS)
 
     def finish(self, metrics: Mapping[str, float]) -> None:
-        """Record the final metrics; from now on the run counts as finished."""
+        """Record the final metrics, with what the kept weights are; from now on the run counts as finished."""
         last = {name: value for event in events.read(self.folder) for name, value in event["metrics"].items()}
-        events.append(self.folder, {"time": time.time(), "step": self._step, "metrics": dict(metrics)})
         best = {} if self._best is None else {"best/value": self._best, "best/step": self._best_step}
-        result = {"metrics": {**last, **best, **metrics}, "steps": self._step, "stopped": self._reason}
+        size = {"model/parameters": float(self._parameters)} if self._kept else {}
+        final = {**best, **size, **metrics}
+        events.append(self.folder, {"time": time.time(), "step": self._step, "metrics": final})
+        result = {"metrics": {**last, **final}, "steps": self._step, "stopped": self._reason}
         events.write_text(self.folder / "result.json", json.dumps(result, indent=2))
 
     # --- inside ----------------------------------------------------------------------------------------------------
@@ -230,7 +235,7 @@ class Run(Worker):
         if step:
             meta, self._kept = checkpoint.restore(folder, step, state)
             self._step, self._best, self._best_step = meta["step"], meta["best"], meta["best_step"]
-            self._reason = meta["reason"]
+            self._reason, self._parameters = meta["reason"], meta["parameters"]
             self.epochs_since_best = self._step - self._best_step
         if self.rank == 0:
             events.rewind(self.folder, self._step)
@@ -260,7 +265,8 @@ class Run(Worker):
             return
         folder = self.folder / "checkpoints"
         if self.rank == 0:
-            meta = {"best": self._best, "best_step": self._best_step, "reason": self._reason}
+            meta = {"best": self._best, "best_step": self._best_step, "reason": self._reason,
+                    "parameters": self._parameters}  # fmt: skip
             checkpoint.save(folder, self._step, state, self._kept, meta)
         self.barrier()
         self._last_save = time.monotonic()

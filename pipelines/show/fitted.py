@@ -26,15 +26,13 @@ class FittedTable:
     """Keys of the columns that a screen too narrow for every word may lose, the first one first."""
     right: Sequence[str] = ()
     """Keys of the columns that are aligned to the right."""
+    whole: Sequence[str] = ()
+    """Keys of the columns whose lines are broken nowhere, not even between words."""
     rules: bool = True
     """Whether a line stands below the headings."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        sizes = {key: self._size(console, key) for key in self.columns}
-        for key in self.drop:
-            if self._width([size.minimum for size in sizes.values()]) <= options.max_width:
-                break
-            sizes.pop(key, None)
+        sizes = self.kept(console, options)
         widths = {key: size.maximum for key, size in sizes.items()}
         # The widest column that still has words to break is made narrower, until the table fits; where none has, the
         # widest one of texts, which is a name's: its words are folded, and the numbers beside it stay whole.
@@ -46,12 +44,21 @@ class FittedTable:
             widths[max(breakable, key=widths.__getitem__)] -= 1
         yield self._table(widths)
 
+    def kept(self, console: Console, options: ConsoleOptions) -> dict[str, Measurement]:
+        """Width of each column that is not dropped: at least that of its longest word, at most of its longest line."""
+        sizes = {key: self._size(console, key) for key in self.columns}
+        for key in self.drop:
+            if self._width([size.minimum for size in sizes.values()]) <= options.max_width:
+                break
+            sizes.pop(key, None)
+        return sizes
+
     def _size(self, console: Console, key: str) -> Measurement:
-        """Width of a column: at least its longest word, at most its longest line."""
         options = console.options.update(width=UNLIMITED)
         texts = [self.columns[key], *(row[key] for row in self.rows)]
         found = [Measurement.get(console, options, text) for text in texts]
-        return Measurement(max(size.minimum for size in found), max(size.maximum for size in found))
+        most = max(size.maximum for size in found)
+        return Measurement(most if key in self.whole else max(size.minimum for size in found), most)
 
     def _width(self, widths: list[int]) -> int:
         return sum(widths) + GAP * (len(widths) - 1)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from labs.core import events
 from pipelines.home import RESULT, Status, read_record, result, write_record
+from pipelines.record_fields import BEST
 from pipelines.show.sweep_figures import draw
 from pipelines.torch_lock import TORCH_LOCK
 from pipelines.tracking import snapshot
 from pipelines.tracking.writer import reopen
 from pipelines.tuning.best_config import write_config
 from pipelines.tuning.sweep import Sweep
-from pipelines.tuning.trial import BEST, SweepTrial
+from pipelines.tuning.trial import SweepTrial
 
 if TYPE_CHECKING:
     import optuna

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import optuna
 
 State = Literal["RUNNING", "FINISHED", "PRUNED", "FAILED", "KILLED"]
-BEST = "labs.best.trial"
-"""Tag of a sweep with the number of its best trial."""
 ENDED = ("FINISHED", "PRUNED", "FAILED")
 """States of a trial that is not continued."""
 

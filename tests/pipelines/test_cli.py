@@ -74,7 +74,7 @@ BAD = {
     "no source": (("data", "cnn", "--make", "out", "--source", "web"), "lab cnn has only data of its own"),
     "source of a check": (("data", "transformer", "--check", ".", "--source", "catalogues"), "goes with --make alone"),
     "data of rl": (("data", "rl", "--make", "out"), "has no data set"),
-    "unknown run": (("compare", "gone"), "no finished run 'gone'"),
+    "unknown run": (("compare", "gone"), "no run 'gone'"),
     "empty name": (("compare", ""), "the name of a run is empty"),
     "empty run": (("deliver", "regression", "--run", "", "--out", "out"), "--run is empty"),
     "switch": (("train", "regression", "--set", "batch_size=true"), "field 'batch_size' is true: expected int"),

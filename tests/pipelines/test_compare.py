@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.home import write_record
+import labs
 from pipelines.show.runs import _of_mlflow, of_home
 from tests.conftest import Said
+from tests.stand_in_runs import write_run
 
 Cli = Callable[..., Said]
 
@@ -32,13 +33,25 @@ def test_runs_that_differ_in_the_seed_alone_share_a_row_with_mean_and_deviation(
     module_cli: Cli, runs: list[dict[str, Any]]
 ) -> None:
     rows = module_cli("compare", "--json").json
-    assert [(row["preset"], row["seeds"]) for row in rows] == [("simple", [0]), ("strong", [0, 1]), ("strong", [0, 1])]
+    row = next(row for row in rows if row["name"] == "strong tiny lr 0.001")
     own = [run["metrics"]["test/mse"] for run in (runs[1], runs[3])]
-    assert (rows[1]["mean"], rows[1]["std"]) == (pytest.approx(mean(own)), pytest.approx(stdev(own)))
-    assert rows[1]["run_ids"] == [runs[1]["run_id"], runs[3]["run_id"]]
-    assert {row["config"]["lr"] for row in rows[1:]} == {0.001, 0.002}
+    assert (row["mean"], row["std"]) == (pytest.approx(mean(own)), pytest.approx(stdev(own)))
+    assert (row["seeds"], row["run_ids"]) == ([0, 1], [runs[1]["run_id"], runs[3]["run_id"]])
+    assert {(row["preset"], row["config"]["lr"]) for row in rows} == {
+        ("simple", 1e-5),
+        ("strong", 1e-3),
+        ("strong", 2e-3),
+    }
     assert "batch_size" not in rows[0]["config"]
     assert (rows[0]["metric"], rows[0]["goal"]) == ("test/mse", "min")
+
+
+def test_a_run_records_what_it_costs(module_cli: Cli, runs: list[dict[str, Any]]) -> None:
+    (row,) = module_cli("compare", runs[0]["run_id"], "--json").json
+    (folder,) = Path(os.environ["LABS_HOME"]).glob("runs/regression-simple-*")
+    assert row["parameters"] == sum(p.numel() for p in labs.get("regression").load(folder).parameters())
+    assert (row["core_seconds"], row["gpu_seconds"]) == (row["seconds"], 0.0)
+    assert 100 < row["memory_mb"] < 10_000
 
 
 @pytest.mark.parametrize(("by", "count"), [("preset", 2), ("config", 3), ("seed", 5)])
@@ -106,33 +119,26 @@ def test_a_figure_that_can_not_be_drawn_is_named(
     assert message in " ".join(said.err.split())
 
 
-def test_the_pause_between_two_commands_does_not_count_as_time(tmp_path: Path) -> None:
-    tags = {"labs.lab": "regression", "labs.folder": str(tmp_path / "runs" / "a")}
-    times = {"created": 0.0, "ended": 1000.0, "seconds": 5.0}
-    words = {"key": "", "name": "a", "error": "", "lab": "regression", "preset": "simple", "size": "tiny"}
-    rest: dict[str, Any] = {"params": {}, "config": {}, "data": {}, "seed": 0}
-    write_record(tmp_path / "runs" / "a", status="FINISHED", tags=tags, **words, **times, **rest)
-    assert [run.seconds for run in of_home(tmp_path).found] == [5.0]
-    data = SimpleNamespace(tags={**tags, "labs.seconds": "5.0"}, params={}, metrics={})
-    stored: Any = SimpleNamespace(data=data, info=SimpleNamespace(run_id="a", start_time=0, end_time=1_000_000))
-    assert _of_mlflow(None, stored).seconds == 5.0
+def test_the_pause_between_two_commands_does_not_count_as_time(home: Path) -> None:
+    write_run(home, seconds=5.0, ended=1.9e9)
+    (run,) = of_home(home).found
+    assert run.seconds == 5.0
+    data: Any = SimpleNamespace(tags={**run.tags, "labs.seconds": "5.0"}, params={}, metrics={})
+    info, inputs = SimpleNamespace(run_id="a", start_time=0, end_time=1_000_000, status="FINISHED"), SimpleNamespace
+    stored = SimpleNamespace(data=data, info=info, inputs=inputs(dataset_inputs=[]))
+    assert _of_mlflow(None, stored, {}).seconds == 5.0
 
 
 def test_many_seeds_are_shown_as_ranges_or_counted_and_named_in_json(labs_cli: Cli, home: Path) -> None:
     """A row of 200 seeds named each of them, over many lines."""
-    words = {"key": "", "name": "a", "error": "", "lab": "regression", "size": "tiny", "status": "FINISHED"}
-    rest: dict[str, Any] = {"params": {}, "config": {}, "data": {}, "created": 0.0, "seconds": 1.0}
-    wanted = {"simple": (1, 2, 4), "medium": [*range(200), 300], "strong": range(0, 400, 2)}
+    wanted = {"simple": (1, 2, 4), "medium": [*range(20), 30], "strong": range(0, 40, 2)}
     for preset, seeds in wanted.items():
-        tags = {"labs.lab": "regression", "labs.preset": preset, "labs.size": "tiny", "labs.metric": "mse"}
         for seed in seeds:
-            folder = home / "runs" / f"{preset}-{seed}"
-            own = {"labs.seed": str(seed), "labs.goal": "min", "labs.folder": str(folder)}
-            write_record(folder, preset=preset, seed=seed, tags={**tags, **own}, **words, **rest)
+            write_run(home, preset=preset, seed=seed)
     table = labs_cli("compare").out
     shown = [next(line for line in table.splitlines() if preset in line) for preset in wanted]
-    for line, seeds in zip(shown, ("1, 2, 4", "0-199, 300", "200 seeds"), strict=True):
+    for line, seeds in zip(shown, ("1, 2, 4", "0-19, 30", "20 seeds"), strict=True):
         assert seeds in line
-    assert labs_cli("compare", "--markdown").out.count("200 seeds") == 1
+    assert labs_cli("compare", "--markdown").out.count("20 seeds") == 1
     rows = {row["preset"]: row["seeds"] for row in labs_cli("compare", "--json").json}
     assert rows == {preset: list(seeds) for preset, seeds in wanted.items()}

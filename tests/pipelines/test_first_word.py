@@ -131,7 +131,7 @@ TYPOS = {
     "data regression": "either --make DIR or --check DIR",
     "deliver regression": "either --run RUN and --out DIR, or --check FILE",
     "status gone": "no pipeline 'gone'",
-    "compare gone": "no finished run 'gone'",
+    "compare gone": "no run 'gone'",
 }
 
 
@@ -223,7 +223,7 @@ def test_help_groups_the_commands_by_what_they_are_used_for() -> None:
     groups = {
         "Train and scale": ("train", "pipeline"),
         "Tune": ("tune",),
-        "Compare runs": ("status", "compare", "ui", "sync"),
+        "Compare runs": ("compare", "status", "ui", "sync"),
         "Submit to a cluster": ("submit", "jobs"),
         "Labs and data": ("list", "show", "data", "deliver"),
     }
