@@ -29,9 +29,9 @@ class Watched:
     """Addresses that it has asked for, beside its own and what stands in it."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator["Browser"]:
-    """One browser for the whole session of tests."""
+    """A browser for the tests of a file: while it is open, nothing else in this thread can run an event loop."""
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("no Chromium on this machine: on Debian, `apt-get install chromium` brings it")

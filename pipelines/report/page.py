@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def render(home: Path, scope: Scope) -> str:
     return page
 
 
+@cache
 def _template() -> Any:
     environment = Environment(
         loader=PackageLoader("pipelines.report", "."), autoescape=True, undefined=StrictUndefined,

@@ -14,14 +14,13 @@ from PIL import Image
 
 import labs
 from pipelines.home import write_record
-from tests.browser import Watched, chromium, opened
+from tests.browser import Watched, opened
 from tests.conftest import Said, said
 from tests.stand_in_runs import write_run, write_sweep
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-__all__ = ["chromium"]
 Cli = Callable[..., Said]
 NAN = float("nan")
 ANSWERS = """# Answers
