@@ -194,15 +194,16 @@ CONTRAST = """() => {
 """Contrast of each text to what is behind it, as WCAG 2 defines it."""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read(chromium: "Browser", file: Path, scheme: str) -> None:
-    """A contrast of 4.5, as WCAG 2 asks for (level AA)."""
+@pytest.mark.parametrize(("scheme", "media"), [("light", "screen"), ("dark", "screen"), ("dark", "print")])
+def test_every_text_can_be_read(chromium: "Browser", file: Path, scheme: str, media: str) -> None:
+    """A contrast of 4.5, as WCAG 2 asks for (level AA); on paper in dark ink, whatever the screen has."""
     with opened(chromium, file, color_scheme=scheme) as watched:
+        watched.page.emulate_media(media=media)
         found = watched.page.evaluate(CONTRAST)
         paper = watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert len(found) > 100
     assert [text for text in found if text[0] < 4.5] == []
-    assert (int(re.findall(r"\d+", paper)[0]) > 200) is (scheme == "light")
+    assert (int(re.findall(r"\d+", paper)[0]) > 200) is ((scheme, media) != ("dark", "screen"))
 
 
 def test_a_setting_is_shown_with_its_seeds_and_what_differs_from_the_preset(file: Path) -> None:
