@@ -56,7 +56,7 @@ def size_of(source: Path, limit: int) -> int | None:
 
 
 def _is_code(file: Path) -> bool:
-    return file.suffix in {".py", ".yaml"} or file.name == "py.typed"
+    return file.suffix in {".py", ".yaml", ".html", ".css"} or file.name == "py.typed"
 
 
 def _check_size(sizes: dict[str, int]) -> None:

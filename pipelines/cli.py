@@ -12,7 +12,7 @@ from cluster import connect
 from cluster.errors import ClusterError, ConnectionLost
 from labs.core.errors import BadInput
 from pipelines import checkout, interrupts
-from pipelines.commands import comparing, doctor, jobs, lessons, records, running, scaling, tuning
+from pipelines.commands import comparing, doctor, jobs, lessons, records, reporting, running, scaling, tuning
 
 FAULTS_OF_FILES = {
     errno.EROFS: "name a folder that can be written (--home, LABS_HOME)",
@@ -33,6 +33,7 @@ for commands in (
     scaling,
     tuning,
     comparing,
+    reporting,
     records,
     jobs,
     doctor,

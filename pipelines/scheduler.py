@@ -158,7 +158,7 @@ class Scheduler:
     def _start_what_fits(self, executor: ThreadPoolExecutor) -> None:
         """Start what is ready; see `BackfillQueue`. A node that has finished already takes no room."""
         for name in self.queue.start(time.monotonic()):
-            self._set(name, status="RUNNING")
+            self._set(name, status="RUNNING", started=time.time())
             execution = self.missing.get(name) or NodeExecution(self.planned[name], self.folder)
             self.running[name] = execution, executor.submit(execution.run)
 
@@ -209,7 +209,7 @@ class Scheduler:
         return "KILLED" if interrupted else "FAILED"
 
     def _end(self, name: str, ending: Ending) -> None:
-        self._set(name, **asdict(ending))
+        self._set(name, **asdict(ending), ended=time.time())
         self.sorter.done(name)
 
     def _status(self, name: str) -> str:

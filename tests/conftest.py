@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser import chromium as chromium
 from tests.forked import LabsProcess
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

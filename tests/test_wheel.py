@@ -76,14 +76,15 @@ def installed(python: Path, tmp_path: Path) -> Installed:
     return run
 
 
-def test_the_wheel_has_every_module_and_every_spec(wheel: Path) -> None:
+def test_the_wheel_has_every_module_spec_and_template(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     sources = {
         path.relative_to(ROOT).as_posix()
         for name in ("labs", "pipelines", "cluster")
         for path in (ROOT / name).rglob("*")
-        if path.suffix in (".py", ".yaml", ".typed") and not path.is_relative_to(ROOT / "cluster" / "deploy")
+        if path.suffix in (".py", ".yaml", ".html", ".css", ".typed")
+        and not path.is_relative_to(ROOT / "cluster" / "deploy")
     }
     assert packed == sources
 

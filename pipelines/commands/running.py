@@ -29,8 +29,11 @@ from pipelines.commands.options import (
     print_json,
     print_table,
 )
+from pipelines.commands.reporting import write_at_end
 from pipelines.commands.specs import find_spec
 
+INTERRUPTED = 130
+"""Exit code of a command that was interrupted."""
 pipeline_app = typer.Typer(
     help="Run or plan a pipeline: several labs, in the order of their needs.", no_args_is_help=True
 )
@@ -108,7 +111,7 @@ def train(
     )
     if batch_per_worker is not None:
         node = with_batch_per_worker(node, batch_per_worker)
-    summary, code = _run(home, store, f"train-{lab}", default_needs(node), force=force)
+    _, summary, code = _run(home, store, f"train-{lab}", default_needs(node), force=force)
     if as_json:
         own = next((row for row in summary["nodes"] if row["name"] == lab), None)
         print_json(_train_document(node, summary, own))
@@ -127,7 +130,9 @@ def pipeline_run(
     """Run a pipeline. The same command again continues."""
     file = find_spec(spec)
     name, nodes = _nodes(file, only, "starting")
-    summary, code = _run(home, store, name, nodes, spec=read_text(file, "pipeline spec"), force=force)
+    folder, summary, code = _run(home, store, name, nodes, spec=read_text(file, "pipeline spec"), force=force)
+    if folder is not None and code != INTERRUPTED:
+        write_at_end(folder)
     if as_json:
         print_json(summary)
     raise typer.Exit(code)
@@ -175,7 +180,8 @@ def pipeline_plan(
 
 def _run(
     home: Path | None, store: str | None, name: str, nodes: list[Any], *, spec: str = "", force: bool
-) -> tuple[dict[str, Any], int]:
+) -> tuple[Path | None, dict[str, Any], int]:
+    """Run a pipeline and show its end: its folder, the document of `--json`, the exit code."""
     from pipelines.home import find_home
     from pipelines.pipeline import run_pipeline
     from pipelines.show.reporter import ScreenReporter
@@ -187,10 +193,10 @@ def _run(
     with redirect_stdout(sys.stderr):  # Ray prints what it has to say about lost workers to standard output
         folder, code = run_pipeline(where, name, nodes, found, ScreenReporter(), spec=spec, force=force)
         if folder is None:
-            return interrupted_document(name), code
+            return None, interrupted_document(name), code
         summary = pipeline_document(folder, found)
         show_pipeline(summary, home)
-    return summary, code
+    return folder, summary, code
 
 
 def _nodes(spec: Path, only: str | None, doing: str) -> tuple[str, list[Any]]:

@@ -152,9 +152,9 @@ def of_home(home: Path, *, trials: bool = False) -> Runs:
     """
     reconcile(home)
     own, best = Store(home, None), _best_trials(home)
-    found = [_of_folder(folder, record, own) for folder, record in records(home, "runs")]
+    found = [of_folder(folder, record, own) for folder, record in records(home, "runs")]
     tried = list(records(home, "trials")) if trials else best.values()
-    found += [_of_folder(folder, record, own, folder.parents[1].name if folder in best else "")
+    found += [of_folder(folder, record, own, folder.parents[1].name if folder in best else "")
               for folder, record in tried]  # fmt: skip
     pipelines = {}
     for _, record in sorted(records(home, "pipelines"), key=lambda pair: pair[1].get("started", pair[1]["created"])):
@@ -189,7 +189,15 @@ def _best_trials(home: Path) -> dict[Path, tuple[Path, dict[str, Any]]]:
     return best
 
 
-def _of_folder(folder: Path, record: dict[str, Any], store: Store, sweep: str = "") -> Run:
+def of_folder(folder: Path, record: dict[str, Any], store: Store, sweep: str = "") -> Run:
+    """The run of a folder.
+
+    Args:
+        folder: the folder.
+        record: its record.
+        store: where the run has its id.
+        sweep: of a sweep's best trial, the name of the sweep's folder.
+    """
     ids = [own] if (own := run_id(folder, store)) else run_ids(folder)
     written: list[dict[str, Any]] = []
     if not (metrics := result(folder).get("metrics", {})):

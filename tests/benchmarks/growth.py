@@ -103,7 +103,7 @@ def pipeline_costs(folder: Path, nodes: int) -> Costs:
             command(home, "pipeline", "plan", spec)
         by_seed = ["compare", "--by", "seed"]
         for name, arguments in {"status": ["status"], "compare": ["compare"], "compare_by_seed": by_seed,
-                                "sync": ["sync"]}.items():  # fmt: skip
+                                "report": ["report"], "sync": ["sync"]}.items():  # fmt: skip
             with timed(costs, name):
                 command(home, *arguments)
         with timed(costs, "rerun"):
