@@ -65,7 +65,7 @@ def _finish(sweep: Sweep, best: SweepTrial, study: "optuna.Study") -> None:
         _write_front(sweep, study)
     test = {name: value for name, value in result(best.folder)["metrics"].items() if name.startswith("test/")}
     _write_result(sweep.folder, {"metrics": {"best/value": best.value(), **test}, "steps": len(list(sweep.trials()))})
-    draw(sweep, study)
+    draw(sweep.folder)
 
 
 def _score(sweep: Sweep, best: SweepTrial) -> None:

@@ -4,7 +4,6 @@ The study in `study.journal` is what the search knows; what each trial did is in
 the driver, so the same command continues the sweep, and more trials extend it.
 """
 
-import os
 import time
 import uuid
 from collections.abc import Container, Iterator, Mapping
@@ -22,7 +21,7 @@ from pipelines.home import attempt, has_record, read_record, result, write_recor
 from pipelines.node import PlannedNode, create_record, facts, flatten, job_of, resources
 from pipelines.spec import Node, Tuning
 from pipelines.tuning.search import Search
-from pipelines.tuning.trial import SweepTrial
+from pipelines.tuning.trial import SweepTrial, trials_of
 
 if TYPE_CHECKING:
     import optuna
@@ -135,10 +134,7 @@ class Sweep:
 
     def trials(self, known: Container[int] = ()) -> Iterator[SweepTrial]:
         """The trials that were begun, in their order, without those whose numbers are known."""
-        place = self.folder / "trials"
-        numbers = sorted(int(name) for name in os.listdir(place) if name.isdigit()) if place.exists() else []
-        trials = (self.trial(number) for number in numbers if number not in known)
-        yield from (trial for trial in trials if has_record(trial.folder))
+        return trials_of(self.folder, self.lab, known)
 
     def best(self) -> SweepTrial | None:
         """The trial with the best value of those that were run to their end."""

@@ -2,14 +2,16 @@
 
 import json
 import math
+import os
 import shutil
 import time
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from labs.core import events
 from labs.core.lab import Lab
-from pipelines.home import RESULT, read_record, result, write_record
+from pipelines.home import RESULT, has_record, read_record, result, write_record
 from pipelines.requests import clear
 from pipelines.tuning.rungs import finite, reached_rungs
 
@@ -103,3 +105,11 @@ class SweepTrial:
         """The value of each goal; infinity on the bad side for one that is not a number."""
         worst, values = {"min": math.inf, "max": -math.inf}, self.values()
         return [worst[goal.goal] if (value := values[goal.name]) is None else value for goal in self.lab.goals]
+
+
+def trials_of(sweep: Path, lab: Lab, known: Container[int] = ()) -> Iterator[SweepTrial]:
+    """The trials of a sweep's folder that were begun, in their order, without those whose numbers are known."""
+    place = sweep / "trials"
+    numbers = sorted(int(name) for name in os.listdir(place) if name.isdigit()) if place.exists() else []
+    trials = (SweepTrial(place / str(number), lab) for number in numbers if number not in known)
+    yield from (trial for trial in trials if has_record(trial.folder))

@@ -117,7 +117,7 @@ def test_the_figures_and_the_best_config_are_in_mlflow_and_no_style_is_left(
     client = MlflowClient(f"sqlite:///{Path(sweep['folder']).parents[1] / 'mlflow.db'}")
     assert dict(matplotlib.rcParams) == style_before, "figures of later runs would look otherwise"
     figures = {Path(file.path).name for file in client.list_artifacts(sweep["run_id"], "figures")}
-    assert figures == {"best-so-far.png", "parallel-coordinates.png", "importance.png"}
+    assert figures == {"best-so-far.png", "parallel-coordinates.png", "learning-rate.png"}
     assert "best.yaml" in {file.path for file in client.list_artifacts(sweep["run_id"])}
 
 
