@@ -107,6 +107,16 @@ class SweepTrial:
         return [worst[goal.goal] if (value := values[goal.name]) is None else value for goal in self.lab.goals]
 
 
+def best_of(sweep: Path, lab: Lab) -> SweepTrial | None:
+    """The trial of a sweep's folder with the best value of those that were run to their end."""
+    best, best_value = None, None
+    for trial in trials_of(sweep, lab):
+        value = trial.value() if trial.state() == "FINISHED" else None
+        if value is not None and lab.metric.better(value, best_value):
+            best, best_value = trial, value
+    return best
+
+
 def trials_of(sweep: Path, lab: Lab, known: Container[int] = ()) -> Iterator[SweepTrial]:
     """The trials of a sweep's folder that were begun, in their order, without those whose numbers are known."""
     place = sweep / "trials"

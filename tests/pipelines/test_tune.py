@@ -109,6 +109,17 @@ def test_the_best_config_trains_to_the_same_value_from_its_yaml_file(swept: Call
     assert again["metrics"]["test/mse"] == sweep["best"]["metrics"]["test/mse"]
 
 
+def test_a_sweep_starts_from_the_best_config_of_another_one_and_is_a_sweep_of_its_own(
+    swept: Callable[..., Any], sweep: Any
+) -> None:
+    start = ("--from", Path(sweep["folder"]).name, "--search", "random")
+    begun = swept("tune", *REGRESSION, "--trials", "1", *start)
+    assert begun["trials"][0]["config"] == sweep["best"]["config"]
+    assert begun["best"]["value"] == sweep["best"]["value"]
+    again = swept("tune", *REGRESSION, "--trials", "1", *start)
+    assert again["folder"] == begun["folder"] != sweep["folder"]
+
+
 def test_the_figures_and_the_best_config_are_in_mlflow_and_no_style_is_left(
     style_before: dict[str, Any], sweep: Any
 ) -> None:
