@@ -12,7 +12,7 @@ from cluster import connect
 from cluster.errors import ClusterError, ConnectionLost
 from labs.core.errors import BadInput
 from pipelines import checkout, interrupts
-from pipelines.commands import doctor, jobs, lessons, records, running, scaling, tuning
+from pipelines.commands import doctor, jobs, lessons, predicting, records, running, scaling, tuning
 
 FAULTS_OF_FILES = {
     errno.EROFS: "name a folder that can be written (--home, LABS_HOME)",
@@ -36,6 +36,7 @@ for commands in (
     jobs,
     doctor,
     lessons,
+    predicting,
 ):  # the order of their groups in `labs --help`
     commands.add_to(app)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labs.core import events
 from labs.core.lab import Lab
+from pipelines.best_run import validated
 from pipelines.home import RESULT, has_record, read_record, result, write_record
 from pipelines.requests import clear
 from pipelines.tuning.rungs import finite, reached_rungs
@@ -54,9 +55,8 @@ class SweepTrial:
         """The same for each of the lab's goals, by name."""
         metrics = result(self.folder).get("metrics", {})
         found = {goal.name: metrics.get(f"val/{goal.name}") for goal in self.lab.goals}
-        if "best/value" in metrics:  # the weights are those of the best epoch, not of the last one
-            found[self.lab.metric.name] = metrics["best/value"]
-        return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+        found = {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+        return {**found, self.lab.metric.name: validated(metrics, self.lab.metric.name)}
 
     def start(self) -> None:
         """Mark the trial RUNNING, without an error or a request of an earlier command."""
