@@ -21,7 +21,7 @@ def rows(trained: Trained, inputs: Sequence[str]) -> list[Row]:
     scores = trained.predict(np.stack([centre_square(upright(Path(file)), SIDE) for file in inputs]))
     return [
         {"input": file, "score": round(float(score), 4),
-         f"above, of {len(usual)} training faces": f"{(usual < score).mean():.0%}"}
+         "higher than": f"{(usual < score).mean():.0%} of {len(usual)} training faces"}
         for file, score in zip(inputs, scores, strict=True)
     ]  # fmt: skip
 

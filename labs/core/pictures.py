@@ -26,7 +26,7 @@ def open_picture(source: Path | bytes, *kinds: Kind) -> Iterator[Image.Image]:
         BadInput: it is no picture of these kinds, is broken or has more than `MAX_PIXELS`; the message is the end of a
             sentence.
     """
-    kind = " or ".join(kinds)
+    kind = " or ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=kinds) as picture:
             if picture.width * picture.height > MAX_PIXELS:

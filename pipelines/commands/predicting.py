@@ -22,7 +22,7 @@ def predict(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="What to predict for: pictures, CSV tables, sentences in quotes, ..., by the lab.", metavar="INPUT..."
+            help="What to predict for: pictures, CSV tables, sentences in quotes, ..., by the lab.", metavar="INPUT"
         ),
     ],
     model: Annotated[
@@ -38,11 +38,12 @@ def predict(
     from pipelines.home import find_home, read_record
 
     heading = labs.heading(lab)
-    folder, value = _find(find_home(home), lab, model)
     found = labs.get(lab)
     if found.demo is None:
-        raise BadInput(f"lab {lab} predicts nothing for an input of yours; `labs deliver {lab} --run {folder.name} "
-                       "--out DIR` shows what it has learnt")  # fmt: skip
+        raise BadInput(
+            f"lab {lab} takes no input of yours: `labs deliver {lab} --run RUN --out DIR` shows what a run has learnt"
+        )
+    folder, value = _find(find_home(home), lab, model)
     from labs.core import shards
     from labs.core.demo import Trained
     from pipelines.show.display import number, rows_table, say

@@ -98,7 +98,7 @@ def test_only_the_best_trial_has_seen_the_test_set_and_is_registered_as_a_model(
               and "test/mse" in run.data.metrics]  # fmt: skip
     assert judged == [sweep["best"]["run_id"]]
     assert sweep["best"]["metrics"]["test/mse"] < sweep["best"]["metrics"]["test/trivial"]
-    assert MlflowClient(uri).get_model_version_by_alias("regression", "best-regression").run_id == judged[0]
+    assert MlflowClient(uri).get_model_version_by_alias("labs-regression", "best").run_id == judged[0]
 
 
 def test_the_best_config_trains_to_the_same_value_from_its_yaml_file(swept: Callable[..., Any], sweep: Any) -> None:
