@@ -38,7 +38,7 @@ class Demo:
     """What a lab predicts for a person's own input."""
 
     takes: str
-    """What may be given, as messages say it: `pictures of food`."""
+    """What may be given, as the end of a message: `pictures of food`."""
     rows: Callable[[Trained, Sequence[str]], list[Row]]
     """`rows(trained, inputs)`: what is shown, in the order of the inputs; `BadInput`, whose message names the input,
     for one that the model can't take."""

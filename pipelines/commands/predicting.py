@@ -9,7 +9,7 @@ from labs.core.errors import BadInput
 from pipelines.commands.options import ABOUT, Home, Json, LabName, print_json, print_table, writable
 
 if TYPE_CHECKING:
-    from labs.core.demo import Row
+    from labs.core.demo import Demo, Row
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,28 +36,39 @@ def predict(
     """Show what a trained model predicts for your own pictures, tables or sentences."""
     import labs
     from pipelines.home import find_home, read_record
-
-    heading = labs.heading(lab)
-    found = labs.get(lab)
-    if found.demo is None:
-        raise BadInput(
-            f"lab {lab} takes no input of yours: `labs deliver {lab} --run RUN --out DIR` shows what a run has learnt"
-        )
-    folder, value = _find(find_home(home), lab, model)
-    from labs.core import shards
-    from labs.core.demo import Trained
     from pipelines.show.display import number, rows_table, say
 
+    heading = labs.heading(lab)
+    folder, value = _find(find_home(home), lab, model)
     say(f"{lab}: run {folder.name}" + (f" with val/{heading.metric.name} {number(value)}" if value is not None else ""))
+    found, demo = labs.get(lab), _demo(lab)
+    from labs.core import shards
+    from labs.core.demo import Trained
+
     data_dir = Path(read_record(folder)["data"]["packed"])
     if not (data_dir / shards.MANIFEST).exists():
         raise BadInput(f"run {folder.name} was trained on data in {data_dir}, which are no longer there")
     loaded = found.load(folder)
     trained = Trained(lambda batch: found.predict(loaded, batch), folder, data_dir)
-    rows = [_with_files(row, number, lab, out) for number, row in enumerate(found.demo.rows(trained, inputs), 1)]
+    try:
+        predictions = demo.rows(trained, inputs)
+    except BadInput as error:
+        raise BadInput(f"{error} (lab {lab} takes {demo.takes})") from None
+    rows = [_with_files(row, place, lab, out) for place, row in enumerate(predictions, 1)]
     if as_json:
         return print_json({"lab": lab, "run": folder.name, "value": value, "predictions": rows})
     print_table(rows_table(rows, {name: name for name in rows[0]}))
+
+
+def _demo(lab: str) -> "Demo":
+    import labs
+
+    demo = labs.get(lab).demo
+    if demo is None:
+        raise BadInput(
+            f"lab {lab} takes no input of yours: `labs deliver {lab} --run RUN --out DIR` shows what a run has learnt"
+        )
+    return demo
 
 
 def _find(home: Path, lab: str, model: str | None) -> tuple[Path, float | None]:
@@ -72,6 +83,7 @@ def _find(home: Path, lab: str, model: str | None) -> tuple[Path, float | None]:
         return folder, validated(result(folder)["metrics"], labs.heading(lab).metric.name)
     best = best_run(home, lab)
     if best is None:
+        _demo(lab)  # without one, no run would help
         raise BadInput(f"no finished run of lab {lab} in {home}: `labs train {lab}` makes one")
     return best.folder, best.value
 
