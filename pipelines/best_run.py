@@ -4,14 +4,16 @@ Runs on different data are not compared with each other: those count that were t
 such data sets on that of the newest run. Among them the best validation metric wins, of whatever preset and size.
 """
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import labs
 from labs.core.heading import Metric
-from pipelines.home import records, result
+from pipelines.home import read_record, records, result
+
+BEST = "labs.best.trial"
+"""Tag of a sweep with the number of its best trial."""
 
 
 class BestRun(NamedTuple):
@@ -48,17 +50,18 @@ def rows(run: BestRun) -> int:
     return sum(run.record["data"]["splits"].values())
 
 
-def validated(metrics: dict[str, float], metric: str) -> float | None:
-    """Validation metric of the weights that a run ended with; None if it is missing or not a number."""
-    value = metrics.get("best/value", metrics.get(f"val/{metric}"))  # those of the best epoch, where that was kept
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _finished(home: Path) -> Iterable[BestRun]:
-    trials = ((folder, record) for folder, record in records(home, "trials") if record.get("alias"))
-    for folder, record in [*records(home, "runs"), *trials]:
+def _finished(home: Path) -> Iterator[BestRun]:
+    """The finished runs that have a model and a validation metric."""
+    for folder, record in [*records(home, "runs"), *_best_trials(home)]:
         if record["lab"] not in labs.COURSE or record["status"] != "FINISHED" or not record.get("serve", True):
             continue
-        value = validated(result(folder).get("metrics", {}), labs.heading(record["lab"]).metric.name)
+        value = labs.heading(record["lab"]).metric.validated(result(folder).get("metrics", {}))
         if value is not None:
             yield BestRun(folder, record, value)
+
+
+def _best_trials(home: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for folder, record in records(home, "sweeps"):
+        if (number := record.get("end_tags", {}).get(BEST)) is not None:
+            trial = folder / "trials" / str(number)
+            yield trial, read_record(trial)

@@ -10,9 +10,9 @@ from pathlib import Path
 from cluster.jobs import JOB_ID
 from cluster.upload import FILES_BYTES
 from labs.core.errors import BadInput
+from pipelines.best_run import BEST
 from pipelines.home import has_record, read_record
 from pipelines.tracking.snapshot import artifacts
-from pipelines.tuning.trial import BEST
 
 BEGIN, END = "-----BEGIN RESULTS-----", "-----END RESULTS-----"
 LINE = 10_000

@@ -30,6 +30,11 @@ class Metric:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """The course's public leaderboard thresholds by baseline; empty where it published none."""
 
+    def validated(self, metrics: Mapping[str, float]) -> float | None:
+        """Its value on the validation data, of the weights that a run ended with; None if missing or not a number."""
+        value = metrics.get("best/value", metrics.get(f"val/{self.name}"))  # those of the best epoch, if that was kept
+        return value if value is not None and math.isfinite(value) else None
+
     def better(self, value: float, than: float | None) -> bool:
         """Whether `value` beats `than`; a finite value beats None, and a value that is not finite beats nothing."""
         if not math.isfinite(value):

@@ -74,13 +74,13 @@ def _demo(lab: str) -> "Demo":
 def _find(home: Path, lab: str, model: str | None) -> tuple[Path, float | None]:
     """Folder of the run and its validation metric."""
     import labs
-    from pipelines.best_run import best_run, validated
+    from pipelines.best_run import best_run
     from pipelines.home import result
     from pipelines.show.find import find_run
 
     if model not in (None, f"best-{lab}"):
         folder = find_run(home, lab, model)
-        return folder, validated(result(folder)["metrics"], labs.heading(lab).metric.name)
+        return folder, labs.heading(lab).metric.validated(result(folder)["metrics"])
     best = best_run(home, lab)
     if best is None:
         _demo(lab)  # without one, no run would help

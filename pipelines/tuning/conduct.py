@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labs.core import events
+from pipelines.best_run import BEST
 from pipelines.home import RESULT, Status, read_record, result, write_record
 from pipelines.show.sweep_figures import draw
 from pipelines.torch_lock import TORCH_LOCK
@@ -14,7 +15,7 @@ from pipelines.tracking import snapshot
 from pipelines.tracking.writer import reopen
 from pipelines.tuning.best_config import write_config
 from pipelines.tuning.sweep import Sweep
-from pipelines.tuning.trial import BEST, SweepTrial
+from pipelines.tuning.trial import SweepTrial
 
 if TYPE_CHECKING:
     import optuna

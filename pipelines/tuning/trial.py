@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labs.core import events
 from labs.core.lab import Lab
-from pipelines.best_run import validated
 from pipelines.home import RESULT, has_record, read_record, result, write_record
 from pipelines.requests import clear
 from pipelines.tuning.rungs import finite, reached_rungs
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     import optuna
 
 State = Literal["RUNNING", "FINISHED", "PRUNED", "FAILED", "KILLED"]
-BEST = "labs.best.trial"
-"""Tag of a sweep with the number of its best trial."""
 ENDED = ("FINISHED", "PRUNED", "FAILED")
 """States of a trial that is not continued."""
 
@@ -56,7 +53,7 @@ class SweepTrial:
         metrics = result(self.folder).get("metrics", {})
         found = {goal.name: metrics.get(f"val/{goal.name}") for goal in self.lab.goals}
         found = {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
-        return {**found, self.lab.metric.name: validated(metrics, self.lab.metric.name)}
+        return {**found, self.lab.metric.name: self.lab.metric.validated(metrics)}
 
     def start(self) -> None:
         """Mark the trial RUNNING, without an error or a request of an earlier command."""
