@@ -78,8 +78,8 @@ def parallel_coordinates(
 
     widths = [GAP + INCHES_A_LETTER * max(len(t) for t in (a.name, *(label for label, _ in a.ticks()))) for a in axes]
     places = [sum(widths[: i + 1]) for i in range(len(widths))]
-    figure = Figure(figsize=(places[-1] + GAP, 5))
-    plot = figure.add_axes((0, 0, 1, 1))
+    figure = Figure(figsize=(places[-1] + GAP, 5.5))
+    plot = figure.add_axes((0, 0, 1, 0.88))
     heights, colours = [axis.heights() for axis in axes], colormaps["viridis_r"]
     for rank, i in enumerate(worst_first):
         colour = "C3" if i == best else colours(0.15 + 0.85 * rank / len(worst_first))
@@ -90,7 +90,7 @@ def parallel_coordinates(
     plot.set(xlim=(0, places[-1] + GAP), ylim=(MISSING - 0.05, 1.12))
     plot.set_axis_off()
     title += "\nred: the best one; dashed: pruned; the darker, the better"
-    figure.text(GAP / figure.get_figwidth(), 1.02, title, fontsize=10)
+    figure.text(GAP / figure.get_figwidth(), 0.98, title, fontsize=10, va="top")
     return figure
 
 

@@ -162,7 +162,7 @@ def _distribution(axis: Axis) -> Any:
 def _figure(plot: Callable[["Axes"], None]) -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5))
+    figure = Figure(figsize=(8, 5), layout="constrained")
     plot(figure.subplots())
     return figure
 
@@ -208,7 +208,11 @@ def _scatter(outcomes: Outcomes, across: Sequence[Any], axes: "Axes") -> None:
         axes.set_yscale("log")  # else trials that diverged would hide all others
     axes.set(ylabel=f"val/{metric.name} ({'lower' if metric.goal == 'min' else 'higher'} is better)")
     axes.set_title(outcomes.caption(), fontsize=10)
-    axes.legend()
+    _add_legend(axes)
+
+
+def _add_legend(axes: "Axes") -> None:
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1))  # beside the points, of which it covers none
 
 
 def _is_skewed(values: Sequence[float], metric: Metric) -> bool:
@@ -237,7 +241,7 @@ def _plot_pareto_front(outcomes: Outcomes, axes: "Axes") -> None:
     axes.scatter([t.values[1] for t in front], [t.values[0] for t in front], s=60, facecolors="none", edgecolors="C3",
                  label="front")  # fmt: skip
     axes.set(xlabel=f"val/{second.name} ({'lower' if second.goal == 'min' else 'higher'} is better)")
-    axes.legend()
+    _add_legend(axes)
 
 
 def _beats(one: Outcome, other: Outcome, goals: Sequence[Metric]) -> bool:
