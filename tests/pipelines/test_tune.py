@@ -154,7 +154,9 @@ def test_more_trials_extend_the_sweep_and_keep_those_that_were_run(swept: Callab
     assert longer["trials"][:8] == sweep["trials"]
     assert len(longer["trials"]) == 10
     assert nothing_is_left(longer["folder"])
-    marked = [run.info.run_id for run in runs_of(longer["folder"]) if run.data.tags.get("labs.best") == "True"]
+    own = {trial["run_id"] for trial in longer["trials"]}
+    tags_of = {run.info.run_id: run.data.tags for run in runs_of(longer["folder"])}
+    marked = [id_ for id_ in own if tags_of[id_].get("labs.best") == "True"]
     assert marked == [longer["best"]["run_id"]]
 
 
