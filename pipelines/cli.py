@@ -12,7 +12,7 @@ from cluster import connect
 from cluster.errors import ClusterError, ConnectionLost
 from labs.core.errors import BadInput
 from pipelines import checkout, interrupts
-from pipelines.commands import comparing, doctor, jobs, lessons, records, reporting, running, scaling, tuning
+from pipelines.commands import comparing, doctor, jobs, lessons, predicting, records, reporting, running, scaling, tuning
 
 FAULTS_OF_FILES = {
     errno.EROFS: "name a folder that can be written (--home, LABS_HOME)",
@@ -38,6 +38,7 @@ for commands in (
     jobs,
     doctor,
     lessons,
+    predicting,
 ):  # the order of their groups in `labs --help`
     commands.add_to(app)
 

@@ -27,7 +27,8 @@ BEST_CONFIG_ROLE = "settings"
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a sweep searches, how, and how far it goes; two sweeps are the same if the first three fields are."""
+    """What a sweep searches, how, and how far it goes; two sweeps are the same if the first three fields are, and where
+    they start."""
 
     space: Space
     search: Search
@@ -38,6 +39,8 @@ class Tuning:
     """Seconds of one command, after which running trials save and end."""
     concurrent: int | None
     """Trials that run at a time; None for as many as the cluster holds."""
+    start: str | None = None
+    """Sweep whose best config is the first trial, as the user names it."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def tuning_of(tune: TuneSpec, lab: Lab, preset: str, size: str, fixed: dict[str,
     space = Space(lab, tune.space or own_space(lab, size), preset, size, fixed, where)
     if tune.search == "grid":
         space.grid()
-    return Tuning(space, tune.search, tune.scheduler, tune.trials, tune.time, tune.concurrent)
+    return Tuning(space, tune.search, tune.scheduler, tune.trials, tune.time, tune.concurrent, tune.start)
 
 
 def with_batch_per_worker(node: Node, samples: int) -> Node:
@@ -218,5 +221,6 @@ def _located(path: Path, error: ValidationError, lines: Lines) -> Iterator[str]:
         if fault["type"] == "extra_forbidden":
             inner: dict[str, type[BaseModel]] = {"resources": NodeResources, "tune": TuneSpec}
             model = inner.get(place[-2] if len(place) > 1 else "", NodeSpec if len(place) > 2 else PipelineSpec)
-            sentence = f"unknown field {'.'.join(place)!r}: {choices(model.model_fields, place[-1])}"
+            known = [field.alias or name for name, field in model.model_fields.items()]
+            sentence = f"unknown field {'.'.join(place)!r}: {choices(known, place[-1])}"
         yield f"{path.name} line {nearest_line(lines, place)}: {sentence}"

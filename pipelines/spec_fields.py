@@ -71,8 +71,16 @@ class TuneSpec(BaseModel):
     """Trials that run at a time; `auto`, the default, for as many as the cluster holds."""
     space: dict[str, Any] | None = None
     """Field -> entry of the search space; the lab's own space by default."""
+    start: str | None = Field(None, alias="from")
+    """Sweep whose best config is the first trial: the name of its folder, its MLflow run id, or a beginning of them."""
     seed: Seed = 0
     """Seed of the search and of every trial."""
+
+    @model_validator(mode="after")
+    def _grid_has_no_start(self) -> Self:
+        if self.start is not None and self.search == "grid":
+            raise ValueError("field 'from': a grid tries all of its configs, wherever it starts: take it out")
+        return self
 
     @field_validator("concurrent", mode="before")
     @classmethod

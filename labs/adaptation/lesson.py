@@ -49,6 +49,7 @@ from torch.nn import functional as F
 
 from labs import COURSE
 from labs.adaptation import data
+from labs.adaptation.demo import DEMO
 from labs.adaptation.domains import Images, as_input, drawings, evenly_spaced, photographs
 from labs.adaptation.figures import STAGES, feature_maps, save_features
 from labs.adaptation.networks import Ensemble
@@ -286,6 +287,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=score,

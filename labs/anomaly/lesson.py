@@ -50,6 +50,7 @@ from labs import COURSE
 from labs.anomaly import data
 from labs.anomaly.autoencoder import SIDE, kl_divergence, with_smooth_noise
 from labs.anomaly.config import AnomalyConfig
+from labs.anomaly.demo import DEMO
 from labs.anomaly.detector import Detector
 from labs.anomaly.figures import report
 from labs.anomaly.pictures import Pictures, network_input, synthetic_anomalies
@@ -235,6 +236,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=score,

@@ -43,6 +43,7 @@ from labs import COURSE
 from labs.attack import data, generate, victims
 from labs.attack.adversarial_training import random_start_fgsm
 from labs.attack.config import EPSILON, AttackConfig
+from labs.attack.demo import DEMO
 from labs.attack.figures import defence_figure
 from labs.attack.networks import MEAN, SIDE, Ensemble
 from labs.core import shards
@@ -275,6 +276,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=DEMO,
     deliver=deliver,
     check_submission=data.check_archive,
     score=score,

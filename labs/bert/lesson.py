@@ -38,8 +38,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from labs import COURSE
-from labs.bert import data, figures, pretrained_models, pretraining
-from labs.bert.data import Split
+from labs.bert import data, demo, figures, pretrained_models, pretraining
 from labs.bert.metrics import character_f1, check_answers, exact_match, normalise, trivial_answer
 from labs.bert.training_windows import AnswerPosition, TrainingWindows
 from labs.core import submission
@@ -116,7 +115,7 @@ def learning_rate(config: BertConfig, done: float) -> float:
 
 def train(config: BertConfig, run: Run) -> None:
     reader = pretrained_reader(config, run)
-    training, dev = Split(run.data_dir, "train"), Split(run.data_dir, "dev")
+    training, dev = data.Split(run.data_dir, "train"), data.Split(run.data_dir, "dev")
     texts = TokenizedQuestions(training.questions, training.paragraphs, reader.tokenizer, config.question_tokens)
     models: list[Any] = [run.wrap(member) for member in reader.members]
     optimizers = [torch.optim.AdamW(m.parameters(), lr=config.lr, weight_decay=config.weight_decay) for m in models]
@@ -169,7 +168,7 @@ def inference_settings(config: BertConfig) -> InferenceSettings:
     return InferenceSettings(**{field.name: getattr(config, field.name) for field in fields(InferenceSettings)})
 
 
-def evaluate(reader: Reader, dev: Split, run: Run) -> dict[str, float]:
+def evaluate(reader: Reader, dev: data.Split, run: Run) -> dict[str, float]:
     """Exact match and F1 over all validation questions, which are spread over the workers."""
     settings = reader.settings
     with run.evaluation(reader) as net:
@@ -194,7 +193,7 @@ def predict(model: Reader, inputs: np.ndarray) -> np.ndarray:
 
 
 def example(data_dir: Path) -> np.ndarray:
-    dev = Split(data_dir, "dev")
+    dev = data.Split(data_dir, "dev")
     return np.array([[question.text, dev.paragraphs[question.paragraph]] for question in dev.questions[:2]])
 
 
@@ -202,11 +201,11 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """Write `result.csv` (`ID,Answer`, without commas in the answers), and for the report `rules.csv` and `rules.png`,
     the scores of each search rule at several strides on validation questions, and `curves.png`."""
     reader = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    test = Split(data_dir, "test")
+    test = data.Split(data_dir, "test")
     predictions = predict_answers(reader, test.questions, test.paragraphs)
     rows = zip((question.id for question in test.questions), map(normalise, predictions), strict=True)
     submission.write(out / LAB.submission, HEADER, rows)
-    figures.write_rules(out, reader, Split(data_dir, "dev"))
+    figures.write_rules(out, reader, data.Split(data_dir, "dev"))
     figures.plot_curves(folder, CURVES).savefig(out / "curves.png", dpi=100, bbox_inches="tight")
 
 
@@ -278,6 +277,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=demo.DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=score,

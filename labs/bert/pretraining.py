@@ -35,6 +35,7 @@ from torch.utils.data import TensorDataset
 from labs import COURSE
 from labs.bert import corpus, figures, packed_texts, pretrained_models, tiny_bert
 from labs.bert.corpus import split_first_sentence
+from labs.bert.pretraining_demo import DEMO
 from labs.bert.tiny_bert import MASK, PAD, SPECIAL, SPECIAL_TOKENS, new_tokenizer
 from labs.core import shards
 from labs.core.config import Config
@@ -283,6 +284,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=score,

@@ -35,6 +35,7 @@ from torch.nn import functional as F
 
 from labs import COURSE
 from labs.classification import data, viterbi
+from labs.classification.demo import DEMO
 from labs.classification.figures import accuracy_curve
 from labs.classification.frames import PAD, Corpus, Frames, Utterances, split, window
 from labs.classification.recurrent import Recurrent
@@ -275,6 +276,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=score,

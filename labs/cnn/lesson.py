@@ -35,6 +35,7 @@ from torch.nn import functional as F
 
 from labs import COURSE
 from labs.cnn.augmented_views import mean_probabilities
+from labs.cnn.demo import DEMO
 from labs.cnn.figures import augmentation
 from labs.cnn.folds import LabelledImages, split
 from labs.cnn.networks import Architecture, build
@@ -276,6 +277,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=score,

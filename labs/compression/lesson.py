@@ -38,6 +38,7 @@ from torch.nn import functional as F
 
 from labs import COURSE
 from labs.cnn import lesson as cnn
+from labs.cnn.demo import DEMO
 from labs.compression import data
 from labs.compression.figures import write_report
 from labs.compression.hints import HintLoss
@@ -276,6 +277,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=cnn.example,  # the packed columns are those of homework 3
+    demo=DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=cnn.score,

@@ -42,6 +42,11 @@ class Metric:
         sign = -1 if self.goal == "min" else 1
         return [name for name, threshold in self.thresholds.items() if sign * value >= sign * threshold]
 
+    def validated(self, metrics: Mapping[str, float]) -> float | None:
+        """Its value on the validation data, of the weights that a run ended with; None if missing or not a number."""
+        value = metrics.get("best/value", metrics.get(f"val/{self.name}"))  # those of the best epoch, if that was kept
+        return value if value is not None and math.isfinite(value) else None
+
     def better(self, value: float, than: float | None) -> bool:
         """Whether `value` beats `than`; a finite value beats None, and a value that is not finite beats nothing."""
         if not math.isfinite(value):

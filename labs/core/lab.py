@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from labs.core.config import Config
+from labs.core.demo import Demo
 from labs.core.errors import BadInput, sentences
 from labs.core.heading import SIZES, Heading, Metric
 
@@ -52,6 +53,8 @@ class Lab:
     example: Callable[[Path], "np.ndarray"] = None  # type: ignore[assignment]
     """`example(data_dir)`: a few raw inputs, for the served model's signature; by default the first column of the first
     two samples of the first split. A loaded model that takes other inputs has an `example` of its own."""
+    demo: Demo | None = None
+    """What `labs predict` shows for a person's own input; None where there is none that the lab's model could take."""
     deliver: Callable[[Path, Path, Path], None] = lambda folder, data_dir, out: None
     """`deliver(run_folder, data_dir, out)`: writes what the course asks for (submission file, report figures)."""
     score: Callable[[Path, Path], dict[str, float]] = lambda delivered, data_dir: {}

@@ -54,6 +54,7 @@ from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights
 from labs.explain import attribution, data, hidden_state_file
+from labs.explain.demo import DEMO
 from labs.explain.figures import title, write_image_figures, write_table
 from labs.explain.report import MAPS, check_submission, compare_methods, write_statistics
 from labs.explain.scores import mask_scores, means, randomise_weights, score_maps
@@ -280,6 +281,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=cnn.example,  # the packed columns are those of homework 3
+    demo=DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=score,

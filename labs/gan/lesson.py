@@ -49,7 +49,7 @@ from labs.core.lab import Lab
 from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_weights, unwrap
-from labs.gan import cyclegan, data, generate
+from labs.gan import cyclegan, data, demo, generate
 from labs.gan.augmentation import AUGMENTATION_NUMBERS, augment
 from labs.gan.collapse import detect_collapse
 from labs.gan.config import GRID, METRIC, GanConfig
@@ -281,6 +281,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=demo.DEMO,
     deliver=deliver,
     check_submission=data.check_archive,
     score=score,

@@ -49,6 +49,7 @@ from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_weights
 from labs.lifelong import data, task_table, transfer
+from labs.lifelong.demo import DEMO
 from labs.lifelong.distillation import LwF
 from labs.lifelong.figures import MATRIX, accuracy_curve, matrix_figure, write_matrix
 from labs.lifelong.method import Method
@@ -277,6 +278,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=DEMO,
     deliver=deliver,
     check_submission=task_table.check,
     score=score,

@@ -48,6 +48,7 @@ from labs.core.weights import load_weights, unwrap
 from labs.meta import data, figures
 from labs.meta.config import MetaConfig
 from labs.meta.data import WAYS
+from labs.meta.demo import DEMO
 from labs.meta.solvers import Learner, Parameters, map_tasks, meta_loss
 from labs.meta.tasks import Tasks, split, stored_tasks
 
@@ -197,6 +198,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=score,

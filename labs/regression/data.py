@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from labs.core import shards
-from labs.core.errors import shown
+from labs.core.errors import BadInput, shown
 from labs.core.text_file import csv_rows
 
 TRAIN, TEST, ANSWERS = "covid.train.csv", "covid.test.csv", "answers/covid.test.csv"
@@ -96,6 +96,26 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     facts = layout(_header(folder / TRAIN))
     return shards.pack(out, {"train": _batches(folder / TRAIN), "test": _batches(folder / TEST)},
                        origin=origin, facts=facts)  # fmt: skip
+
+
+def read_table(path: Path, columns: list[str]) -> np.ndarray:
+    """The rows of a table that has the test file's columns, float32 (rows, columns); a last column with the target is
+    left out.
+
+    Raises:
+        BadInput: it can't be read, or has other columns; the message names the file.
+    """
+    if not path.is_file():
+        raise BadInput(f"table {path} {'is a folder' if path.is_dir() else 'does not exist'}")
+    header = _without_suffix(_header(path))
+    if header[: len(columns)] != _without_suffix(columns) or header[len(columns) :] not in ([], [TARGET]):
+        found = f"{len(header)} columns, {shown(','.join(header[:3]))}, ..."
+        raise BadInput(f"{path}: expected the {len(columns)} columns of {TEST}, id, {columns[1]}, ...; found {found}")
+    if faults := _check_rows(path, len(header), layout([*columns, TARGET])["states"]):
+        raise BadInput(faults[0])
+    rows = csv_rows(path)
+    next(rows)
+    return np.array([row[: len(columns)] for row in rows], np.float32)
 
 
 def layout(header: list[str]) -> dict[str, Any]:

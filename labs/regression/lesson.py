@@ -38,7 +38,7 @@ from labs.core.lab import Lab
 from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights
-from labs.regression import data, windows
+from labs.regression import data, demo, windows
 from labs.regression.features import Selector, relevance
 from labs.regression.networks import Regressor, masked_rows
 
@@ -286,6 +286,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=demo.DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=score,

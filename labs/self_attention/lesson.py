@@ -47,6 +47,7 @@ from labs.self_attention.am_softmax import CosineLogits, am_softmax
 from labs.self_attention.attention import EncoderLayer, Kind, SelfAttention
 from labs.self_attention.conformer import ConformerBlock, Subsampling
 from labs.self_attention.crops import Buckets, Crops
+from labs.self_attention.demo import DEMO
 from labs.self_attention.pooling import AttentivePooling, MeanPooling
 
 METRIC = COURSE["self-attention"].metric
@@ -280,6 +281,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=DEMO,
     deliver=deliver,
     check_submission=data.check_submission,
     score=score,

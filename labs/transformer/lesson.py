@@ -43,7 +43,7 @@ from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.schedule import set_rate
 from labs.core.weights import load_shape, load_weights
-from labs.transformer import data, figures
+from labs.transformer import data, demo, figures
 from labs.transformer.back_translation import back_translate, require_corpus, with_synthetic
 from labs.transformer.bleu import check_submission, score_submission
 from labs.transformer.decoding import beam_search, max_lengths, scheduled_sampling
@@ -279,6 +279,7 @@ LAB = Lab(
     load=load,
     predict=predict,
     example=example,
+    demo=demo.DEMO,
     deliver=deliver,
     check_submission=check_submission,
     score=score,

@@ -63,6 +63,10 @@ def tune(
     fix: Annotated[
         list[str] | None, typer.Option(help="Take a field out of the search space: field=value. Repeatable.")
     ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="Sweep whose best config is the first trial: its folder's name, or a beginning."),
+    ] = None,
     space: Annotated[Path | None, typer.Option(help="YAML file of the search space. Default: the lab's own.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the search and of every trial.")] = 0,
     data: Data = None,
@@ -83,7 +87,7 @@ def tune(
              "precision": precision, "compile": compile_}  # fmt: skip
     resources = from_options(TrialResources, **asked)
     spec = from_options(TuneSpec, trials=trials, time=time, search=search, scheduler=scheduler, concurrent=concurrent,
-                        seed=seed)  # fmt: skip
+                        seed=seed, **{"from": from_})  # fmt: skip
     limits = from_options(Limits, retries=retries)
     say(f"{lab}: reading the lesson")
     found = labs.get(lab)

@@ -21,7 +21,7 @@ def find_run(home: Path, lab: str, name: str) -> Path:
         BadInput: no such run, several, or one that has not finished.
     """
     if not name:
-        raise BadInput("--run is empty: give the id of a run, or the name of its folder, or its beginning")
+        raise BadInput("the name of a run is empty: give its id, or the name of its folder, or its beginning")
     if (Path(name) / "record.json").exists():
         found = [Path(name)]
     else:

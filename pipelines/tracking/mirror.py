@@ -154,7 +154,7 @@ class Mirror:
             self.client.log_artifacts(run_id, staged)
 
     def _serve(self, run_id: str) -> bool:
-        """Log and register the trained model, of a run that has one; False if that has to wait."""
+        """Log the trained model, of a run that has one; False if that has to wait."""
         # Of a sweep's many trials only the best one's model goes into the store.
         if not result(self.folder) or not self.record.get("serve", True):
             return True
@@ -165,8 +165,6 @@ class Mirror:
             if signature is None:
                 return False
             snapshot.log_model(self.folder, run_id, signature, model)
-        if alias := self.record.get("alias"):
-            snapshot.register(self.client, self.record["lab"], alias, run_id)
         return True
 
     def _parent(self) -> Path | None:

@@ -21,7 +21,6 @@ from pipelines.home import RECORD, RESULT, read_record, result
 from pipelines.torch_lock import TORCH_LOCK
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, LoggedModel
     from mlflow.models import ModelSignature
 
@@ -154,17 +153,6 @@ def log_model(folder: Path, run_id: str, signature: "ModelSignature", begun: "Lo
             signature=signature,
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in SERVED],
         )
-
-
-def register(client: "MlflowClient", name: str, alias: str, run_id: str) -> None:
-    """Register the run's model, once, and let `alias` point to it."""
-    (output,) = client.get_run(run_id).outputs.model_outputs
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
-    known = client.search_model_versions(f"run_id = '{run_id}'")
-    source = f"models:/{output.model_id}"
-    version = known[0] if known else client.create_model_version(name, source, run_id, model_id=output.model_id)
-    client.set_registered_model_alias(name, alias, version.version)
 
 
 def _user() -> str:

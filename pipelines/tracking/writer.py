@@ -16,6 +16,7 @@ from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
 from pipelines.home import KINDS, has_record, locked, records
+from pipelines.tracking import registry
 from pipelines.tracking.connection import files_fault, open_store
 from pipelines.tracking.database import SAME_ROW
 from pipelines.tracking.mirror import MIRROR, Mirror, forget, has_end, notes
@@ -143,6 +144,8 @@ class Store:
                 self.sync(folder)
             except NotMirrored as error:
                 faults.append(str(error))
+        if self.experiment:  # opened since the command began: something was written
+            faults += self._register()
         return len(pending) - len(faults), faults
 
     def while_it_answers(self, work: Callable[[], T]) -> T:
@@ -178,6 +181,16 @@ class Store:
             if (noted := run_id(folder, self)) is not None and noted not in known:
                 with locked(folder / "mirror.lock", "mirroring"):
                     forget(folder, self.name)
+
+    def _register(self) -> list[str]:
+        """Register the best models; a sentence where that can't be done."""
+        try:
+            registry.update(self.client(), self.home, lambda folder: run_id(folder, self))
+        except Exception as error:  # of any class, as in `open`
+            if refusal := self._refusal(error):
+                raise self._unreachable(refusal) from None
+            return [f"the best models can't be registered in MLflow store {self.shown_uri}: {self.reason(error)}"]
+        return []
 
     def _sync(self, folder: Path) -> str:
         from mlflow.exceptions import MlflowException

@@ -17,6 +17,7 @@ from pipelines.spec import Node, Tuning, default_needs
 from pipelines.tracking.mirroring import Mirroring
 from pipelines.tracking.writer import Store
 from pipelines.tuning.conduct import conduct
+from pipelines.tuning.start import start_of
 from pipelines.tuning.sweep import Sweep
 
 
@@ -28,6 +29,7 @@ def run_sweep(home: Path, node: Node, tuning: Tuning, store: Store, reporter: Re
         The sweep, None if it was interrupted before its data were prepared, and the exit code.
     """
     reconcile(home)
+    start_of(home, tuning)  # what is wrong there is said before data are made
     cluster = cluster_for([node], reporter)
     *needed, node = default_needs(node)
     nodes = [*needed, node]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labs.core import events
+from pipelines.best_run import BEST
 from pipelines.home import RESULT, Status, read_record, result, write_record
 from pipelines.record_fields import BEST
 from pipelines.show.sweep_figures import draw
@@ -66,7 +67,7 @@ def _finish(sweep: Sweep, best: SweepTrial, study: "optuna.Study") -> None:
         _write_front(sweep, study)
     test = {name: value for name, value in result(best.folder)["metrics"].items() if name.startswith("test/")}
     _write_result(sweep.folder, {"metrics": {"best/value": best.value(), **test}, "steps": len(list(sweep.trials()))})
-    draw(sweep, study)
+    draw(sweep.folder)
 
 
 def _score(sweep: Sweep, best: SweepTrial) -> None:

@@ -67,7 +67,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.pruned: set[str] = set()
         self.closed = False
         self.error: Exception | None = None
-        self.grid_left = sweep.tuning.space.grid()[self.begun :] if sweep.tuning.search == "grid" else None
+        self.given = sweep.given()[self.begun :]
 
     def suggest(self, trial_id: str) -> Any:
         """Called by Tune when it has room for one more trial; returns the trial's config."""
@@ -112,11 +112,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return None
         if self.to_continue:
             return self.to_continue.pop(0)
-        if self.begun >= self.sweep.tuning.trials or self.grid_left == []:
+        if self.begun >= self.sweep.tuning.trials or (self.sweep.tuning.search == "grid" and not self.given):
             return None
         try:
             self.begun += 1
-            return self.sweep.sample(self.search, self.grid_left.pop(0) if self.grid_left else None)
+            return self.sweep.sample(self.search, self.given.pop(0) if self.given else None)
         except Exception as error:  # Tune would hide it behind its own; `run_trials` raises it at the end
             self.error, self.closed = error, True
             return None

@@ -36,7 +36,7 @@ class Search:
 
         Args:
             space: what is searched.
-            fixed: the parameters of the next cell of a grid.
+            fixed: the parameters of the trial, where the search is not to choose them.
         """
         from optuna.trial import TrialState, create_trial
 

@@ -40,6 +40,10 @@ class Entry(BaseModel):
         """Sample the field's value for a trial."""
         raise NotImplementedError
 
+    def parameter(self, value: Any) -> Any:
+        """A config's value as the study stores it; `ValueError` where the entry does not have it."""
+        raise NotImplementedError
+
     def ends(self) -> list[Any]:
         """The values to check: a config that accepts these accepts every value of the entry."""
         raise NotImplementedError
@@ -57,6 +61,12 @@ class Choice(Entry):
         plain = all(value is None or isinstance(value, bool | int | float | str) for value in self.values)
         return self.values if plain else [json.dumps(value) for value in self.values]
 
+    def parameter(self, value: Any) -> Any:
+        plain = json.loads(json.dumps(self.values))  # a config that was read from a file has lists for tuples
+        if value not in plain:
+            raise ValueError(f"{value!r} is none of its values, {', '.join(map(repr, plain))}")
+        return self.labels()[plain.index(value)]
+
     def ends(self) -> list[Any]:
         return self.values
 
@@ -70,6 +80,12 @@ class Range(Entry):
         if self.low >= self.high:
             raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
         return self
+
+    def parameter(self, value: Any) -> Any:
+        low, high = self.ends()
+        if not low <= value <= high:
+            raise ValueError(f"{value!r} is not from {low:g} to {high:g}")
+        return value
 
     def ends(self) -> list[Any]:
         return [self.low, self.high]
@@ -98,6 +114,12 @@ class QUniform(Range):
         # Optuna counts its steps from `low`, where multiples of `q` are meant.
         low, high = math.ceil(self.low / self.q), math.floor(self.high / self.q)
         return round(trial.suggest_int(name, low, high) * self.q, 12)
+
+    def parameter(self, value: Any) -> Any:
+        steps = round(super().parameter(value) / self.q)
+        if round(steps * self.q, 12) != value:
+            raise ValueError(f"{value!r} is no multiple of q {self.q:g}")
+        return steps
 
     @model_validator(mode="after")
     def _has_a_multiple(self) -> "QUniform":
@@ -157,6 +179,21 @@ class Space:
         for name, entry in self.entries.items():
             if self._holds(entry, found):
                 found[name] = entry.suggest(trial, name)
+        return found
+
+    def parameters(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The searched fields of a whole config as a study's parameters, those whose conditions hold.
+
+        Raises:
+            BadInput: the space does not have a field's value.
+        """
+        found: dict[str, Any] = {}
+        for name, entry in self.entries.items():
+            if self._holds(entry, {field: config[field] for field in self.entries}):
+                try:
+                    found[name] = entry.parameter(config[name])
+                except ValueError as error:
+                    raise BadInput(f"{self.where}, field {name!r}: {error}") from None
         return found
 
     def grid(self) -> list[dict[str, Any]]:

@@ -4,9 +4,9 @@ The study in `study.journal` is what the search knows; what each trial did is in
 the driver, so the same command continues the sweep, and more trials extend it.
 """
 
-import os
 import time
 import uuid
+import warnings
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,8 @@ from pipelines.home import attempt, has_record, read_record, result, write_recor
 from pipelines.node import PlannedNode, create_record, facts, flatten, job_of, resources
 from pipelines.spec import Node, Tuning
 from pipelines.tuning.search import Search
-from pipelines.tuning.trial import SweepTrial
+from pipelines.tuning.start import start_of
+from pipelines.tuning.trial import SweepTrial, best_of, trials_of
 
 if TYPE_CHECKING:
     import optuna
@@ -52,7 +53,14 @@ class Sweep:
         self.cluster, self.data = cluster, data
         self.upstream = {role: other.folder for role, other in upstream.items()}
         self.gpus, self.bundles = resources(node, cluster)
-        searched = {"search": tuning.search, "scheduler": tuning.scheduler, "space": tuning.space.document()}
+        searched: dict[str, Any] = {
+            "search": tuning.search,
+            "scheduler": tuning.scheduler,
+            "space": tuning.space.document(),
+        }
+        self.start = start_of(home, tuning)
+        if self.start:
+            searched["from"] = self.start.sweep
         what = {**facts(node, self.gpus, data), **searched}
         self.fingerprint = fingerprint(what, {role: other.fingerprint for role, other in upstream.items()})
         name = f"{node.lab}-{node.preset}-{node.size}-{self.fingerprint[:12]}"
@@ -121,13 +129,18 @@ class Sweep:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "study.journal"
         _repair(file)
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(file))),
             study_name="sweep",
             directions=["minimize" if metric.goal == "min" else "maximize" for metric in self.lab.goals],
             sampler=RandomSampler(),  # never asked: see `Search`
             load_if_exists=True,
         )
+        if study.metric_names is None:  # for whoever looks at the study with Optuna's own tools
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that it is experimental
+                study.set_metric_names([f"val/{metric.name}" for metric in self.lab.goals])
+        return study
 
     def trial(self, number: int) -> SweepTrial:
         """The trial of a number."""
@@ -135,19 +148,11 @@ class Sweep:
 
     def trials(self, known: Container[int] = ()) -> Iterator[SweepTrial]:
         """The trials that were begun, in their order, without those whose numbers are known."""
-        place = self.folder / "trials"
-        numbers = sorted(int(name) for name in os.listdir(place) if name.isdigit()) if place.exists() else []
-        trials = (self.trial(number) for number in numbers if number not in known)
-        yield from (trial for trial in trials if has_record(trial.folder))
+        return trials_of(self.folder, self.lab, known)
 
     def best(self) -> SweepTrial | None:
         """The trial with the best value of those that were run to their end."""
-        best, best_value = None, None
-        for trial in self.trials():
-            value = trial.value() if trial.state() == "FINISHED" else None
-            if value is not None and self.lab.metric.better(value, best_value):
-                best, best_value = trial, value
-        return best
+        return best_of(self.folder, self.lab)
 
     def log_progress(self, ended: int, best: float | None) -> None:
         """Append an event with the best value so far; its step is the number of trials that have ended."""
@@ -158,8 +163,14 @@ class Sweep:
         """The search, which goes on from what the study has."""
         return Search(study, self._sampler)
 
-    def sample(self, search: Search, cell: Mapping[str, Any] | None = None) -> SweepTrial:
-        """Ask the search for one more trial, of a grid for that of a cell, and write its record.
+    def given(self) -> list[dict[str, Any]]:
+        """The parameters of the first trials that the search does not choose: a grid's cells, or where to start."""
+        if self.tuning.search == "grid":
+            return self.tuning.space.grid()
+        return [self.start.parameters] if self.start else []
+
+    def sample(self, search: Search, given: Mapping[str, Any] | None = None) -> SweepTrial:
+        """Ask the search for one more trial, or for that of given parameters, and write its record.
 
         Raises:
             BadInput: the lab refused every config that was sampled.
@@ -168,13 +179,13 @@ class Sweep:
 
         refusal = ""
         for _ in range(REFUSED_AT_MOST):
-            number, fields = search.ask(self.tuning.space, cell)
+            number, fields = search.ask(self.tuning.space, given)
             try:
                 return self._begin_trial(number, fields)
             except (BadInput, ClusterError) as error:
                 refusal = str(error)
                 search.study.tell(number, state=optuna.trial.TrialState.FAIL)
-                if cell is not None:
+                if given is not None:
                     break
         raise BadInput(f"{self.tuning.space.where}: its fields do not fit together: {refusal}")
 
@@ -204,6 +215,7 @@ class Sweep:
             **flatten({"space": tuning.space.document(), "fixed": tuning.space.fixed}),
             **{key: getattr(node, key) for key in ("lab", "preset", "size", "seed")},
             "search": tuning.search,
+            **({"from": self.start.sweep} if self.start else {}),
             "scheduler": tuning.scheduler,
             "workers": node.resources.workers,
             "gpus_per_worker": self.gpus,

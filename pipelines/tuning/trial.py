@@ -2,14 +2,16 @@
 
 import json
 import math
+import os
 import shutil
 import time
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from labs.core import events
 from labs.core.lab import Lab
-from pipelines.home import RESULT, read_record, result, write_record
+from pipelines.home import RESULT, has_record, read_record, result, write_record
 from pipelines.requests import clear
 from pipelines.tuning.rungs import finite, reached_rungs
 
@@ -50,9 +52,8 @@ class SweepTrial:
         """The same for each of the lab's goals, by name."""
         metrics = result(self.folder).get("metrics", {})
         found = {goal.name: metrics.get(f"val/{goal.name}") for goal in self.lab.goals}
-        if "best/value" in metrics:  # the weights are those of the best epoch, not of the last one
-            found[self.lab.metric.name] = metrics["best/value"]
-        return {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+        found = {name: value if value is not None and math.isfinite(value) else None for name, value in found.items()}
+        return {**found, self.lab.metric.name: self.lab.metric.validated(metrics)}
 
     def start(self) -> None:
         """Mark the trial RUNNING, without an error or a request of an earlier command."""
@@ -101,3 +102,21 @@ class SweepTrial:
         """The value of each goal; infinity on the bad side for one that is not a number."""
         worst, values = {"min": math.inf, "max": -math.inf}, self.values()
         return [worst[goal.goal] if (value := values[goal.name]) is None else value for goal in self.lab.goals]
+
+
+def best_of(sweep: Path, lab: Lab) -> SweepTrial | None:
+    """The trial of a sweep's folder with the best value of those that were run to their end."""
+    best, best_value = None, None
+    for trial in trials_of(sweep, lab):
+        value = trial.value() if trial.state() == "FINISHED" else None
+        if value is not None and lab.metric.better(value, best_value):
+            best, best_value = trial, value
+    return best
+
+
+def trials_of(sweep: Path, lab: Lab, known: Container[int] = ()) -> Iterator[SweepTrial]:
+    """The trials of a sweep's folder that were begun, in their order, without those whose numbers are known."""
+    place = sweep / "trials"
+    numbers = sorted(int(name) for name in os.listdir(place) if name.isdigit()) if place.exists() else []
+    trials = (SweepTrial(place / str(number), lab) for number in numbers if number not in known)
+    yield from (trial for trial in trials if has_record(trial.folder))

@@ -76,7 +76,7 @@ BAD = {
     "data of rl": (("data", "rl", "--make", "out"), "has no data set"),
     "unknown run": (("compare", "gone"), "no run 'gone'"),
     "empty name": (("compare", ""), "the name of a run is empty"),
-    "empty run": (("deliver", "regression", "--run", "", "--out", "out"), "--run is empty"),
+    "empty run": (("deliver", "regression", "--run", "", "--out", "out"), "the name of a run is empty"),
     "switch": (("train", "regression", "--set", "batch_size=true"), "field 'batch_size' is true: expected int"),
     "field twice": (("train", "regression", "--config", "twice.yaml"), "line 2: lr stands twice, first on line 1"),
     "long name": (("pipeline", "plan", "long.yaml"), "at most 100"),

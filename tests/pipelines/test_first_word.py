@@ -100,7 +100,7 @@ def run(module_cli: Cli) -> dict[str, Any]:
 
 
 COMMANDS = [
-    *("train", "tune", "status", "compare", "ui", "sync", "submit", "list", "show", "data", "deliver"),
+    *("train", "tune", "status", "compare", "ui", "sync", "submit", "list", "show", "data", "deliver", "predict"),
     *("pipeline", "pipeline run", "pipeline plan", "jobs", "jobs list", "jobs logs", "jobs stop"),
 ]
 
@@ -131,6 +131,8 @@ TYPOS = {
     "data regression": "either --make DIR or --check DIR",
     "deliver regression": "either --run RUN and --out DIR, or --check FILE",
     "status gone": "no pipeline 'gone'",
+    "predict regresion x": "did you mean 'regression'?",
+    "predict regression x --model gone": "no run 'gone' of lab regression",
     "compare gone": "no run 'gone'",
 }
 
@@ -161,6 +163,7 @@ LONG = [
     ("pipeline", "plan", "ladder"),
     ("deliver", "regression", "--run", "{run}", "--out", "out"),
     ("deliver", "regression", "--check", "there.csv"),
+    ("predict", "regression", "there.csv"),
     ("data", "regression", "--make", "made"),
     ("data", "regression", "--check", "made"),
     ("show", "regression"),
@@ -225,7 +228,7 @@ def test_help_groups_the_commands_by_what_they_are_used_for() -> None:
         "Tune": ("tune",),
         "Compare runs": ("compare", "status", "ui", "sync"),
         "Submit to a cluster": ("submit", "jobs"),
-        "Labs and data": ("list", "show", "data", "deliver"),
+        "Labs and data": ("list", "show", "data", "deliver", "predict"),
     }
     wanted = [
         word for group, commands in groups.items() for word in (f"─ {group} ─", *(f"│ {name} " for name in commands))

@@ -98,7 +98,7 @@ def test_only_the_best_trial_has_seen_the_test_set_and_is_registered_as_a_model(
               and "test/mse" in run.data.metrics]  # fmt: skip
     assert judged == [sweep["best"]["run_id"]]
     assert sweep["best"]["metrics"]["test/mse"] < sweep["best"]["metrics"]["test/trivial"]
-    assert MlflowClient(uri).get_model_version_by_alias("regression", "best-regression").run_id == judged[0]
+    assert MlflowClient(uri).get_model_version_by_alias("labs-regression", "best").run_id == judged[0]
 
 
 def test_the_best_config_trains_to_the_same_value_from_its_yaml_file(swept: Callable[..., Any], sweep: Any) -> None:
@@ -109,6 +109,17 @@ def test_the_best_config_trains_to_the_same_value_from_its_yaml_file(swept: Call
     assert again["metrics"]["test/mse"] == sweep["best"]["metrics"]["test/mse"]
 
 
+def test_a_sweep_starts_from_the_best_config_of_another_one_and_is_a_sweep_of_its_own(
+    swept: Callable[..., Any], sweep: Any
+) -> None:
+    start = ("--from", Path(sweep["folder"]).name, "--search", "random")
+    begun = swept("tune", *REGRESSION, "--trials", "1", *start)
+    assert begun["trials"][0]["config"] == sweep["best"]["config"]
+    assert begun["best"]["value"] == sweep["best"]["value"]
+    again = swept("tune", *REGRESSION, "--trials", "1", *start)
+    assert again["folder"] == begun["folder"] != sweep["folder"]
+
+
 def test_the_figures_and_the_best_config_are_in_mlflow_and_no_style_is_left(
     style_before: dict[str, Any], sweep: Any
 ) -> None:
@@ -117,7 +128,7 @@ def test_the_figures_and_the_best_config_are_in_mlflow_and_no_style_is_left(
     client = MlflowClient(f"sqlite:///{Path(sweep['folder']).parents[1] / 'mlflow.db'}")
     assert dict(matplotlib.rcParams) == style_before, "figures of later runs would look otherwise"
     figures = {Path(file.path).name for file in client.list_artifacts(sweep["run_id"], "figures")}
-    assert figures == {"best-so-far.png", "parallel-coordinates.png", "importance.png"}
+    assert figures == {"best-so-far.png", "parallel-coordinates.png", "learning-rate.png"}
     assert "best.yaml" in {file.path for file in client.list_artifacts(sweep["run_id"])}
 
 
@@ -147,7 +158,9 @@ def test_more_trials_extend_the_sweep_and_keep_those_that_were_run(swept: Callab
     assert longer["trials"][:8] == sweep["trials"]
     assert len(longer["trials"]) == 10
     assert nothing_is_left(longer["folder"])
-    marked = [run.info.run_id for run in runs_of(longer["folder"]) if run.data.tags.get("labs.best") == "True"]
+    own = {trial["run_id"] for trial in longer["trials"]}
+    tags_of = {run.info.run_id: run.data.tags for run in runs_of(longer["folder"])}
+    marked = [id_ for id_ in own if tags_of[id_].get("labs.best") == "True"]
     assert marked == [longer["best"]["run_id"]]
 
 

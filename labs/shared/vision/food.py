@@ -18,7 +18,7 @@ from PIL import Image
 from labs.core import shards
 from labs.core.errors import BadInput
 from labs.core.listing import visible
-from labs.core.pictures import open_picture
+from labs.core.pictures import centre_square, open_picture
 from labs.shared.vision import drawing
 
 CLASSES = (
@@ -208,6 +208,4 @@ def square(path: Path, side: int) -> np.ndarray:
         # Pillow decodes a JPEG at a half, a quarter or an eighth of its size, which is faster than decoding all of it.
         image.draft("RGB", (2 * side, 2 * side))
         whole = image.convert("RGB")
-    x, y, edge = (whole.width - min(whole.size)) // 2, (whole.height - min(whole.size)) // 2, min(whole.size)
-    cut = whole.resize((side, side), Image.Resampling.BILINEAR, (x, y, x + edge, y + edge))
-    return np.asarray(cut).transpose(2, 0, 1)
+    return centre_square(whole, side).transpose(2, 0, 1)

@@ -1,0 +1,29 @@
+"""How unusual a picture is as a face: `labs predict anomaly PICTURE...`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from labs.core import shards
+from labs.core.demo import Demo, Row, Trained
+from labs.core.pictures import centre_square, upright
+from labs.shared.vision.avatars import SIDE
+
+COMPARED = 200
+"""Training faces that a picture's score is compared with."""
+
+
+def rows(trained: Trained, inputs: Sequence[str]) -> list[Row]:
+    faces = shards.ArrowDataset(trained.data_dir, "train", ("image",))
+    usual = trained.predict(faces[torch.arange(min(COMPARED, len(faces)))][0].numpy())
+    scores = trained.predict(np.stack([centre_square(upright(Path(file)), SIDE) for file in inputs]))
+    return [
+        {"input": file, "score": round(float(score), 4),
+         "higher than": f"{(usual < score).mean():.0%} of {len(usual)} training faces"}
+        for file, score in zip(inputs, scores, strict=True)
+    ]  # fmt: skip
+
+
+DEMO = Demo("pictures", rows)
