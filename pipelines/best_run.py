@@ -5,15 +5,15 @@ such data sets on that of the newest run. Among them the best validation metric 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import labs
+from labs.core.errors import BadInput
 from labs.core.heading import Metric
 from pipelines.home import read_record, records, result
-
-BEST = "labs.best.trial"
-"""Tag of a sweep with the number of its best trial."""
+from pipelines.record_fields import BEST
 
 
 class BestRun(NamedTuple):
@@ -38,6 +38,15 @@ def best_runs(home: Path) -> dict[str, BestRun]:
     return {lab: _best(runs, labs.heading(lab).metric) for lab, runs in by_lab.items()}
 
 
+def best_trials(home: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folder and record of the best trial of each finished sweep."""
+    for sweep, record in records(home, "sweeps"):
+        if record["status"] == "FINISHED":
+            folder = sweep / "trials" / str(record["end_tags"][BEST])
+            with suppress(BadInput):  # damaged: `labs sync` names it
+                yield folder, read_record(folder)
+
+
 def _best(runs: list[BestRun], metric: Metric) -> BestRun:
     """The best of a lab's runs."""
     digest = max(runs, key=lambda run: (rows(run), run.record["created"])).record["data"]["digest"]
@@ -52,16 +61,9 @@ def rows(run: BestRun) -> int:
 
 def _finished(home: Path) -> Iterator[BestRun]:
     """The finished runs that have a model and a validation metric."""
-    for folder, record in [*records(home, "runs"), *_best_trials(home)]:
+    for folder, record in [*records(home, "runs"), *best_trials(home)]:
         if record["lab"] not in labs.COURSE or record["status"] != "FINISHED" or not record.get("serve", True):
             continue
         value = labs.heading(record["lab"]).metric.validated(result(folder).get("metrics", {}))
         if value is not None:
             yield BestRun(folder, record, value)
-
-
-def _best_trials(home: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for folder, record in records(home, "sweeps"):
-        if (number := record.get("end_tags", {}).get(BEST)) is not None:
-            trial = folder / "trials" / str(number)
-            yield trial, read_record(trial)

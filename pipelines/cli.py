@@ -12,7 +12,18 @@ from cluster import connect
 from cluster.errors import ClusterError, ConnectionLost
 from labs.core.errors import BadInput
 from pipelines import checkout, interrupts
-from pipelines.commands import comparing, doctor, jobs, lessons, predicting, records, reporting, running, scaling, tuning
+from pipelines.commands import (
+    comparing,
+    doctor,
+    jobs,
+    lessons,
+    predicting,
+    records,
+    reporting,
+    running,
+    scaling,
+    tuning,
+)
 
 FAULTS_OF_FILES = {
     errno.EROFS: "name a folder that can be written (--home, LABS_HOME)",

@@ -10,7 +10,6 @@ from pathlib import Path
 from cluster.jobs import JOB_ID
 from cluster.upload import FILES_BYTES
 from labs.core.errors import BadInput
-from pipelines.best_run import BEST
 from pipelines.home import has_record, read_record
 from pipelines.record_fields import BEST
 from pipelines.tracking.snapshot import artifacts

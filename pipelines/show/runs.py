@@ -8,7 +8,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 
 from labs.core import events
 from labs.core.errors import BadInput
-from pipelines.home import read_record, reconcile, records, result
+from pipelines.best_run import best_trials
+from pipelines.home import reconcile, records, result
 from pipelines.record_fields import BEST
 from pipelines.system_load import SYSTEM
 from pipelines.tracking.mirror import PARENT, SECONDS
@@ -151,9 +151,9 @@ def of_home(home: Path, *, trials: bool = False) -> Runs:
         trials: whether to read all trials of sweeps, which are many.
     """
     reconcile(home)
-    own, best = Store(home, None), _best_trials(home)
+    own, best = Store(home, None), dict(best_trials(home))
     found = [of_folder(folder, record, own) for folder, record in records(home, "runs")]
-    tried = list(records(home, "trials")) if trials else best.values()
+    tried = list(records(home, "trials")) if trials else best.items()
     found += [of_folder(folder, record, own, folder.parents[1].name if folder in best else "")
               for folder, record in tried]  # fmt: skip
     pipelines = {}
@@ -176,17 +176,6 @@ def of_store(store: Store) -> Runs:
         nodes = {value for name, value in tags.items() if name.startswith("labs.node.")}
         pipelines[tags["labs.pipeline"]] = nodes
     return Runs(store.shown_uri, found, pipelines)
-
-
-def _best_trials(home: Path) -> dict[Path, tuple[Path, dict[str, Any]]]:
-    """Folder of the best trial of each finished sweep -> the folder once more, and its record."""
-    best = {}
-    for sweep, record in records(home, "sweeps"):
-        if record["status"] == "FINISHED":
-            folder = sweep / "trials" / str(record["end_tags"][BEST])
-            with suppress(BadInput):  # damaged: `labs sync` names it
-                best[folder] = (folder, read_record(folder))
-    return best
 
 
 def of_folder(folder: Path, record: dict[str, Any], store: Store, sweep: str = "") -> Run:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labs.core import events
-from pipelines.best_run import BEST
 from pipelines.home import RESULT, Status, read_record, result, write_record
 from pipelines.record_fields import BEST
 from pipelines.show.sweep_figures import draw
