@@ -53,16 +53,6 @@ class Setting:
     """How it is drawn in the charts; None for one too many."""
 
     @property
-    def changes(self) -> list[Change] | None:
-        """The settings that are not the preset's; None where this version of the program does not have the preset."""
-        preset = _preset(*(self.record[key] for key in ("lab", "preset", "size")))
-        if preset is None:
-            return None
-        config = flatten(self.record["config"])
-        names = [name for name in {**preset, **config} if preset.get(name) != config.get(name)]
-        return [Change(name, config.get(name), preset.get(name)) for name in names]
-
-    @property
     def seeds(self) -> str:
         """The seeds as a person reads them."""
         return short_seeds(self.row["seeds"])
@@ -81,6 +71,7 @@ class Unscored:
 
     row: Row
     folder: Path
+    record: dict[str, Any]
     has_traceback: bool
     values: list[float]
     """Its validation metric by epoch, as long as it was a number."""
@@ -148,6 +139,16 @@ def lab_section(heading: Heading, runs: Sequence[Run], recorded: Sequence[Record
     )
 
 
+def changes(record: dict[str, Any]) -> list[Change] | None:
+    """The settings of a run that are not its preset's; None where this version of the program has no such preset."""
+    preset = _preset(*(record[key] for key in ("lab", "preset", "size")))
+    if preset is None:
+        return None
+    config = flatten(record["config"])
+    names = [name for name in {**preset, **config} if preset.get(name) != config.get(name)]
+    return [Change(name, config.get(name), preset.get(name)) for name in names]
+
+
 def pictures(setting: Setting) -> list[Path]:
     """All pictures that the page shows of a setting's best run."""
     return [*prose.pictures_in(setting.folder / REPORT), *setting.pictures]
@@ -180,9 +181,9 @@ def _setting(row: Row, by_id: dict[str, Run], of_run: dict[str, Recorded], numbe
 
 
 def _unscored(row: Row, by_id: dict[str, Run], of_run: dict[str, Recorded]) -> Unscored:
-    run, (folder, _) = by_id[row["run_ids"][0]], of_run[row["run_ids"][0]]
+    run, (folder, record) = by_id[row["run_ids"][0]], of_run[row["run_ids"][0]]
     values = [value for _, value in run.curve(f"val/{run.tags['labs.metric']}") if math.isfinite(value)]
-    return Unscored(row, folder, has_error(folder), charts.thinned(values))
+    return Unscored(row, folder, record, has_error(folder), charts.thinned(values))
 
 
 @cache

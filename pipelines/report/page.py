@@ -74,6 +74,7 @@ def render(home: Path, scope: Scope) -> str:
         environments=_environments([section.best for section in sections if section.best]),
         learning_curves=lab_section.learning_curves,
         delivered=lab_section.delivered,
+        changes=lab_section.changes,
         shown_labs={section.heading.name for section in sections},
         drawn=charts.DRAWN,
     )

@@ -76,7 +76,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (best / "deliver" / "report.md").write_text(ANSWERS)
     failed = write(home, "regression", "strong", 1, status="FAILED", error="ValueError: <b>bad</b> & worse")
     (failed / "error.txt").write_text("ValueError")
-    write(home, "regression", "strong", 2, curve=(5.0, NAN), status="FAILED", error="BadInput: never finite")
+    write(home, "regression", "strong", 2, curve=(5.0, NAN), status="FAILED", error="BadInput: never finite",
+          settings={"lr": 1e6})  # fmt: skip
     write(home, "regression", "boss", 3, curve=(5.0, 4.0), status="KILLED")
     write(home, "classification", "simple", 0, test=0.5)
     write_pipeline(home, {"first": best, "second": failed, "third": home / "runs" / "never"},
@@ -221,6 +222,7 @@ def test_runs_without_a_score_are_shown_as_what_they_are(file: Path) -> None:
     assert "ValueError: <b>bad</b> & worse" in shown
     assert "error.txt" in shown
     assert "diverged strong small, seed 2" in shown
+    assert "lr 1,000,000 (preset: " in shown
     assert "killed boss small, seed 3" in shown
     assert "after epoch 2 of 2" in shown
     assert "<b>" not in file.read_text()
