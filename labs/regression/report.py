@@ -58,7 +58,7 @@ def write(lab: Lab, model: Regressor, folder: Path, data_dir: Path, out: Path) -
 
 
 def held_out_predictions(model: Regressor, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Predictions (n,) for the rows of `mask`, (rows, members): the mean over the members that do not train on a row."""
+    """Predictions for the rows of `mask`, (rows, members): the mean over the members that do not train on a row."""
     rows = mask.any(1)
     prepared, offset = model.prepare(inputs[rows])
     weights = mask[rows].float()

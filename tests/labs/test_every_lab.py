@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import labs
+from labs.core import delivery
 from labs.core.run import STOP, Interrupted
 from tests.labs.folders import contents, made
 from tests.labs.store import Store
@@ -41,9 +42,9 @@ RUNS = [
 SAME_FOR_EVERY_SEED = {"transformer": {"test/test.zh"}}
 """Lab -> files of its made data without anything random: a full stop stands for each translation."""
 MEASURED = {
-    "self-attention": ("attention_cost.csv", "attention_cost.png"),
-    "explain": ("methods.csv",),
-    "compression": ("costs.csv", "pruning.csv", "pruning.png"),
+    "self-attention": ("attention_cost.csv", "attention_cost.png", "report.md"),
+    "explain": ("methods.csv", "report.md"),
+    "compression": ("costs.csv", "pruning.csv", "pruning.png", "report.md"),
 }
 """Lab -> delivered files that hold times."""
 CLASSES = {
@@ -96,6 +97,8 @@ def lasting(lab: str, folder: Path) -> dict[str, object]:
     last = f"checkpoints/step-{result['steps']:06d}"
     state = plain(torch.load(folder / last / "state.pt", weights_only=True))
     left_out = {"events.jsonl", "result.json", *(f"deliver/{name}" for name in MEASURED.get(lab, ()))}
+    if lab in MEASURED:
+        left_out.add(delivery.DIGESTS)
     files = {
         name: content
         for name, content in contents(folder).items()
