@@ -46,6 +46,7 @@ def plot_rules(rows: list[Row]) -> Figure:
         points = [row for row in rows if row.search == search]
         axes.plot([row.doc_stride for row in points], [row.exact_match for row in points], style, label=name)
     axes.set(xlabel="stride between windows, tokens", ylabel="exact match", title="Validation questions")
+    axes.set_ylim(bottom=0)
     axes.set_xticks(sorted({row.doc_stride for row in rows}))
     legend_beside(axes, "span")
     return figure

@@ -25,8 +25,8 @@ def write(lab: Lab, model: Any, folder: Path, out: Path) -> None:
     report.text("`pipelines/specs/classification-report.yaml` trains a deep and a wide network of the same size.")
 
     report.question("b")
-    header = ("dropout", "training accuracy", "validation accuracy", "difference")
-    report.table(header, [(config.dropout, train[-1], val[-1], train[-1] - val[-1])])
+    columns = ("dropout", "training accuracy", "validation accuracy", "difference")
+    report.table(columns, [(config.dropout, train[-1], val[-1], train[-1] - val[-1])])
     report.text("""While training, accuracy is measured with dropout, which lowers it. The three rates of the question
                 are runs of the same pipeline.""")
     report.write()

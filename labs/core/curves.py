@@ -5,10 +5,9 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
 
 from labs.core import events
-from labs.core.plots import legend_beside, styled, whole_numbers
+from labs.core.plots import legend_beside, logarithmic, styled, whole_numbers
 
 
 def draw(axes: Axes, folder: Path, labels: Mapping[str, str], *, thin: frozenset[str] = frozenset()) -> None:
@@ -23,9 +22,9 @@ def draw(axes: Axes, folder: Path, labels: Mapping[str, str], *, thin: frozenset
         steps, values = history(folder, name)
         if not steps:  # such as the return where no episode has ended
             continue
+        text, width = f"{label}: {values[-1]:.3f} at the end", 1.2 if name in thin else 2.5
         # A single epoch is a point, not a line.
-        style = {"linewidth": 1.2 if name in thin else 2.5, "marker": "o" if len(steps) == 1 else ""}
-        axes.plot(steps, values, label=f"{label}: {values[-1]:.3f} at the end", **style)
+        axes.plot(steps, values, label=text, linewidth=width, marker="o" if len(steps) == 1 else "")
     axes.set_xlabel("epoch")
     whole_numbers(axes)
     legend_beside(axes)
@@ -52,8 +51,6 @@ def figure(folder: Path, title: str, panels: Sequence[tuple[str, Mapping[str, st
         draw(axes, folder, metrics)
         axes.set_ylabel(label)
         if log:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(LogFormatter())
-            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
+            logarithmic(axes)
     whole.suptitle(title)
     return whole

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from matplotlib import cycler, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
-from matplotlib.ticker import MaxNLocator
+from matplotlib.rcsetup import cycler
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of Okabe & Ito (Color Universal Design, 2008), without yellow, which is too light for a line."""
@@ -47,6 +48,13 @@ def save(figure: Figure, file: Path) -> None:
 def legend_beside(axes: Axes, title: str | None = None) -> None:
     """A legend on the right of the axes, where it covers no data."""
     axes.legend(title=title, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, alignment="left")
+
+
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers at its ticks, also where it covers less than a power of ten."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
 
 
 def whole_numbers(axes: Axes) -> None:

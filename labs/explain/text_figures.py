@@ -15,7 +15,11 @@ from labs.explain.hidden_state_file import ANSWER, QUESTION, QuestionStates, Tex
 
 SEGMENTS = ("question", "context", "answer")
 """Names of the segments, by number."""
-LOOKS = ({"color": COLOURS[0], "marker": "o"}, {"color": "0.75", "marker": "."}, {"color": COLOURS[1], "marker": "D"})
+LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": COLOURS[0], "marker": "o"},
+    {"color": "0.75", "marker": "."},
+    {"color": COLOURS[1], "marker": "D"},
+)
 """Colour and marker of each segment's tokens."""
 AROUND = 12
 """Tokens on either side of the answer in the figure of single tokens."""

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional as F
 
-from labs.core.plots import legend_beside, styled
+from labs.core.plots import legend_beside, logarithmic, styled
 from labs.gan.dcgan import Discriminator, Norm
 from labs.gan.losses import clip_weights, critic_loss, gradient_penalty
 
@@ -85,12 +85,13 @@ def gradient_norms(
 def gradient_figure(norms: Mapping[str, Sequence[float]]) -> Figure:
     """The report's figure: the gradient's norm, on a logarithmic axis, over the layers of the critic."""
     figure = Figure(figsize=(7, 3.8))
-    axes = figure.add_subplot(title="Gradient of the Wasserstein loss, by the weights of a layer", yscale="log")
+    axes = figure.add_subplot(title="Gradient of the Wasserstein loss, by the weights of a layer")
     for name, values in norms.items():
         axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
     axes.set_xticks(range(1, 1 + max(len(values) for values in norms.values())))
     axes.set_xlabel("layer of the critic, from the pictures to the score")
     axes.set_ylabel("norm of the gradient")
+    logarithmic(axes)
     legend_beside(axes)
     return figure
 

@@ -49,7 +49,7 @@ def write(lab: Lab, model: Regressor, folder: Path, data_dir: Path, out: Path) -
                 table has the number of networks that see each one, of {len(model.members)}.""")
     seen_by = Counter(model.chosen.flatten().tolist())
     first, block = 1 + facts["states"], facts["block"]
-    rows = [
+    rows: list[tuple[str | int, ...]] = [
         (name, *(seen_by[first + day * block + place] for day in range(facts["days"])))
         for place, name in enumerate(data.BLOCK)
     ]

@@ -55,7 +55,7 @@ def write(lab: Lab, folder: Path, out: Path, returns: Mapping[str, Sequence[floa
 
 
 def _method(config: Any) -> str:
-    return config.credit if config.algorithm == "reinforce" else config.algorithm
+    return str(config.credit if config.algorithm == "reinforce" else config.algorithm)
 
 
 def _summary(values: Sequence[float]) -> tuple[float, ...]:

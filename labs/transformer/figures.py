@@ -4,7 +4,7 @@ import torch
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
-from labs.core.plots import COLOURS, legend_beside, styled
+from labs.core.plots import COLOURS, legend_beside, logarithmic, styled, whole_numbers
 from labs.transformer.networks import position_encodings
 
 COUNT = 1026
@@ -37,6 +37,8 @@ def plot_norms(norms: list[float], clip: float, marked: list[int]) -> Figure:
     axes.axhline(clip, color="black", linestyle="--", linewidth=1, label=f"clipped to {clip:g}")
     for step in marked:
         axes.plot(step, norms[step - 1], "v", color=COLOURS[1], label=f"step {step}: {norms[step - 1]:.2f}")
-    axes.set(xlabel="step", ylabel="norm of the gradient", yscale="log", title="Gradient clipping")
+    axes.set(xlabel="step", ylabel="norm of the gradient", title="Gradient clipping")
+    logarithmic(axes)
+    whole_numbers(axes)
     legend_beside(axes)
     return figure

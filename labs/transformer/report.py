@@ -26,8 +26,7 @@ def write(lab: Lab, folder: Path, out: Path) -> None:
         "the Transformer of this run adds" if config.architecture == "transformer" else "a Transformer of its size adds"
     )
     report.text(f"""The encodings are sines and cosines, which {used} to the embeddings of {channels} channels. The
-                similarity of two of them depends on their distance alone, and falls with it: what is near looks alike.
-                """)
+                similarity of two of them depends on their distance alone; between neighbours it is highest.""")
     report.figure("positions", plot_positions(similarity, channels),
                   f"Cosine similarity of the encodings of {COUNT:,} positions.")  # fmt: skip
     rows = [(distance, similarity.diagonal(distance).mean().item()) for distance in DISTANCES]
@@ -37,8 +36,9 @@ def write(lab: Lab, folder: Path, out: Path) -> None:
     norms = json.loads((folder / NORMS).read_text())
     largest = torch.tensor(norms).topk(min(2, len(norms))).indices.tolist()
     marked = [step + 1 for step in largest if norms[step] > config.clip]
-    report.text(f"""The norm of the gradient exceeds {config.clip:g} in {sum(norm > config.clip for norm in norms):,}
-                of {len(norms):,} steps; there it is scaled down to {config.clip:g}. The largest ones are marked.""")
+    report.text(f"""The norm of the gradient exceeds {config.clip:g} in {sum(norm > config.clip for norm in norms):,} of
+                {len(norms):,} steps, where it is scaled down to {config.clip:g}.""")
     report.figure("gradient_norm", plot_norms(norms, config.clip, marked), "Norm of the gradient before clipping.")
-    report.table(("step", "norm before clipping"), [(step, norms[step - 1]) for step in marked])
+    if marked:
+        report.table(("marked step", "norm before clipping"), [(step, norms[step - 1]) for step in marked])
     report.write()

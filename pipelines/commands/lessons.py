@@ -203,7 +203,8 @@ def _deliver(lab: str, folder: Path, out: Path) -> None:
     fault = delivery.fault(folder)
     if fault is None:
         say(f"{lab}: copying what run {folder.name} has delivered")
-        shutil.copytree(folder / delivery.FOLDER, out, dirs_exist_ok=True)
+        if not out.samefile(folder / delivery.FOLDER):
+            shutil.copytree(folder / delivery.FOLDER, out, dirs_exist_ok=True)
         return
     say(f"{lab}: delivering run {folder.name} anew, as {fault}")
     import labs
