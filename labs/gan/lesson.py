@@ -202,8 +202,7 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `submission.tgz` with `1.jpg` to `1000.jpg`, and the report with pictures and with the gradient norms of
-    two critics that are trained against this generator."""
+    """Write `submission.tgz` with `1.jpg` to `1000.jpg`, and the report, for which two small critics are trained."""
     config, model = LAB.read_config(folder), load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     out.mkdir(parents=True, exist_ok=True)
     if config.generator == "cyclegan":

@@ -28,8 +28,8 @@ def write(lab: Lab, model: Regressor, folder: Path, data_dir: Path, out: Path) -
     """Write the report of a run's folder."""
     report = Report(lab, folder, out)
     facts = shards.manifest(data_dir)["facts"]
-    columns = shards.ArrowDataset(data_dir, "train", ("inputs", "target")).columns
-    inputs, targets = (column.all() for column in columns)
+    table = shards.ArrowDataset(data_dir, "train", ("inputs", "target"))
+    inputs, targets = (column.all() for column in table.columns)
     mask = load_file(folder / HELD_OUT)["mask"]
 
     report.question("a")
@@ -49,10 +49,10 @@ def write(lab: Lab, model: Regressor, folder: Path, data_dir: Path, out: Path) -
                 table has the number of networks that see each one, of {len(model.members)}.""")
     seen_by = Counter(model.chosen.flatten().tolist())
     first, block = 1 + facts["states"], facts["block"]
-    rows: list[tuple[str | int, ...]] = [
-        (name, *(seen_by[first + day * block + place] for day in range(facts["days"])))
-        for place, name in enumerate(data.BLOCK)
-    ]
+    rows = []
+    for place, name in enumerate(data.BLOCK):
+        columns = [first + day * block + place for day in range(facts["days"])]
+        rows.append((name, *(seen_by[column] if column < inputs.shape[1] else "target" for column in columns)))
     report.table(("survey column", *(f"day {day}" for day in range(1, 1 + facts["days"]))), rows)
     report.write()
 

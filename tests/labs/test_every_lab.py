@@ -127,10 +127,9 @@ def test_an_interrupted_run_ends_with_the_same_numbers(lab: str, preset: str, st
 
 @PAIRS
 def test_training_delivers_a_valid_submission(lab: str, preset: str, store: Store) -> None:
-    """The check accepts the submission, each figure has something on it, and there are scores of the test set."""
+    """The check accepts the submission, and there are scores of the test set."""
     record, folder = labs.get(lab), store.finished(lab, preset)
     assert record.check_submission(folder / "deliver" / record.submission) == []
-    assert all(figure.stat().st_size > 3000 for figure in folder.glob("deliver/*.png"))
     metrics = json.loads((folder / "result.json").read_text())["metrics"]
     assert np.isfinite([metrics[f"test/{name}"] for name in (record.metric.name, "trivial")]).all()
 

@@ -9,14 +9,16 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+import labs
 from labs.adaptation.figures import feature_maps
-from labs.core import curves, events
+from labs.core import curves, events, plots
 from labs.explain.figures import title
 from labs.explain.hidden_state_file import ANSWER, CONTEXT, QUESTION, QuestionStates
 from labs.explain.text_figures import attention, attention_tokens, embeddings
 from labs.gan.figures import grid, interpolation
 from labs.lifelong.figures import accuracy_curve
 from labs.regression.figures import predicted_against_true
+from tests.labs.store import Store
 
 SEGMENTS = [QUESTION] * 3 + [CONTEXT] * 4 + [ANSWER] * 2 + [CONTEXT] * 2
 TOKENS = ["[CLS]", "誰", "[SEP]", *"在", "1", "##9", "##0", "##1", "年", *"來此"]
@@ -123,6 +125,29 @@ def test_grids_of_generated_pictures_say_what_their_rows_are() -> None:
     assert (axes.get_title(), ticks(axes)[1]) == ("title", ["first", "second"])
     axes = interpolation(torch.randn(16, 4), lambda noise: torch.zeros(len(noise), 3, 8, 8, dtype=torch.uint8)).axes[0]
     assert (len(ticks(axes)[1]), "first vector" in axes.get_xlabel()) == (8, True)
+
+
+@pytest.mark.parametrize(
+    ("lab", "preset"),
+    [("regression", "boss"), ("classification", "strong"), ("cnn", "strong"), ("transformer", "boss"),
+     ("anomaly", "boss"), ("lifelong", "rwalk"), ("meta", "boss")],
+)  # fmt: skip
+def test_every_delivered_figure_names_what_it_shows(
+    lab: str, preset: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Axes with ticks have a name on each of them, a colour bar has one, and whatever has no ticks has a title."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "save", lambda figure, file: drawn.append(figure))
+    labs.get(lab).deliver(store.finished(lab, preset), store.data_dir(lab), tmp_path)
+    assert drawn
+    for figure in drawn:
+        for axes in figure.axes:
+            title = axes.get_title() or figure.get_suptitle()
+            if axes.get_label() == "<colorbar>":
+                assert axes.get_ylabel()
+            else:
+                assert axes.get_xlabel() or (title and not (axes.axison and len(axes.get_xticks())))
+                assert axes.get_ylabel() or (title and not (axes.axison and len(axes.get_yticks())))
 
 
 def test_predictions_stand_against_the_truth_with_their_unit() -> None:
