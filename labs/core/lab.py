@@ -148,6 +148,7 @@ class Lab:
     def deliver_and_score(self, folder: Path, data_dir: Path) -> dict[str, float]:
         """Write the deliverables of a trained run's folder and score them on the test set."""
         delivered = folder / delivery.FOLDER
+        delivered.mkdir(exist_ok=True)  # stays empty where a lab hands in nothing
         self.deliver(folder, data_dir, delivered)
         metrics = self.score(delivered, data_dir)
         delivery.seal(folder)

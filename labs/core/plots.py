@@ -53,8 +53,15 @@ def legend_beside(axes: Axes, title: str | None = None) -> None:
 def logarithmic(axes: Axes) -> None:
     """A logarithmic y axis with plain numbers at its ticks, also where it covers less than a power of ten."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
+    axes.yaxis.set_major_formatter(_PlainNumbers())
+    axes.yaxis.set_minor_formatter(_PlainNumbers(minor_thresholds=(2, 0.4)))
+
+
+class _PlainNumbers(LogFormatter):
+    """Labels where matplotlib has them, but 0.5 for 5e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def whole_numbers(axes: Axes) -> None:
