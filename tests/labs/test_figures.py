@@ -136,9 +136,9 @@ def test_every_delivered_figure_names_what_it_shows(
     lab: str, preset: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Axes with ticks have a name on each of them, a colour bar has one, and whatever has no ticks has a title."""
-    drawn: list[Figure] = []
+    folder, data_dir, drawn = store.finished(lab, preset), store.data_dir(lab), list[Figure]()
     monkeypatch.setattr(plots, "save", lambda figure, file: drawn.append(figure))
-    labs.get(lab).deliver(store.finished(lab, preset), store.data_dir(lab), tmp_path)
+    labs.get(lab).deliver(folder, data_dir, tmp_path)
     assert drawn
     for figure in drawn:
         for axes in figure.axes:
