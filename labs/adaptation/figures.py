@@ -1,13 +1,16 @@
 """The figure of homework 11's report: t-SNE of the features at three stages of the training."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 from labs.adaptation.domains import Images, evenly_spaced
 from labs.adaptation.networks import Ensemble
+from labs.core.plots import COLOURS, legend_beside, styled
 from labs.core.run import Run
 
 STAGES = ("early", "middle", "final")
@@ -31,26 +34,52 @@ def save_features(model: Ensemble, source: Images, target: Images, epoch: int, e
                 save_file({**tensors, "label": labels}, run.file(f"features/{stage}.safetensors"))
 
 
-def feature_maps(stages: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """t-SNE of each stage's features, a column a stage: photographs coloured by class above, both domains below.
+@styled
+def feature_maps(stages: Mapping[str, Mapping[str, np.ndarray]], classes: Sequence[str]) -> Figure:
+    """t-SNE of each stage's features, a column a stage: photographs by class above, both domains below.
+
+    A class has a colour and a digit: ten colours alone can't be told apart.
 
     Args:
         stages: name -> features `source` (n, d), their `label` (n,) and features `target` (m, d).
+        classes: names of the classes.
     """
     from sklearn.manifold import TSNE
 
-    figure = Figure(figsize=(4 * len(stages), 8))
-    for column, (stage, features) in enumerate(stages.items(), 1):
+    figure = Figure(figsize=(3.6 * len(stages) + 1.5, 7.5))
+    panels = figure.subplots(2, len(stages), squeeze=False)
+    for (by_class, by_domain), (stage, features) in zip(panels.T, stages.items(), strict=True):
         both = np.concatenate([features["source"], features["target"]])
         embedded = TSNE(perplexity=min(30, (len(both) - 1) / 3), max_iter=500, random_state=0).fit_transform(both)
         source, target = np.split(embedded, [len(features["source"])])
-        by_class = figure.add_subplot(2, len(stages), column, title=f"{stage}: photographs by class")
-        by_class.scatter(source[:, 0], source[:, 1], c=features["label"], cmap="tab10", s=6)
-        by_domain = figure.add_subplot(2, len(stages), len(stages) + column, title=f"{stage}: by domain")
-        by_domain.scatter(source[:, 0], source[:, 1], s=6, label="photographs")
-        by_domain.scatter(target[:, 0], target[:, 1], s=6, label="drawings")
-        by_domain.legend()
+        by_class.set_title(f"{stage}: photographs by class")
+        for label, name in enumerate(classes):
+            x, y = source[features["label"] == label].T
+            colour = COLOURS[label % len(COLOURS)]
+            by_class.scatter(x, y, s=32, marker=f"${label}$", color=colour, linewidths=0, label=name)
+        by_domain.set_title(f"{stage}: by domain")
+        by_domain.scatter(*source.T, s=14, marker="o", linewidths=0, label="photographs")
+        by_domain.scatter(*target.T, s=18, marker="x", linewidths=1, label="drawings")
         for axes in (by_class, by_domain):
-            axes.set_xticks([])
-            axes.set_yticks([])
+            axes.set(xticks=[], yticks=[], xlabel="t-SNE, first axis", ylabel="t-SNE, second axis")
+    for axes, title in zip(panels[:, -1], ("class", "domain"), strict=True):
+        legend_beside(axes, title)
     return figure
+
+
+def neighbours(features: Mapping[str, torch.Tensor]) -> tuple[float, float]:
+    """Of the ten nearest neighbours of a photograph's features, the fraction of its own class among photographs, and
+    the fraction of drawings among both domains, which is that of all images where the domains are mixed.
+
+    Args:
+        features: as a stage of `feature_maps`.
+    """
+    source, label, both = features["source"], features["label"], torch.cat([features["source"], features["target"]])
+    distances = torch.cdist(source, both)
+    distances.fill_diagonal_(math.inf)
+    count = len(source)
+    near, near_both = (
+        part.topk(min(10, count - 1), largest=False).indices for part in (distances[:, :count], distances)
+    )
+    same_class = (label[near] == label[:, None]).float().mean().item()
+    return same_class, (near_both >= count).float().mean().item()

@@ -28,8 +28,8 @@ Ladder
     boss     mean teacher: an ensemble with EMA weights predicts the pseudo-labels, the students train on stronger
              augmentation, and for longer.
 Report
-    `features.png`: t-SNE of the features early, in the middle and at the end of the training, coloured by class and by
-    domain.
+    (a)  How do the features of photographs lie by class, early, in the middle and at the end of the training?
+    (b)  How do the features of photographs and of drawings lie at these stages?
 Papers
     Ganin et al., Domain-Adversarial Training (arXiv:1505.07818); Canny, edge detection (IEEE PAMI 8, 1986); Lee,
     Pseudo-Label (ICML workshop 2013); Zou et al., class-balanced self-training (arXiv:1810.07911); Cuturi, Sinkhorn
@@ -44,14 +44,13 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field, ValidationInfo, field_validator
-from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from labs import COURSE
-from labs.adaptation import data
+from labs.adaptation import data, report
 from labs.adaptation.demo import DEMO
 from labs.adaptation.domains import Images, as_input, drawings, evenly_spaced, photographs
-from labs.adaptation.figures import STAGES, feature_maps, save_features
+from labs.adaptation.figures import save_features
 from labs.adaptation.networks import Ensemble
 from labs.adaptation.pseudo_labels import IGNORE, balanced_agreement, pseudo_labels, sinkhorn
 from labs.adaptation.views import fixed_view, random_view
@@ -229,15 +228,13 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `DaNN_submission.csv` (`id,label`, ids from 0) and the report's figure, `features.png`."""
+    """Write `DaNN_submission.csv` (`id,label`, ids from 0) and the report."""
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     images = drawings(data_dir).images
     parts = torch.arange(len(images)).split(512)
     predictions = np.concatenate([predict(model, images[part].numpy()).argmax(1) for part in parts])
     submission.write(out / LAB.submission, HEADER, enumerate(predictions))
-    stages = {stage: load_file(folder / f"features/{stage}.safetensors") for stage in STAGES}
-    figure = feature_maps({stage: {k: v.numpy() for k, v in saved.items()} for stage, saved in stages.items()})
-    figure.savefig(out / "features.png", dpi=100, bbox_inches="tight")
+    report.write(LAB, folder, out)
 
 
 def check_submission(file: Path) -> list[str]:

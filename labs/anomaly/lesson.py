@@ -30,6 +30,10 @@ Ladder
 Beyond
     `variational=true`: a VAE. Its KL divergence and its squared error are both per value; the sample adds a sum over
     the code to a mean over values, so that the divergence dominates. `score=latent` uses the code's divergence alone.
+Report
+    (a)  What is a VAE, what is its advantage over a plain autoencoder, and what is a problem of it?
+    (b)  What do at least two elements of the latent code stand for? (The course asks for a fully connected autoencoder,
+         which is preset simple.)
 Papers
     Kingma & Welling, VAE (arXiv:1312.6114); Larsen et al., VAE/GAN (arXiv:1512.09300); Schlegl et al., f-AnoGAN
     (Medical Image Analysis 54, 2019); Kascenas et al., Denoising Autoencoders for Anomaly Detection (MIDL 2022);
@@ -47,12 +51,11 @@ import torch
 from torch.nn import functional as F
 
 from labs import COURSE
-from labs.anomaly import data
+from labs.anomaly import data, report
 from labs.anomaly.autoencoder import SIDE, kl_divergence, with_smooth_noise
 from labs.anomaly.config import AnomalyConfig
 from labs.anomaly.demo import DEMO
 from labs.anomaly.detector import Detector
-from labs.anomaly.figures import report
 from labs.anomaly.pictures import Pictures, network_input, synthetic_anomalies
 from labs.core import shards, submission
 from labs.core.lab import Lab
@@ -173,16 +176,13 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `prediction.csv` (`ID,score`) and the report's figures: `latent.png` (faces decoded from changed latent
-    codes), `reconstructions.png` (of test pictures), `extremes.png` (the lowest and the highest test scores)."""
+    """Write `prediction.csv` (`ID,score`) and the report."""
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     (images,) = shards.ArrowDataset(data_dir, "test", ("image",)).columns
     batches = torch.arange(len(images)).split(200)
     scores = np.concatenate([predict(model, images[rows].numpy()) for rows in batches])
     submission.write(out / LAB.submission, HEADER, enumerate(scores.tolist()))
-    (normal,) = shards.ArrowDataset(data_dir, "train", ("image",)).columns
-    for name, figure in report(model.autoencoder, images, scores, normal).items():
-        figure.savefig(out / f"{name}.png", dpi=100, bbox_inches="tight")
+    report.write(LAB, model, folder, data_dir, scores, out)
 
 
 def check_submission(file: Path) -> list[str]:

@@ -23,6 +23,10 @@ Ladder
     boss     five networks of each architecture, and input diversity (DIM): some gradients are computed on pictures that
              are shrunk and padded at random. Here, neither other architectures nor stronger diversity nor smaller steps
              lower the accuracy further.
+Report
+    (a)  How is the noise made, and which accuracy does it leave?
+    (b)  Is a picture of a dog, `dog/dog2.png`, misclassified after FGSM, and as which class?
+    (c)  Is it after JPEG compression, and why does compression help?
 Papers
     Goodfellow et al., FGSM (arXiv:1412.6572); Kurakin et al., I-FGSM (arXiv:1607.02533); Dong et al., momentum and
     ensembles (arXiv:1710.06081); Xie et al., input diversity (arXiv:1803.06978); Springer et al., A Little Robustness
@@ -40,11 +44,10 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from labs import COURSE
-from labs.attack import data, generate, victims
+from labs.attack import data, generate, report, victims
 from labs.attack.adversarial_training import random_start_fgsm
 from labs.attack.config import EPSILON, AttackConfig
 from labs.attack.demo import DEMO
-from labs.attack.figures import defence_figure
 from labs.attack.networks import MEAN, SIDE, Ensemble
 from labs.core import shards
 from labs.core.lab import Lab
@@ -210,8 +213,7 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `submission.tgz`, the attacked pictures under their own names, and, for the report's questions, `dog2.png`:
-    a picture before an attack with FGSM, after it, and after JPEG compression, with the surrogates' predictions."""
+    """Write `submission.tgz`, the attacked pictures under their own names, and the report."""
     config, device = LAB.read_config(folder), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load(folder).to(device)
     names = shards.manifest(data_dir)["facts"]["names"]
@@ -224,8 +226,9 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     row = names.index("dog/dog2.png" if "dog/dog2.png" in names else "dog/dog1.png")
     image, label = (column.to(device) for column in attacked[torch.tensor([row])])
     changed = fgsm(model.surrogates, image.float(), label).round().byte().cpu().numpy()
-    figure = defence_figure(image.cpu().numpy(), changed, lambda images: predict(model, images))
-    figure.savefig(out / "dog2.png", dpi=100, bbox_inches="tight")
+    benign, labels = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
+    pictures, dog = (benign, adversarial.numpy(), labels), (names[row], image.cpu().numpy(), changed)
+    report.write(LAB, folder, out, partial(predict, model), pictures, dog)
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:

@@ -1,15 +1,13 @@
-"""Figures of the bert labs: the rules of the span search at several strides, and learning curves."""
+"""The rules of the span search at several strides, compared for homework 7's report."""
 
-import csv
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
 from labs.bert.data import Split
 from labs.bert.metrics import character_f1, exact_match
-from labs.core.curves import draw
+from labs.core.plots import legend_beside, styled
 from labs.shared.text.answering import predict_answers
 from labs.shared.text.reader import Reader, Search
 
@@ -27,14 +25,6 @@ class Row(NamedTuple):
     f1: float
 
 
-def write_rules(out: Path, reader: Reader, dev: Split) -> None:
-    """Write `rules.csv` and `rules.png` to the folder `out`: the scores of each search rule, for several strides."""
-    rows = compare(reader, dev)
-    with (out / "rules.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([Row._fields, *((*row[:2], f"{row[2]:.4f}", f"{row[3]:.4f}") for row in rows)])
-    plot_rules(rows).savefig(out / "rules.png", dpi=100, bbox_inches="tight")
-
-
 def compare(reader: Reader, dev: Split) -> list[Row]:
     """Exact match and F1 of each search rule at each of three strides, on the first `QUESTIONS` questions of `dev`."""
     rows, window = [], reader.settings.paragraph_tokens
@@ -47,22 +37,16 @@ def compare(reader: Reader, dev: Split) -> list[Row]:
     return rows
 
 
+@styled
 def plot_rules(rows: list[Row]) -> Figure:
     """Exact match against the stride, one line for each search rule."""
-    figure = Figure(figsize=(6, 4))
+    figure = Figure(figsize=(9, 4))
     axes = figure.subplots()
-    for search, name in NAMES.items():
+    for (search, name), style in zip(NAMES.items(), ("o-", "s--"), strict=True):
         points = [row for row in rows if row.search == search]
-        axes.plot([row.doc_stride for row in points], [row.exact_match for row in points], "o-", label=name)
-    axes.set(xlabel="stride between windows, in tokens", ylabel="exact match on validation questions")
-    axes.legend()
-    return figure
-
-
-def plot_curves(folder: Path, labels: dict[str, str]) -> Figure:
-    """Metrics of a run's folder against epochs; `labels` has a label for the name of each metric."""
-    figure = Figure(figsize=(8, 4.5))
-    axes = figure.subplots()
-    draw(axes, folder, labels)
-    axes.set(xlabel="epoch")
+        axes.plot([row.doc_stride for row in points], [row.exact_match for row in points], style, label=name)
+    axes.set(xlabel="stride between windows, tokens", ylabel="exact match", title="Validation questions")
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(sorted({row.doc_stride for row in rows}))
+    legend_beside(axes, "span")
     return figure

@@ -21,8 +21,8 @@ Ladder
     boss     better post-processing: the best valid span, start and end chosen jointly, copied from the paragraph's own
              characters; and the averaged logits of several fine-tuned models (an ensemble).
 Report
-    Another rule than the sample's to turn logits into a span: `rules.csv` and `rules.png` compare the sample's span
-    search with the joint one, at several strides. A second pre-trained model: any other `pretrained_model`.
+    (a)  By which rule, other than the sample's, do start and end logits become a span, and what does it gain?
+    (b)  How good is a second pre-trained model, and how does it differ from BERT?
 Papers
     Devlin et al., BERT (arXiv:1810.04805); Shao et al., DRCD (arXiv:1806.00920); Cui et al., Whole Word Masking for
     Chinese BERT (arXiv:1906.08101); Cui et al., MacBERT (arXiv:2004.13922).
@@ -38,7 +38,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from labs import COURSE
-from labs.bert import data, demo, figures, pretrained_models, pretraining
+from labs.bert import data, demo, pretrained_models, pretraining, report
 from labs.bert.metrics import character_f1, check_answers, exact_match, normalise, trivial_answer
 from labs.bert.training_windows import AnswerPosition, TrainingWindows
 from labs.core import submission
@@ -56,7 +56,6 @@ METRIC = COURSE["bert"].metric
 PRETRAINED = "pretrained"
 """Role of the run that this lab needs."""
 HEADER = ("ID", "Answer")
-CURVES = {"train/loss": "training loss", "val/exact_match": "exact match", "val/f1": "F1 in characters"}
 
 
 class BertConfig(Config):
@@ -198,15 +197,13 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `result.csv` (`ID,Answer`, without commas in the answers), and for the report `rules.csv` and `rules.png`,
-    the scores of each search rule at several strides on validation questions, and `curves.png`."""
+    """Write `result.csv` (`ID,Answer`, without commas in the answers) and the report."""
     reader = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     test = data.Split(data_dir, "test")
     predictions = predict_answers(reader, test.questions, test.paragraphs)
     rows = zip((question.id for question in test.questions), map(normalise, predictions), strict=True)
     submission.write(out / LAB.submission, HEADER, rows)
-    figures.write_rules(out, reader, data.Split(data_dir, "dev"))
-    figures.plot_curves(folder, CURVES).savefig(out / "curves.png", dpi=100, bbox_inches="tight")
+    report.write(LAB, folder, out, reader, data.Split(data_dir, "dev"))
 
 
 def check_submission(file: Path) -> list[str]:

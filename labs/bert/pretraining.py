@@ -33,14 +33,15 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from labs import COURSE
-from labs.bert import corpus, figures, packed_texts, pretrained_models, tiny_bert
+from labs.bert import corpus, packed_texts, pretrained_models, tiny_bert
 from labs.bert.corpus import split_first_sentence
 from labs.bert.pretraining_demo import DEMO
 from labs.bert.tiny_bert import MASK, PAD, SPECIAL, SPECIAL_TOKENS, new_tokenizer
-from labs.core import shards
+from labs.core import curves, shards
 from labs.core.config import Config
 from labs.core.lab import Lab
 from labs.core.meter import Meter
+from labs.core.report import Report
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_shape, load_weights, unwrap
@@ -220,13 +221,15 @@ def example(data_dir: Path) -> np.ndarray:
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """Write the model and its tokenizer as a folder of Hugging Face's libraries (`model.safetensors`, `config.json` and
-    the tokenizer's files), and the learning curves, `curves.png`."""
+    the tokenizer's files), and a report with the learning curves."""
     out.mkdir(parents=True, exist_ok=True)
     pretrained_models.silence()
     load(folder).save_pretrained(out)
     new_tokenizer(load_shape(folder)["characters"]).save_pretrained(out)
-    curves = {"train/loss": "training loss", "val/accuracy": "validation accuracy"}
-    figures.plot_curves(folder, curves).savefig(out / "curves.png", dpi=100, bbox_inches="tight")
+    report = Report(LAB, folder, out)
+    panels = [("loss, nats", {"train/loss": "training loss"}), ("accuracy", {"val/accuracy": "masked characters"})]
+    report.figure("curves", curves.figure(folder, "Pre-training", panels), "Learning curves.")
+    report.write()
 
 
 def check_submission(file: Path) -> list[str]:

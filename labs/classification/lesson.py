@@ -15,8 +15,8 @@ Ladder
     boss     sequence labelling: a bidirectional LSTM over the whole utterance.
     Each preset can be combined with Viterbi decoding, which penalises changes of class (`transition_penalty`).
 Report
-    (a) Narrow and deep or wide and shallow, (b) dropout 0.25, 0.5 or 0.75: the runs of `classification-report.yaml`,
-    each of which delivers `accuracy.png`.
+    (a)  Of two networks with equally many parameters, is the narrow and deep or the wide and shallow one more accurate?
+    (b)  How do dropout rates of 0.25, 0.5 and 0.75 change the training and the validation accuracy?
 Papers
     Graves & Schmidhuber, Framewise Phoneme Classification with Bidirectional LSTM (Neural Networks 18, 2005); Cho et
     al., GRU (arXiv:1406.1078); Ioffe & Szegedy, Batch Normalization (arXiv:1502.03167); Srivastava et al., Dropout
@@ -34,9 +34,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs import COURSE
-from labs.classification import data, viterbi
+from labs.classification import data, report, viterbi
 from labs.classification.demo import DEMO
-from labs.classification.figures import accuracy_curve
 from labs.classification.frames import PAD, Corpus, Frames, Utterances, split, window
 from labs.classification.recurrent import Recurrent
 from labs.core import shards, submission
@@ -215,7 +214,7 @@ def example(data_dir: Path) -> np.ndarray:
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """Write `prediction.csv` (header `Id,Class`; frames are numbered from 0 over all utterances in the order of
-    `test_split.txt`) and, for the report, `accuracy.png`: training and validation accuracy of this run."""
+    `test_split.txt`) and the report."""
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     corpus = Corpus(data_dir, "test", next(model.parameters()).device)
     everything = torch.arange(len(corpus.lengths))
@@ -227,8 +226,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
             for classes, length in zip(model.classify(inputs, lengths), lengths, strict=True):
                 predictions += classes[:length].tolist()
     submission.write(out / LAB.submission, HEADER, enumerate(predictions))
-    curve = accuracy_curve(folder, sum(p.numel() for p in model.parameters()))
-    curve.savefig(out / "accuracy.png", dpi=100, bbox_inches="tight")
+    report.write(LAB, model, folder, out)
 
 
 def check_submission(file: Path) -> list[str]:

@@ -15,7 +15,8 @@ Ladder
     boss     mixup, label smoothing; an ensemble by cross-validation on the training and validation images; test-time
              augmentation.
 Report
-    (a) `augmentation.png` of any run. (b) `network=six` and `six-residual`: the same layers without and with shortcuts.
+    (a)  What does the training's augmentation make of one image? It must have at least five different results.
+    (b)  How accurate is a network of six convolutions without, and how accurate with residual connections?
 Papers
     He et al., Deep Residual Learning (arXiv:1512.03385); Smith & Topin, Super-Convergence (arXiv:1708.07120); Zhong et
     al., Random Erasing (arXiv:1708.04896); Zhang et al., mixup (arXiv:1710.09412); Szegedy et al., label smoothing
@@ -34,9 +35,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs import COURSE
+from labs.cnn import report
 from labs.cnn.augmented_views import mean_probabilities
 from labs.cnn.demo import DEMO
-from labs.cnn.figures import augmentation
 from labs.cnn.folds import LabelledImages, split
 from labs.cnn.networks import Architecture, build
 from labs.core import shards, submission
@@ -199,14 +200,10 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `submission.csv` (header `Id,Category`; ids are the file names of the test images) and, for report
-    question (a), `augmentation.png`: a training image and five augmented copies of it."""
+    """Write `submission.csv` (header `Id,Category`; ids are the file names of the test images) and the report."""
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     submit(partial(predict, model), data_dir, out / LAB.submission)
-    image = shards.ArrowDataset(data_dir, "train", ("image",))[torch.arange(1)][0][0]
-    # A run that trains without augmentation shows that of strength 1.
-    figure = augmentation(image, LAB.read_config(folder).augment or 1.0)
-    figure.savefig(out / "augmentation.png", dpi=100, bbox_inches="tight")
+    report.write(LAB, model, folder, data_dir, out)
 
 
 def submit(classify: Callable[[np.ndarray], np.ndarray], data_dir: Path, file: Path) -> None:

@@ -18,8 +18,9 @@ Ladder
     boss     feature distillation: a regressor on the student's last feature map also predicts the teacher's. At size
              small it trains for longer as well; at equal length the hint loss made no difference beyond the noise.
 Report
-    `parameters.csv`: the student's layers. `pruning.csv` and `pruning.png`: accuracy, size and latency of the pruned
-    teacher. `costs.csv`: teacher and student, and the student in int8.
+    (a)  Which layers does the student have, and how many parameters, at most 100,000 in all?
+    (b)  What is the loss of knowledge distillation, and what does its temperature do?
+    (c)  How accurate is the teacher after pruning, by the fraction that is pruned, and is its inference faster?
 Papers
     Hinton et al., Knowledge Distillation (arXiv:1503.02531); Howard et al., MobileNets (arXiv:1704.04861); Romero et
     al., FitNets (arXiv:1412.6550); Li et al., Pruning Filters for Efficient ConvNets (arXiv:1608.08710).
@@ -39,8 +40,7 @@ from torch.nn import functional as F
 from labs import COURSE
 from labs.cnn import lesson as cnn
 from labs.cnn.demo import DEMO
-from labs.compression import data
-from labs.compression.figures import write_report
+from labs.compression import data, report
 from labs.compression.hints import HintLoss
 from labs.compression.student import PlainStudent, SeparableNet, Student
 from labs.core import shards, submission
@@ -224,13 +224,13 @@ def predict(model: Student, inputs: np.ndarray) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `submission.csv` (`Id,Category`, ids are the test images' names) and the report's tables and figure."""
+    """Write `submission.csv` (`Id,Category`, ids are the test images' names) and the report."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cnn.submit(partial(predict, load(folder).to(device)), data_dir, out / LAB.submission)
     training, validation = (
         shards.ArrowDataset(data_dir, split, ("image", "label")) for split in ("train", "validation")
     )
-    write_report(out, cnn.load(folder / TEACHER), load(folder), training, validation, device)
+    report.write(LAB, folder, out, cnn.load(folder / TEACHER), load(folder), training, validation, device)
 
 
 def check_submission(file: Path) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from labs.core import delivery
 from labs.core.config import Config
 from labs.core.demo import Demo
 from labs.core.errors import BadInput, sentences
@@ -56,7 +57,8 @@ class Lab:
     demo: Demo | None = None
     """What `labs predict` shows for a person's own input; None where there is none that the lab's model could take."""
     deliver: Callable[[Path, Path, Path], None] = lambda folder, data_dir, out: None
-    """`deliver(run_folder, data_dir, out)`: writes what the course asks for (submission file, report figures)."""
+    """`deliver(run_folder, data_dir, out)`: writes what the course asks for: the submission file and, with
+    `labs.core.report`, `report.md` with its figures."""
     score: Callable[[Path, Path], dict[str, float]] = lambda delivered, data_dir: {}
     """`score(delivered, data_dir)`: `test/<metric>` and `test/trivial` (a trivial predictor's) on the test set;
     empty where the test set's answers are not known. Nothing else opens the answers."""
@@ -148,9 +150,12 @@ class Lab:
 
     def deliver_and_score(self, folder: Path, data_dir: Path) -> dict[str, float]:
         """Write the deliverables of a trained run's folder and score them on the test set."""
-        delivered = folder / "deliver"
+        delivered = folder / delivery.FOLDER
+        delivered.mkdir(exist_ok=True)  # stays empty where a lab hands in nothing
         self.deliver(folder, data_dir, delivered)
-        return self.score(delivered, data_dir)
+        metrics = self.score(delivered, data_dir)
+        delivery.seal(folder)
+        return metrics
 
     def _load(self, folder: Path) -> Any:
         from labs.core.weights import load_weights

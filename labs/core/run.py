@@ -43,7 +43,7 @@ class Run(Worker):
     """One worker's view of one training run.
 
     The run's folder, shared by all workers, is the truth about the run: `config.json`, `events.jsonl`, `checkpoints/`,
-    `weights.safetensors`, `figures/`, `deliver/` and at the end `result.json`.
+    `weights.safetensors`, `figures/`, `deliver/` and `delivered.json`, and at the end `result.json`.
 
     Args:
         folder: the run's folder; started again on the same folder, the run continues from its newest checkpoint.
@@ -188,8 +188,9 @@ class Run(Worker):
     def figure(self, name: str, figure: "Figure") -> None:
         """Save a plot as `figures/<name>.png` (rank 0)."""
         if self.rank == 0:
-            path = self.file(f"figures/{name}.png")
-            figure.savefig(path, dpi=100, bbox_inches="tight")
+            from labs.core.plots import save
+
+            save(figure, self.folder / f"figures/{name}.png")
 
     def file(self, name: str) -> Path:
         """Path of a file in the run's folder; its parent folder is made."""

@@ -1,8 +1,6 @@
 """Figures of homework 9's first half: images and their attribution maps in a grid."""
 
-import csv
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -11,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional as F
 
+from labs.core.plots import styled
 from labs.explain.data import CLASSES
 from labs.explain.filters import activation, early_and_late_convolution, maximise_activation
 
@@ -18,24 +17,10 @@ OVERLAID = ("lime", "gradcam")
 """Methods whose maps consist of regions: they are drawn over the images."""
 
 
-def write_table(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows with the same keys as a CSV file, numbers with four decimals."""
-    with file.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-
-
-def write_image_figures(
-    out: Path,
-    model: nn.Module,
-    images: torch.Tensor,
-    maps: Mapping[str, torch.Tensor],
-    titles: Sequence[str],
-    steps: int,
-) -> None:
-    """Write `methods.png`, the maps of all methods, and `filters.png`, two filters' activations and the images that
-    maximise them.
+def image_figures(
+    model: nn.Module, images: torch.Tensor, maps: Mapping[str, torch.Tensor], titles: Sequence[str], steps: int
+) -> dict[str, Figure]:
+    """`methods`, the maps of all methods, and `filters`, two filters' activations and the images that maximise them.
 
     Args:
         model: the classifier; on any device.
@@ -50,37 +35,53 @@ def write_image_figures(
     for name, layer in early_and_late_convolution(model).items():
         filters[f"{name}\nactivation"] = activation(model, layer, inputs).cpu()
         filters[f"{name}\nmaximised"] = maximise_activation(model, layer, inputs, steps).cpu()
-    for name, rows in (("methods", methods), ("filters", filters)):
-        figure = image_grid({"image": images, **rows}, titles)
-        figure.savefig(out / f"{name}.png", dpi=100, bbox_inches="tight")
+    colours = (
+        "bright: important; where a map has both signs, red raises the logit of the predicted class, blue lowers it"
+    )
+    filter_colours = "activation of the first filter: red positive, blue negative; images after gradient ascent on it"
+    return {
+        "methods": image_grid({"image": images, **methods}, titles, colours),
+        "filters": image_grid({"image": images, **filters}, titles, filter_colours),
+    }
 
 
 def title(row: Mapping[str, Any], classes: int) -> str:
-    """File name, predicted class and its probability, of an image's row of scores; the classifier has `classes`."""
-    predicted = row["predicted"]
-    name = CLASSES[predicted] if classes == len(CLASSES) else f"class {predicted}"
-    return f"{row['file']}\n{name}\n{row['probability']:.0%}"
+    """File name, true and predicted class, and the probability of the latter, of an image's row of scores.
+
+    Args:
+        row: as in `statistics.json`; the file's name begins with the true class.
+        classes: number of the classifier's classes.
+    """
+    names = CLASSES if classes == len(CLASSES) else [f"class {number}" for number in range(classes)]
+    true = int(row["file"].split("_")[0])
+    return (
+        f"{row['file']}\ntrue: {names[true] if true < classes else f'class {true}'}\n"
+        f"predicted, {row['probability']:.0%}:\n{names[row['predicted']]}"
+    )
 
 
-def image_grid(rows: Mapping[str, torch.Tensor], titles: Sequence[str]) -> Figure:
+@styled
+def image_grid(rows: Mapping[str, torch.Tensor], titles: Sequence[str], caption: str) -> Figure:
     """Images and maps in a grid. It is drawn as a single image, as separate axes for each cell would take seconds.
 
     Args:
         rows: name -> images (N, 3, H, W), values 0 to 255, or maps (N, h, w) of any values.
         titles: of the N columns.
+        caption: what the colours mean, below the grid.
     """
     side = next(iter(rows.values())).shape[-1]
     coloured = [row.float() / 255 if row.dim() == 4 else apply_colormap(row) for row in rows.values()]
     cells = torch.stack([F.pad(F.interpolate(row, (side, side)), (1, 1, 1, 1), value=1.0) for row in coloured])
     grid = cells.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (rows, N, 3, s, s) -> (rows s, N s, 3)
-    figure = Figure(figsize=(1.4 * len(titles) + 1.5, 1.4 * len(rows) + 0.5))
+    figure = Figure(figsize=(1.4 * len(titles) + 1.8, 1.4 * len(rows) + 1.2))
     axes = figure.subplots()
     axes.imshow(grid.numpy())
     middle = (side + 2) / 2
     axes.set_yticks([middle + (side + 2) * row for row in range(len(rows))], list(rows))
-    axes.set_xticks([middle + (side + 2) * column for column in range(len(titles))], titles, fontsize=8)
+    axes.set_xticks([middle + (side + 2) * column for column in range(len(titles))], titles, fontsize=9)
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
     axes.spines[:].set_visible(False)
+    axes.set_xlabel(caption)
     return figure
 
 

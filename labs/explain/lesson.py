@@ -23,8 +23,13 @@ Presets
     gradcam               feature maps weighted by their mean gradients.
     Nothing is trained: an epoch explains a batch of images, and the weights that are kept are the classifier's.
 Report
-    The course asks 30 questions, which the delivered figures answer: 1 to 20 are about images, 21 to 30 about
-    attention, hidden states layer by layer, and the similarity of embeddings.
+    The course asks 30 multiple-choice questions about figures such as these.
+    (a)  Which parts of an image decide its class, by LIME (questions 1 to 4), saliency (5 to 9), SmoothGrad (10 to 13)
+         and integrated gradients (18 to 20)?
+    (b)  What do an early and a late filter of the network respond to (14 to 17)?
+    (c)  To which tokens does a question attend, layer by layer and head by head (21 to 24)?
+    (d)  How do question, context and answer separate from layer to layer (25 to 27)?
+    (e)  In which layer are the hidden states of a character similar where its meaning is the same (28 to 30)?
 Papers
     Simonyan et al., saliency (arXiv:1312.6034); Smilkov et al., SmoothGrad (arXiv:1706.03825); Sundararajan et al.,
     Integrated Gradients (arXiv:1703.01365); Ribeiro et al., LIME (arXiv:1602.04938); Selvaraju et al., Grad-CAM
@@ -53,12 +58,11 @@ from labs.core.errors import BadInput
 from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights
-from labs.explain import attribution, data, hidden_state_file
+from labs.explain import attribution, data, hidden_state_file, report
 from labs.explain.demo import DEMO
-from labs.explain.figures import title, write_image_figures, write_table
-from labs.explain.report import MAPS, check_submission, compare_methods, write_statistics
+from labs.explain.figures import image_figures, title
+from labs.explain.image_statistics import MAPS, check_submission, compare_methods, write_statistics
 from labs.explain.scores import mask_scores, means, randomise_weights, score_maps
-from labs.explain.text_figures import write_text_figures
 
 METHODS = ("saliency", "smoothgrad", "integrated-gradients", "lime", "gradcam")
 CLASSIFIER, READER = "classifier", "reader"
@@ -213,12 +217,8 @@ def predict(model: Explainer, inputs: np.ndarray) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `statistics.json`, prediction and scores of each image to explain, and `maps.npy`, their maps.
-
-    For the course's questions, whatever the method: `methods.png`, the maps of ten images by all methods;
-    `methods.csv`, all methods' scores on some of the validation images; `filters.png`, two filters' activations; and of
-    the texts `attention.png`, `embeddings.png`, `similarity.png` and `layers.csv`.
-    """
+    """Write `statistics.json`, prediction and scores of each image to explain, `maps.npy`, their maps, and the report,
+    which compares all methods, whatever the run's."""
     explainer = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     config, classifier = explainer.config, explainer.classifier
     out.mkdir(parents=True, exist_ok=True)
@@ -227,11 +227,11 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     shown = shards.ArrowDataset(data_dir, "test", ("image",))[torch.arange(len(rows[:SHOWN]))][0]
     methods = {name: (explainer.by(name), randomised.by(name)) for name in METHODS}
     maps, table = compare_methods(classifier, methods, validation_images(data_dir), shown)
-    write_table(out / "methods.csv", table)
     titles = [title(row, load_shape(folder)["classes"]) for row in rows[:SHOWN]]
-    write_image_figures(out, classifier, shown, maps, titles, config.ascent_steps)
-    if texts := shards.manifest(data_dir)["facts"]["texts"]:
-        write_text_figures(out, hidden_state_file.read(folder / HIDDEN_STATES), texts)
+    figures = image_figures(classifier, shown, maps, titles, config.ascent_steps)
+    texts = shards.manifest(data_dir)["facts"]["texts"]
+    states = hidden_state_file.read(folder / HIDDEN_STATES) if texts else None
+    report.write(LAB, folder, out, figures, table, states, texts)
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:

@@ -1,126 +1,89 @@
-"""What homework 9 delivers about images: the statistics of each image, and the comparison of all methods."""
+"""The report of homework 9."""
 
-import json
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from pydantic import Field, ValidationError, model_validator
-from torch import nn
+from matplotlib.figure import Figure
 
-from labs.core import shards
-from labs.core.config import Config
-from labs.core.errors import sentences
-from labs.core.text_file import read_json
-from labs.explain.scores import Explain, Scores, means, score_maps
-
-MAPS = "maps.npy"
-COMPARED = 33
-"""Number of images, at most, that all methods are scored on."""
-BATCH = 64
-"""Images that are explained at once."""
+from labs.core.lab import Lab
+from labs.core.report import Report
+from labs.explain.hidden_state_file import TextStates
+from labs.explain.text_figures import answering_head, layer_table, text_figures
 
 
-class ImageStatistics(Config):
-    """Prediction and scores of an image and its attribution map."""
-
-    file: str = Field(pattern=r"^\d+_\d+\.jpg$")
-    """Name of the image's file."""
-    predicted: int = Field(ge=0)
-    """The predicted class, which the map explains."""
-    probability: float = Field(ge=0, le=1)
-    """Probability of that class."""
-    x: int = Field(ge=0)
-    """Column of the map's largest value."""
-    y: int = Field(ge=0)
-    """Row of the map's largest value."""
-    deletion: float = Field(ge=0, le=1)
-    """Area under the probability while the image's pixels are deleted."""
-    insertion: float = Field(ge=0, le=1)
-    """Area under the probability while the image's pixels are inserted."""
-    sanity: float = Field(ge=-1, le=1)
-    """Rank correlation with the map of the classifier with randomised weights."""
-
-
-class Statistics(Config):
-    """Content of `statistics.json`."""
-
-    method: str
-    """Attribution method of the maps."""
-    side: int = Field(ge=1)
-    """Side of a map in pixels."""
-    images: list[ImageStatistics] = Field(min_length=1)
-    """In the order of their index."""
-
-    @model_validator(mode="after")
-    def _peaks_inside(self) -> "Statistics":
-        for image in self.images:
-            if max(image.x, image.y) >= self.side:
-                raise ValueError(f"{image.file} points to {image.x}, {image.y}; expected 0 to {self.side - 1}")
-        return self
-
-
-def check_submission(file: Path) -> list[str]:
-    """One sentence per fault of a file that must hold `Statistics`; empty if it has none."""
-    try:
-        Statistics.model_validate(read_json(file))
-    except ValidationError as error:
-        return [f"{file.name}: {fault}" for fault in sentences(error, Statistics.model_fields)]
-    return []
-
-
-def write_statistics(
-    classifier: nn.Module, explain: Explain, explain_randomised: Explain, method: str, data_dir: Path, file: Path
-) -> list[Scores]:
-    """Write the statistics of the images to explain to `file`, and beside it their maps (N, H, W) float32.
+def write(
+    lab: Lab,
+    folder: Path,
+    out: Path,
+    figures: Mapping[str, Figure],
+    methods: Sequence[Mapping[str, Any]],
+    states: TextStates | None,
+    texts: dict[str, Any],
+) -> None:
+    """Write the report of a run's folder, and its tables as `methods.csv` and `layers.csv`.
 
     Args:
-        classifier: images to logits.
-        explain: the attribution method on the classifier.
-        explain_randomised: the same method on the classifier with randomised weights.
-        method: its name.
-
-    Returns:
-        The statistics of each image.
+        figures: those of `labs.explain.figures.image_figures`.
+        methods: a row of scores for each attribution method.
+        states: of the texts; None where the data have none.
+        texts: content of `labs.explain.texts`'s file.
     """
-    device = next(classifier.parameters()).device
-    images, facts = shards.ArrowDataset(data_dir, "test", ("image",)), shards.manifest(data_dir)["facts"]
-    maps, scores = [], list[Scores]()
-    for indices in torch.arange(len(images)).split(BATCH):
-        found, rows = score_maps(classifier, explain, explain_randomised, images[indices][0].to(device))
-        maps.append(found)
-        scores += rows
-    named = [{"file": name, **row} for name, row in zip(facts["names"], scores, strict=True)]
-    file.write_text(json.dumps({"method": method, "side": facts["side"], "images": named}, indent=1))
-    np.save(file.parent / MAPS, torch.cat(maps).cpu().numpy())
-    return named
+    report = Report(lab, folder, out)
+    _write_images(report, figures, methods)
+    if states is not None:
+        _write_texts(report, states, texts)
+    else:
+        for letter in "cde":
+            report.question(letter)
+            report.text("The data of this run have no texts (`texts.json`).")
+    report.write()
 
 
-def compare_methods(
-    classifier: nn.Module,
-    methods: Mapping[str, tuple[Explain, Explain]],
-    validation: shards.ArrowDataset,
-    shown: torch.Tensor,
-) -> tuple[dict[str, torch.Tensor], list[Scores]]:
-    """Explain the same images with every method.
+def _write_images(report: Report, figures: Mapping[str, Figure], methods: Sequence[Mapping[str, Any]]) -> None:
+    report.question("a")
+    report.figure("methods", figures["methods"], "Attribution maps of the predicted class, a row for each method.")
+    report.table(list(methods[0]), (list(row.values()) for row in methods), file="methods.csv")
+    report.text("""The table has means over some validation images. `pointing` and `mass_accuracy`: how often the
+                largest value, and how much of all positive attribution, lies on the object. `deletion` (lower is
+                better) and `insertion`: areas under the class's probability. `sanity`: the correlation with the maps
+                of a classifier with random weights, which should be near 0.""")
 
-    Args:
-        classifier: images to logits.
-        methods: name -> the method on the classifier, and on the classifier with randomised weights.
-        validation: images and, where there are any, masks to score the methods on.
-        shown: images (N, 3, H, W) for the figure.
+    report.question("b")
+    report.figure("filters", figures["filters"], "Two filters: their activations, and images that maximise them.")
+    report.text("""The activation of an early filter has a higher resolution than that of a late one, which is coarse
+                because each of its values stands for a large part of the image.""")
 
-    Returns:
-        Method -> maps (N, H, W) of the images `shown`, and a row of scores and seconds per image for each method.
-    """
-    device = next(classifier.parameters()).device
-    columns = [column.to(device) for column in validation[torch.arange(min(COMPARED, len(validation)))]]
-    maps, table = {}, []
-    for name, (explain, explain_randomised) in methods.items():
-        scores = means(score_maps(classifier, explain, explain_randomised, *columns)[1])
-        start, images = time.process_time(), shown.to(device)
-        maps[name] = explain(images, classifier(images).argmax(1)).cpu()
-        table.append({"method": name, **scores, "seconds": (time.process_time() - start) / len(shown)})
-    return maps, table
+
+def _write_texts(report: Report, states: TextStates, texts: dict[str, Any]) -> None:
+    figures, first = text_figures(states, texts), states.questions[0]
+    table = layer_table(states, [sentence["meaning"] for sentence in texts["sentences"]])
+
+    report.question("c")
+    report.figure("attention", figures["attention"], "Attention of every layer and head.")
+    layer, head = answering_head(first)
+    report.text(f"""Head {head + 1} of layer {layer + 1} has the most attention from the question to the answer. The
+                first question is: {texts["questions"][0]["question"]}""")
+    report.figure("attention_tokens", figures["attention_tokens"], "That head, token by token.")
+    report.text("Tokens by number: " + ", ".join(f"{n} `{text}`" for n, text in enumerate(first.tokens)))
+
+    report.question("d")
+    report.figure(
+        "embeddings", figures["embeddings"], "Hidden states, a row for each question, a column for each layer."
+    )
+    report.text("""By layer, 0 being the embeddings: the fraction of the question's attention that goes to the answer
+                in the head with the most of it; the silhouette coefficient of question, context and answer, -1 to 1,
+                which is high where they are apart; and `meaning_gap`, which the next question explains.""")
+    report.table(list(table[0]), (list(row.values()) for row in table), file="layers.csv")
+
+    report.question("e")
+    report.figure(
+        "similarity", figures["similarity"], "Similarity and distance of the character in each two sentences."
+    )
+    gaps = [row["meaning_gap"] for row in table]
+    best = max(range(len(gaps)), key=gaps.__getitem__)
+    report.text(f"""The character is {texts["character"]}. Its cosine similarity between sentences of one meaning
+                exceeds that between sentences of different meanings by {gaps[best]:.4f} in layer {best}, where the gap
+                is largest.""")
+    rows = [(n, sentence["text"], sentence["meaning"]) for n, sentence in enumerate(texts["sentences"])]
+    report.table(("sentence", "text", "meaning"), rows)

@@ -1,79 +1,139 @@
 """Figures of homework 9's second half: attention, hidden states by layer, and those of an ambiguous character."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import groupby
 from typing import Any
 
-import matplotlib
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch.nn import functional as F
 
-from labs.explain.figures import write_table
+from labs.core.plots import CHINESE, COLOURS, legend_beside, styled
 from labs.explain.hidden_state_file import ANSWER, QUESTION, QuestionStates, TextStates
 
-SEGMENTS, COLOURS = ("question", "context", "answer"), ("tab:blue", "lightgrey", "tab:red")
-FONTS = ("Noto Sans CJK TC", "Noto Sans CJK JP", "Microsoft JhengHei", "PingFang TC", "WenQuanYi Zen Hei")
-"""Fonts with Chinese characters, of which matplotlib includes none. Without any, figures have numbers for texts."""
+SEGMENTS = ("question", "context", "answer")
+"""Names of the segments, by number."""
+LOOKS: tuple[dict[str, Any], ...] = (
+    {"color": COLOURS[0], "marker": "o"},
+    {"color": "0.75", "marker": "."},
+    {"color": COLOURS[1], "marker": "D"},
+)
+"""Colour and marker of each segment's tokens."""
+AROUND = 12
+"""Tokens on either side of the answer in the figure of single tokens."""
 
 
-def write_text_figures(out: Path, states: TextStates, texts: dict[str, Any]) -> None:
-    """Write `attention.png`, `embeddings.png`, `similarity.png`, and `layers.csv` (see `layer_table`).
+def text_figures(states: TextStates, texts: dict[str, Any]) -> dict[str, Figure]:
+    """The figures `attention`, `attention_tokens`, `embeddings` and `similarity`.
 
     Args:
         texts: content of `labs.explain.texts`'s file.
     """
-    from matplotlib.font_manager import fontManager
-
-    installed = {entry.name for entry in fontManager.ttflist}
-    fonts = [font for font in FONTS if font in installed]
-    with matplotlib.rc_context({"font.family": [*fonts, "sans-serif"]}):
-        for name, figure in {
-            "attention": attention(states.questions[0]),
-            "embeddings": embeddings(states.questions, legible=bool(fonts)),
-            "similarity": similarity(states.character, texts["sentences"], legible=bool(fonts)),
-        }.items():
-            figure.savefig(out / f"{name}.png", dpi=100, bbox_inches="tight")
-    write_table(out / "layers.csv", layer_table(states, [sentence["meaning"] for sentence in texts["sentences"]]))
+    legible = bool(CHINESE)
+    return {
+        "attention": attention(states.questions[0]),
+        "attention_tokens": attention_tokens(states.questions[0], legible=legible),
+        "embeddings": embeddings(states.questions, legible=legible),
+        "similarity": similarity(states.character, texts["sentences"], legible=legible),
+    }
 
 
+@styled
 def attention(question: QuestionStates) -> Figure:
     """Attention weights, a panel for each layer and head: each token, a row, attends to the tokens in the columns."""
     layers, heads = question.attentions.shape[:2]
-    segments = question.segments.tolist()
-    boundaries = [token + 0.5 for token in range(len(segments) - 1) if segments[token] != segments[token + 1]]
-    figure = Figure(figsize=(2 * heads, 2 * layers))
+    parts = segment_parts(question.segments.tolist())
+    middles, names = [(first + last) / 2 for first, last, _ in parts], [SEGMENTS[segment] for *_, segment in parts]
+    side = 2.4 if heads <= 4 else 1.6
+    figure = Figure(figsize=(side * heads + 1.5, side * layers + 1))
+    figure.suptitle("Attention of each token, a row, to the tokens of question 1 and its context, the columns")
     for (layer, head), axes in _panels(figure, layers, heads):
-        axes.imshow(question.attentions[layer, head].sqrt().numpy(), cmap="inferno", vmin=0, vmax=1)
-        axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=8)
-        for boundary in boundaries:
-            axes.axvline(boundary, color="white", linewidth=0.3)
-            axes.axhline(boundary, color="white", linewidth=0.3)
+        weights = question.attentions[layer, head].numpy()
+        shown = axes.imshow(weights, cmap="inferno", norm=PowerNorm(0.5, 0, 1))
+        axes.set_title(f"layer {layer + 1}, head {head + 1}", fontsize=9)
+        for _, last, _ in parts[:-1]:
+            axes.axvline(last + 0.5, color="white", linewidth=0.5)
+            axes.axhline(last + 0.5, color="white", linewidth=0.5)
+        if head == 0:
+            axes.set_yticks(middles, names, fontsize=8)
+        if layer == layers - 1:
+            axes.set_xticks(middles, names, fontsize=8, rotation=90)
+    figure.colorbar(shown, ax=figure.axes, label="attention weight", shrink=0.8)
+    figure.supxlabel("token that is attended to")
+    figure.supylabel("token that attends")
     return figure
 
 
+def segment_parts(segments: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Runs of equal segments: first token, last token, segment."""
+    parts, first = [], 0
+    for segment, run in groupby(segments):
+        length = len(list(run))
+        parts.append((first, first + length - 1, segment))
+        first += length
+    return parts
+
+
+@styled
+def attention_tokens(question: QuestionStates, legible: bool) -> Figure:
+    """Attention of each of the question's tokens to each token in and around the answer, in the head with the most of
+    it. A token is labelled with its text, or with its number where that is not `legible`."""
+    layer, head = answering_head(question)
+    answer = (question.segments == ANSWER).nonzero().flatten()
+    # Without an answer in the context, the context's beginning.
+    shown = answer if len(answer) else (question.segments != QUESTION).nonzero().flatten()[:1]
+    first, last = max(0, int(shown[0]) - AROUND), min(len(question.tokens), int(shown[-1]) + 1 + AROUND)
+    rows, columns = (question.segments == QUESTION).nonzero().flatten().tolist(), list(range(first, last))
+    figure = Figure(figsize=(0.27 * len(columns) + 2.5, 0.27 * len(rows) + 1.3))
+    axes = figure.add_subplot(title=f"Layer {layer + 1}, head {head + 1}: tokens of question 1, and around the answer")
+    image = axes.imshow(question.attentions[layer, head][rows][:, columns].numpy(), cmap="viridis", vmin=0)
+    figure.colorbar(image, label="attention weight")
+    for ticks, numbers in ((axes.set_xticks, columns), (axes.set_yticks, rows)):
+        ticks(range(len(numbers)), [_label(question, number, legible) for number in numbers], fontsize=9)
+    axes.tick_params("x", rotation=90)
+    for token in answer.tolist():
+        axes.get_xticklabels()[token - first].set(color=COLOURS[1], fontweight="bold")
+    axes.set(xlabel="token that is attended to; the answer's in orange", ylabel="token that attends")
+    return figure
+
+
+def answering_head(question: QuestionStates) -> tuple[int, int]:
+    """Layer and head, from 0, in which the question attends most to the answer."""
+    is_question, is_answer = question.segments == QUESTION, question.segments == ANSWER
+    weights = question.attentions[:, :, is_question][:, :, :, is_answer].sum((2, 3))
+    return divmod(int(weights.argmax()), weights.shape[1])
+
+
+def _label(question: QuestionStates, token: int, legible: bool) -> str:
+    return question.tokens[token] if legible else str(token)
+
+
+@styled
 def embeddings(questions: Sequence[QuestionStates], legible: bool) -> Figure:
     """Hidden states of the tokens in the plane of their first two principal components: a row a question, a column a
-    layer.
-
-    Tokens of the answer are labelled with their text, or with their index where it is not `legible`.
-    """
+    layer. Tokens of the answer are labelled with their text, or with their number where that is not `legible`."""
     layers = len(questions[0].hidden_states)
-    figure = Figure(figsize=(2.2 * layers, 2.2 * len(questions)))
+    figure = Figure(figsize=(2.6 * layers + 1.5, 2.6 * len(questions)))
+    figure.suptitle("Hidden states of the tokens, first two principal components of each layer")
     for (row, layer), axes in _panels(figure, len(questions), layers):
         question = questions[row]
         x, y = principal_components(question.hidden_states[layer]).T.numpy()
-        for segment, (name, colour) in enumerate(zip(SEGMENTS, COLOURS, strict=True)):
+        for segment, (name, look) in enumerate(zip(SEGMENTS, LOOKS, strict=True)):
             mask = (question.segments == segment).numpy()
-            axes.scatter(x[mask], y[mask], s=8, color=colour, label=name)
+            axes.scatter(x[mask], y[mask], s=16, label=name, **look)
         for token in (question.segments == ANSWER).nonzero().flatten().tolist():
-            axes.annotate(question.tokens[token] if legible else str(token), (x[token], y[token]), fontsize=7)
-        axes.set_title(f"layer {layer}" if layer else "input", fontsize=8)
-    figure.axes[0].legend(fontsize=6)
+            label = _label(question, token, legible)
+            axes.annotate(label, (x[token], y[token]), (3, 3), textcoords="offset points", fontsize=8)
+        axes.set_title(f"layer {layer}" if layer else "embeddings", fontsize=10)
+        axes.set_xlabel("first component", fontsize=8)
+        axes.set_ylabel(f"question {row + 1}\nsecond component" if layer == 0 else "second component", fontsize=8)
+    legend_beside(figure.axes[layers - 1], "token of the")
     return figure
 
 
+@styled
 def similarity(character: torch.Tensor, sentences: Sequence[dict[str, Any]], legible: bool) -> Figure:
     """Cosine similarity and Euclidean distance of the character's hidden states in each two sentences, in the first and
     the last layer. Sentences are sorted by meaning, and labelled with their text or their index in the file.
@@ -83,19 +143,20 @@ def similarity(character: torch.Tensor, sentences: Sequence[dict[str, Any]], leg
     """
     order = sorted(range(len(sentences)), key=lambda number: sentences[number]["meaning"])
     names = [f"{sentences[number]['text'] if legible else number}, {sentences[number]['meaning']}" for number in order]
-    figure = Figure(figsize=(12, 10))
+    figure = Figure(figsize=(12, 9.5))
+    figure.suptitle("The ambiguous character in each two sentences, sorted by its meaning")
     last = character.shape[1] - 1
     for (row, column), axes in _panels(figure, 2, 2):
         layer = (1, last)[row]
         vectors = character[order, layer]
-        if column == 0:
-            shown = axes.imshow(cosine(vectors).numpy(), cmap="viridis")
-            axes.set_title(f"layer {layer}, cosine", fontsize=9)
-            axes.set_yticks(range(len(names)), names, fontsize=8)
-        else:
-            shown = axes.imshow(torch.cdist(vectors, vectors).numpy(), cmap="viridis_r")
-            axes.set_title(f"layer {layer}, distance", fontsize=9)
-        figure.colorbar(shown, ax=axes, shrink=0.7)
+        values = torch.cdist(vectors, vectors) if column else cosine(vectors)
+        name = "Euclidean distance" if column else "cosine similarity"
+        shown = axes.imshow(values.numpy(), cmap="viridis_r" if column else "viridis")
+        axes.set_title(f"layer {layer}, {name}")
+        axes.set_xticks(range(len(order)), [str(number) for number in order], fontsize=9)
+        axes.set_yticks(range(len(names)), names if column == 0 else [str(number) for number in order], fontsize=9)
+        axes.set(xlabel="sentence", ylabel="sentence, and what the character means" if column == 0 else "sentence")
+        figure.colorbar(shown, ax=axes, shrink=0.8, label=name)
     return figure
 
 

@@ -132,12 +132,13 @@ def cycle_figure(networks: CycleGan, other: torch.Tensor, face: torch.Tensor) ->
     with torch.no_grad():
         fake_face, fake_other = to_face(other), to_other(face)
         rows = [other, fake_face, to_other(fake_face), face, fake_other, to_face(fake_other)]
-    return grid(submission_pictures(torch.cat(rows), data.SIDE).cpu(), COLUMNS)
+    names = ["other style", "as a face", "and back", "face", "in the other style", "and back"]
+    return grid(submission_pictures(torch.cat(rows), data.SIDE).cpu(), COLUMNS, "Held-out pictures, translated", names)
 
 
-def deliver(generator: nn.Module, data_dir: Path, side: int, out: Path) -> None:
+def deliver(generator: nn.Module, data_dir: Path, side: int, out: Path) -> Figure:
     """Write `submission.tgz`, pictures of the other style translated into faces, repeated up to the number that is
-    submitted, and `translations.png`, the first 32 pictures, each above its translation.
+    submitted; returns a figure of the first 32 pictures, each above its translation.
 
     Held-out pictures come first.
     """
@@ -153,5 +154,4 @@ def deliver(generator: nn.Module, data_dir: Path, side: int, out: Path) -> None:
     # Four times a row of pictures and the row of their translations: (4, 2, COLUMNS, 3, 64, 64)
     originals = submission_pictures(pictures, data.SIDE)
     shown = [part[: 4 * COLUMNS].unflatten(0, (4, COLUMNS)) for part in (originals, translated)]
-    figure = grid(torch.stack(shown, 1).flatten(0, 2), COLUMNS)
-    figure.savefig(out / "translations.png", dpi=100)
+    return grid(torch.stack(shown, 1).flatten(0, 2), COLUMNS, "Translations", ["other style", "as a face"] * 4)

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional as F
 
+from labs.core.plots import legend_beside, logarithmic, styled
 from labs.gan.dcgan import Discriminator, Norm
 from labs.gan.losses import clip_weights, critic_loss, gradient_penalty
 
@@ -16,14 +17,25 @@ CLIPPED, PENALISED = "weight clipping", "gradient penalty"
 """The two critics, as the figure's legend names them."""
 
 
-def grid(pictures: torch.Tensor, columns: int) -> Figure:
-    """Pictures (N, 3, H, W) uint8 in rows; N is a multiple of `columns`."""
-    rows = len(pictures) // columns
+@styled
+def grid(pictures: torch.Tensor, columns: int, title: str, names: Sequence[str] = (), across: str = "") -> Figure:
+    """A grid of pictures, drawn as a single image: axes for each picture would take seconds.
+
+    Args:
+        pictures: (N, 3, H, W) uint8; N is a multiple of `columns`.
+        columns: pictures of a row.
+        title: of the figure.
+        names: of the rows; none for no names.
+        across: what changes along a row; empty where nothing does.
+    """
+    rows, height = len(pictures) // columns, pictures.shape[2]
     joined = pictures.view(rows, columns, *pictures.shape[1:]).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
-    figure = Figure(figsize=(0.8 * columns, 0.8 * rows))
-    axes = figure.add_axes((0, 0, 1, 1))
+    figure = Figure(figsize=(0.8 * columns + 1.8 * bool(names), 0.8 * rows + 0.7))
+    axes = figure.add_subplot(title=title, xlabel=across, xticks=[])
     axes.imshow(joined.numpy())
-    axes.set_axis_off()
+    axes.set_yticks([height * (row + 0.5) for row in range(len(names))], names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     return figure
 
 
@@ -35,7 +47,9 @@ def interpolation(noise: torch.Tensor, generate: Callable[[torch.Tensor], torch.
         generate: noise (N, d) -> pictures (N, 3, H, W) uint8.
     """
     between = torch.lerp(noise[:8, None], noise[8:, None], torch.linspace(0, 1, 8)[:, None])
-    return grid(generate(between.flatten(0, 1)), 8)
+    title, names = "Generated from noise between two vectors", [f"pair {row}" for row in range(1, 9)]
+    across = "first vector of the pair, in eight equal steps to the second one"
+    return grid(generate(between.flatten(0, 1)), 8, title, names, across)
 
 
 def submission_pictures(pictures: torch.Tensor, side: int) -> torch.Tensor:
@@ -67,17 +81,18 @@ def gradient_norms(
     return {CLIPPED: clipped_norms, PENALISED: _layer_gradient_norms(penalised, real, fake)}
 
 
+@styled
 def gradient_figure(norms: Mapping[str, Sequence[float]]) -> Figure:
     """The report's figure: the gradient's norm, on a logarithmic axis, over the layers of the critic."""
-    figure = Figure(figsize=(5, 3.5))
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(7, 3.8))
+    axes = figure.add_subplot(title="Gradient of the Wasserstein loss, by the weights of a layer")
     for name, values in norms.items():
         axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
-    axes.set_yscale("log")
     axes.set_xticks(range(1, 1 + max(len(values) for values in norms.values())))
-    axes.set_xlabel("layer of the discriminator, low to high")
+    axes.set_xlabel("layer of the critic, from the pictures to the score")
     axes.set_ylabel("norm of the gradient")
-    axes.legend()
+    logarithmic(axes)
+    legend_beside(axes)
     return figure
 
 

@@ -26,6 +26,9 @@ Beyond
     `cycle` (lecture 6): CycleGAN translates pictures in another style, `other/`, into faces, from unpaired pictures.
     `constraint=clip` with `optimizer=rmsprop`: the first WGAN. `norm=spectral` (arXiv:1802.05957). `constraint=r1` and
     `augment` keep a critic from learning few pictures by heart.
+Report
+    (a)  Name two differences between GAN and WGAN.
+    (b)  How large is the gradient in each layer of a critic with weight clipping, and of one with gradient penalty?
 Words
     The critic is the discriminator; that is the name of a discriminator without sigmoid in the papers on WGANs.
 Papers
@@ -49,11 +52,11 @@ from labs.core.lab import Lab
 from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_weights, unwrap
-from labs.gan import cyclegan, data, demo, generate
+from labs.gan import cyclegan, data, demo, generate, report
 from labs.gan.augmentation import AUGMENTATION_NUMBERS, augment
 from labs.gan.collapse import detect_collapse
 from labs.gan.config import GRID, METRIC, GanConfig
-from labs.gan.figures import gradient_figure, gradient_norms, grid, interpolation, submission_pictures
+from labs.gan.figures import gradient_norms, grid, interpolation, submission_pictures
 from labs.gan.judge import judge
 from labs.gan.losses import clip_weights, critic_loss, generator_loss, gradient_penalty, r1_penalty
 from labs.gan.networks import NOISE_DIM, build_generator, build_networks
@@ -165,7 +168,7 @@ def _validate_epoch(
     run.best(METRIC, ema_generator)
     with run.evaluation(ema_generator) as net:
         samples = submission_pictures(net(fixed_noise(config, GRID, run)), config.side).cpu()
-    run.figure(f"samples-{epoch + 1:04d}", grid(samples, 8))
+    run.figure(f"samples-{epoch + 1:04d}", grid(samples, 8, f"Generated after epoch {epoch + 1}, from the same noise"))
 
 
 def validate(config: GanConfig, ema_generator: nn.Module, held_out: Pictures, run: Run) -> dict[str, float]:
@@ -199,26 +202,23 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `submission.tgz` with `1.jpg` to `1000.jpg`; `samples.png`; `interpolation.png`, whose rows each go from
-    one noise vector to another; and `gradients.png`, the report's figure of gradient norms, of two critics that are
-    trained against this generator."""
+    """Write `submission.tgz` with `1.jpg` to `1000.jpg`, and the report, for which two small critics are trained."""
     config, model = LAB.read_config(folder), load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     out.mkdir(parents=True, exist_ok=True)
     if config.generator == "cyclegan":
-        return cyclegan.deliver(model, data_dir, config.side, out)
+        return report.write(LAB, folder, out, {"translations": cyclegan.deliver(model, data_dir, config.side, out)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)  # other noise than that on which the epoch was chosen
         noise = config.truncation * torch.randn(data.SUBMITTED, NOISE_DIM)
         pictures = predict(model, noise.numpy())
         data.write_archive(out / LAB.submission, pictures)
-        grid(torch.from_numpy(pictures[:GRID]), 8).savefig(out / "samples.png", dpi=100)
         rows = interpolation(noise[:16], lambda between: torch.from_numpy(predict(model, between.numpy())))
-        rows.savefig(out / "interpolation.png", dpi=100)
         (real,) = Pictures(data_dir, config.side, held_out=False)[torch.arange(NUM_COMPARED)]
         with torch.no_grad():
             fake = model(noise[:NUM_COMPARED].to(next(model.parameters()).device)).cpu()
-        figure = gradient_figure(gradient_norms(real, fake, config.clip, config.penalty_weight))
-    figure.savefig(out / "gradients.png", dpi=100, bbox_inches="tight")
+        norms = gradient_norms(real, fake, config.clip, config.penalty_weight)
+    samples = grid(torch.from_numpy(pictures[:GRID]), 8, f"The first {GRID} submitted pictures")
+    report.write(LAB, folder, out, {"samples": samples, "interpolation": rows}, norms)
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:

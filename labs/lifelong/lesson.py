@@ -22,6 +22,11 @@ Methods
     agem replay  keep some old images, to project gradients that would raise the loss on them, or to train on them again
               (`labs.lifelong.rehearsal`); the course's rules do not allow it.
     joint     trains on all images of all tasks so far, and therefore longer with each task: an upper bound.
+Report
+    (a)  How does the accuracy of each method develop while the five tasks are learnt?
+    (b)  What does the metric measure, and how much is forgotten?
+    (c)  How does MAS measure the importance of a parameter, and how do the other methods?
+    The course also asks 20 multiple-choice questions about these methods and the scenarios of continual learning.
 Papers
     Kirkpatrick et al., EWC (arXiv:1612.00796); Schwarz et al., Progress & Compress, for the running sum of importances
     (arXiv:1805.06370); Aljundi et al., MAS (arXiv:1711.09601); Zenke et al., SI (arXiv:1703.04200); Chaudhry et al.,
@@ -29,7 +34,6 @@ Papers
     Chaudhry et al., A-GEM (arXiv:1812.00420); Chaudhry et al., tiny episodic memories (arXiv:1902.10486).
 """
 
-import shutil
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -48,10 +52,10 @@ from labs.core.lab import Lab
 from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_weights
-from labs.lifelong import data, task_table, transfer
+from labs.lifelong import data, report, task_table, transfer
 from labs.lifelong.demo import DEMO
 from labs.lifelong.distillation import LwF
-from labs.lifelong.figures import MATRIX, accuracy_curve, matrix_figure, write_matrix
+from labs.lifelong.figures import MATRIX, write_matrix
 from labs.lifelong.method import Method
 from labs.lifelong.networks import Classifier
 from labs.lifelong.regularizers import EWC, MAS, SCP, SI, RWalk
@@ -207,8 +211,8 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `task_accuracy.csv` (`labs.lifelong.task_table`), the accuracy curve `acc_summary.png`, and the matrix of
-    accuracies on held-out training images, `task_matrix.csv` and `.png`."""
+    """Write `task_accuracy.csv` (`labs.lifelong.task_table`), the report with the accuracy curve `acc_summary.png`, and
+    the matrix of accuracies on held-out training images, `task_matrix.csv` and `.png`."""
     model, config = load(folder), LAB.read_config(folder)
     images, labels = (c.all() for c in shards.ArrowDataset(data_dir, "test", ("image", "label")).columns)
     accuracies = []
@@ -218,10 +222,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     angles = config.angles if config.scenario == "rotated" else [0.0] * len(accuracies)
     task_table.write(out / LAB.submission, angles, accuracies)
-    shutil.copyfile(folder / MATRIX, out / MATRIX)
-    curve = accuracy_curve(folder, task_names(config.scenario, config.angles))
-    for name, figure in {"acc_summary": curve, "task_matrix": matrix_figure(folder / MATRIX)}.items():
-        figure.savefig(out / f"{name}.png", dpi=100, bbox_inches="tight")
+    report.write(LAB, config, folder, out)
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:

@@ -5,39 +5,36 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from labs.core import events
+from labs.core import curves
+from labs.core.plots import legend_beside, styled, whole_numbers
+from labs.meta.data import WAYS
 
-MODES = {"accuracy": "queries normalised together (transductive)", "accuracy_inductive": "by the support set alone"}
-"""Metric, without `val/` -> its name in the legend."""
+MODES = {"accuracy": "together (transductive)", "accuracy_inductive": "by the support set alone (inductive)"}
+"""Metric, without `val/` -> how batch norm normalises the queries."""
 STEPS = (0, 1, 2, 3, 5, 10)
 """Numbers of inner steps at inference that the figure compares."""
 
 
-def over_tasks(folder: Path, tasks_per_epoch: int, pool: int) -> Figure:
-    """Validation accuracy against the number of training tasks: one trained model an epoch.
+def training_tasks(folder: Path, tasks_per_epoch: int) -> tuple[list[int], dict[str, list[float]]]:
+    """Numbers of training tasks, one for each validated epoch, and by mode the validation accuracies.
 
     Args:
         folder: a run's folder, whose events have the metrics.
         tasks_per_epoch: training tasks of an epoch.
-        pool: number of different training tasks; 0 for no limit.
     """
-    history = [(event["step"] * tasks_per_epoch, event["metrics"]) for event in events.read(folder)]
-    seen = [(tasks, metrics) for tasks, metrics in history if "val/accuracy" in metrics]
-    label = f"training tasks seen (of {pool} different ones)" if pool else "training tasks, each seen once"
-    lines = {name: [metrics[f"val/{name}"] for _, metrics in seen] for name in MODES}
-    return _figure([tasks for tasks, _ in seen], lines, label)
+    steps, _ = curves.history(folder, "val/accuracy")
+    lines = {name: curves.history(folder, f"val/{name}")[1] for name in MODES}
+    return [step * tasks_per_epoch for step in steps], lines
 
 
-def over_steps(lines: Mapping[str, Sequence[float]]) -> Figure:
-    """Validation accuracy by mode after each of `STEPS`; the number of steps in training is the config's."""
-    return _figure(STEPS, lines, "inner steps on a task's support set")
-
-
-def _figure(numbers: Sequence[int], lines: Mapping[str, Sequence[float]], label: str) -> Figure:
-    figure = Figure(figsize=(7, 4.5))
-    axes = figure.add_subplot(xlabel=label, ylabel="accuracy on held-out characters", ylim=(0, 1))
+@styled
+def accuracy_figure(numbers: Sequence[int], lines: Mapping[str, Sequence[float]], title: str, label: str) -> Figure:
+    """Validation accuracy by mode against training tasks or inner steps, which `label` names on the x axis."""
+    figure = Figure(figsize=(9, 4.5))
+    axes = figure.add_subplot(title=title, xlabel=label, ylabel="accuracy on held-out characters", ylim=(0, 1.02))
     for name, values in lines.items():
         axes.plot(numbers, values, marker="o", label=MODES[name])
-    axes.axhline(0.2, color="grey", linestyle=":", label="chance")
-    axes.legend(loc="lower right")
+    axes.axhline(1 / WAYS, color="grey", linestyle=":", label="chance")
+    whole_numbers(axes)
+    legend_beside(axes, "queries are normalised")
     return figure

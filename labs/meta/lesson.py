@@ -23,6 +23,9 @@ Solvers outside the ladder
     reptile     move the initial parameters towards the result of the inner steps, which use support and query set as
                 one training set. With a single inner step this is joint training; set `inner_steps` to 3 or more.
     prototypes  no inner steps: a query gets the class of the nearest support image in an embedding space.
+Report
+    (a)  How does the accuracy on held-out characters depend on the number of training tasks?
+    (b)  How does it depend on the number of inner steps at inference, those in training unchanged?
 Papers
     Finn et al., MAML (arXiv:1703.03400); Raghu et al., ANIL (arXiv:1909.09157); Nichol et al., Reptile
     (arXiv:1803.02999); Snell et al., Prototypical Networks (arXiv:1703.05175); Santoro et al., for rotated characters
@@ -45,7 +48,7 @@ from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_weights, unwrap
-from labs.meta import data, figures
+from labs.meta import data, figures, report
 from labs.meta.config import MetaConfig
 from labs.meta.data import WAYS
 from labs.meta.demo import DEMO
@@ -131,22 +134,19 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write the predictions and the report's figures.
+    """Write the predictions and the report.
 
     `output.csv` (`id,class`, queries counted over all tasks) has the transductive predictions,
-    `output_inductive.csv` the inductive ones; `training_tasks.png` and `inner_steps.png` are the figures.
+    `output_inductive.csv` the inductive ones.
     """
     model = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     config = model.config
     predictions = all_logits(model, stored_tasks(data_dir), [config.test_steps])[:, 0].argmax(-1)
     for name, classes in zip((LAB.submission, INDUCTIVE), predictions.unbind(1), strict=True):
         submission.write(out / name, HEADER, enumerate(classes.flatten().tolist()))
-    over_tasks = figures.over_tasks(folder, config.steps * config.meta_batch, config.tasks)
     tasks = Tasks(split(data_dir)[1], 0, config.val_tasks).all()
     accuracies = is_correct(all_logits(model, tasks, figures.STEPS)).double().mean((0, 3))
-    over_steps = figures.over_steps(dict(zip(figures.MODES, accuracies.T.tolist(), strict=True)))
-    for name, figure in (("training_tasks", over_tasks), ("inner_steps", over_steps)):
-        figure.savefig(out / f"{name}.png", dpi=100, bbox_inches="tight")
+    report.write(LAB, config, folder, out, dict(zip(figures.MODES, accuracies.T.tolist(), strict=True)))
 
 
 def check_submission(file: Path) -> list[str]:

@@ -14,7 +14,10 @@ Ladder
              the change since the day before; AdamW.
     boss     dropout, weight decay, and the mean of ten networks, each trained on nine of ten folds.
 Report
-    The course asks no questions in this homework.
+    The course asks no questions in this homework; these are ours.
+    (a)  Does the training end at the right time?
+    (b)  How far are the predictions for held-out rows from the truth, and from guesses without a network?
+    (c)  Which columns does the network see?
 Papers
     Kingma & Ba, Adam (arXiv:1412.6980); Loshchilov & Hutter, Decoupled Weight Decay (arXiv:1711.05101);
     Geurts et al., Extremely randomized trees (doi:10.1007/s10994-006-6226-1); Breiman, Bagging predictors
@@ -38,7 +41,7 @@ from labs.core.lab import Lab
 from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights
-from labs.regression import data, demo, windows
+from labs.regression import data, demo, report, windows
 from labs.regression.features import Selector, relevance
 from labs.regression.networks import Regressor, masked_rows
 
@@ -98,6 +101,7 @@ def train(config: RegressionConfig, run: Run) -> None:
 
     # Split the rows into folds; select and standardise columns on each member's training rows.
     train_mask, val_mask = split(inputs, targets, facts, config, run.seed)
+    report.save_held_out(val_mask, run)
     network = build(config, inputs, targets, train_mask, facts)
     run.write_shape(columns=inputs.shape[1], chosen=network.chosen.shape[1])
     training = masked_rows(network, inputs, targets, train_mask)
@@ -221,9 +225,11 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `pred.csv`: header `id,tested_positive`, ids 0, 1, 2, ... in the test table's order."""
+    """Write `pred.csv` (header `id,tested_positive`; ids 0, 1, 2, ... in the test table's order) and the report."""
+    model = load(folder)
     inputs = shards.ArrowDataset(data_dir, "test", ("inputs",)).columns[0].all().numpy()
-    submission.write(out / LAB.submission, HEADER, enumerate(predict(load(folder), inputs).tolist()))
+    submission.write(out / LAB.submission, HEADER, enumerate(predict(model, inputs).tolist()))
+    report.write(LAB, model, folder, data_dir, out)
 
 
 def check_submission(file: Path) -> list[str]:
@@ -262,15 +268,8 @@ def space() -> dict[str, dict[str, object]]:
 
 
 SELECTED = {"features": "selected", "scale": True}
-STRONG = {
-    "selector": "trees",
-    "num_features": 32,
-    "residual": True,
-    "hidden": (64, 32),
-    "activation": "silu",
-    "optimizer": "adamw",
-    "lr": 1e-3,
-}
+STRONG = {"selector": "trees", "num_features": 32, "residual": True, "hidden": (64, 32), "activation": "silu",
+          "optimizer": "adamw", "lr": 1e-3}  # fmt: skip
 LAB = Lab(
     heading=COURSE["regression"],
     config=RegressionConfig,

@@ -24,6 +24,10 @@ Ladder
              `labs.rl.ppo` has advantages, loss and update beside their equations; RLlib's PPO learns with them.
 Outside the ladder
     dqn      No policy gradient: double deep Q-learning estimates the value of each action, from a replay buffer.
+Report
+    (a)  How does this method, such as REINFORCE with baseline or an actor-critic, differ from the policy gradient?
+    (b)  How high are the returns of the trained policy, with its most probable and with sampled actions? (Ours; the
+         course's second question is a multiple-choice one on MuZero.)
 Papers
     Williams, Simple statistical gradient-following algorithms (REINFORCE, Machine Learning 8, 1992); Schulman et al.,
     Generalized Advantage Estimation (arXiv:1506.02438) and Proximal Policy Optimization (arXiv:1707.06347); Liang et
@@ -46,7 +50,7 @@ from labs.core.lab import Lab
 from labs.core.run import Run
 from labs.core.text_file import read_json
 from labs.core.weights import load_weights
-from labs.rl import lunar_lander
+from labs.rl import lunar_lander, report
 from labs.rl.config import ReinforcementConfig
 from labs.rl.policies import mlp, policy, uniform
 
@@ -116,7 +120,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
 
     `Action_List.npy` is what the course's judge takes, an object array that numpy pickles; `Action_List.json` has the
     same actions without a pickle. `evaluation.json` names the action selection, `greedy` or `sampled`, and has the
-    returns of further episodes with each of the two; `landing.gif` shows the first test episode.
+    returns of further episodes with each of the two; `landing.gif` shows the first test episode. Last the report.
     """
     actor = load(folder)
     selection = lunar_lander.better_selection(actor)
@@ -131,6 +135,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     }
     (out / "evaluation.json").write_text(json.dumps({"selection": selection, **further}))
     lunar_lander.animate(episodes[0], out / "landing.gif")
+    report.write(LAB, folder, out, further, selection)
 
 
 def check_submission(file: Path) -> list[str]:

@@ -1,14 +1,13 @@
 """Time and memory of each kind of attention by the length of the utterance: a report question of homework 4."""
 
-import csv
 import time
-from pathlib import Path
 from typing import get_args
 
 import torch
 from matplotlib.figure import Figure
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from labs.core.plots import legend_beside, styled
 from labs.self_attention.attention import Kind, SelfAttention
 
 LENGTHS = (256, 512, 1024, 2048)
@@ -20,15 +19,12 @@ Cost = tuple[str, str, int, float, float]
 """A row of the table, as `HEADER`."""
 
 
-def write_costs(out: Path, d_model: int, heads: int, window: int, device: torch.device) -> None:
-    """Measure all kinds at all lengths; write `attention_cost.csv` and `attention_cost.png` to the folder `out`."""
+def measure_all(d_model: int, heads: int, window: int, device: torch.device) -> list[Cost]:
+    """The cost of every kind of attention at every length."""
     variants = [(kind, False) for kind in get_args(Kind)] + [("full", True)]
-    costs = [
+    return [
         measure(kind, d_model, heads, window, length, device, fused) for kind, fused in variants for length in LENGTHS
     ]
-    with (out / "attention_cost.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([HEADER, *((*cost[:3], f"{cost[3]:.2f}", f"{cost[4]:.2f}") for cost in costs)])
-    plot(costs).savefig(out / "attention_cost.png", dpi=100, bbox_inches="tight")
 
 
 def measure(
@@ -70,16 +66,25 @@ def _saved_bytes(layer: SelfAttention, x: torch.Tensor, mask: torch.Tensor) -> i
     return sum(saved.values())
 
 
+@styled
 def plot(costs: list[Cost]) -> Figure:
     """Time and memory by length, on logarithmic axes, where a power law is a straight line."""
-    figure = Figure(figsize=(11, 4.5))
-    for axes, column, label in zip(figure.subplots(1, 2), (3, 4), HEADER[3:], strict=True):
+    figure = Figure(figsize=(12, 4.5))
+    figure.suptitle("One layer of self-attention, forward and backward")
+    panels = figure.subplots(1, 2)
+    for axes, column, label in zip(panels, (3, 4), ("time, ms", "memory for the backward pass, MB"), strict=True):
         for kind, kernel in dict.fromkeys(cost[:2] for cost in costs):
             rows = [cost for cost in costs if cost[:2] == (kind, kernel)]
-            name = kind if kernel == "plain" else f"{kind}, {kernel} kernel"
-            axes.plot([cost[2] for cost in rows], [cost[column] for cost in rows], "o-", label=name)
-        axes.set(xlabel="frames", ylabel=f"{label} of a layer, forward and backward", xscale="log", yscale="log")
-        axes.legend()
+            axes.plot(
+                [cost[2] for cost in rows],
+                [cost[column] for cost in rows],
+                "o-" if kernel == "plain" else "s--",
+                label=kind if kernel == "plain" else f"{kind}, {kernel} kernel",
+            )
+        axes.set(xlabel="length of the utterance, frames of 10 ms", ylabel=label, xscale="log", yscale="log")
+        axes.set_xticks(LENGTHS, [str(length) for length in LENGTHS])
+        axes.minorticks_off()
+    legend_beside(panels[-1], "attention")
     return figure
 
 

@@ -16,8 +16,8 @@ Ladder
     boss     self-attentive pooling, and the additive margin softmax (AM-softmax) as the loss.
     The cheaper variants of attention from the lecture can be used in each preset (`attention`).
 Report
-    A variant of the Transformer: `attention_cost.csv` and `.png` of any run show what each kind of attention costs.
-    Why convolutions help: compare `encoder=transformer` with `encoder=conformer`.
+    (a)  How do variants of the Transformer change its attention, and what does that cost?
+    (b)  Why does a convolution improve a Transformer, as in the Conformer?
 Papers
     Vaswani et al., Attention Is All You Need (arXiv:1706.03762); Gulati et al., Conformer (arXiv:2005.08100); Safari et
     al., Self-Attention Encoding and Pooling for Speaker Recognition (arXiv:2008.01077); Wang et al., Additive Margin
@@ -42,7 +42,7 @@ from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_shape, load_weights
-from labs.self_attention import data, figures
+from labs.self_attention import data, report
 from labs.self_attention.am_softmax import CosineLogits, am_softmax
 from labs.self_attention.attention import EncoderLayer, Kind, SelfAttention
 from labs.self_attention.conformer import ConformerBlock, Subsampling
@@ -214,8 +214,8 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `output.csv` (header `Id,Category`: file names in the order of `testdata.json`, names of speakers) and, for
-    the report, `attention_cost.csv` and `attention_cost.png`: time and memory of each kind of attention."""
+    """Write `output.csv` (header `Id,Category`: file names in the order of `testdata.json`, names of speakers) and the
+    report, which measures time and memory of each kind of attention."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, utterances, facts = load(folder).to(device), Buckets(data_dir, "test"), shards.manifest(data_dir)["facts"]
     predictions = torch.empty(len(utterances.rows), dtype=torch.int64)
@@ -225,8 +225,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
             predictions[indices] = model(frames.to(device), lengths.to(device)).argmax(1).cpu()
     names = [facts["speakers"][label] for label in predictions.tolist()]
     submission.write(out / LAB.submission, data.SUBMISSION_HEADER, zip(facts["test_ids"], names, strict=True))
-    config = LAB.read_config(folder)
-    figures.write_costs(out, config.d_model, config.heads, config.window, device)
+    report.write(LAB, folder, out, device)
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:

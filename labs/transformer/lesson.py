@@ -17,7 +17,8 @@ Ladder
              on these synthetic pairs as well, whose sources begin with a tag.
     Scheduled sampling is off in all presets; the field `scheduled_sampling` turns it on.
 Report
-    (a) Similarity of the position encodings: `positions.png`. (b) Where clipping acts: `gradient_norm.png`.
+    (a)  How similar are the position encodings of the decoder to each other?
+    (b)  How large is the gradient in each step, and where does clipping act?
 Papers
     Bahdanau et al., translation with attention (arXiv:1409.0473); Vaswani et al., Attention Is All You Need
     (arXiv:1706.03762); Sennrich et al., back-translation (arXiv:1511.06709); Caswell et al., Tagged Back-Translation
@@ -43,7 +44,7 @@ from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.schedule import set_rate
 from labs.core.weights import load_shape, load_weights
-from labs.transformer import data, demo, figures
+from labs.transformer import data, demo, report
 from labs.transformer.back_translation import back_translate, require_corpus, with_synthetic
 from labs.transformer.bleu import check_submission, score_submission
 from labs.transformer.decoding import beam_search, max_lengths, scheduled_sampling
@@ -55,8 +56,6 @@ from labs.transformer.training import TrainingState, smoothed_loss
 METRIC = COURSE["transformer"].metric
 BEAM_SIZE, LENGTH_PENALTY = 5, 1.0
 """The sample's beam search."""
-NORMS = "gradient_norms.json"
-"""In a run's folder: the norm of the gradient at each step, before clipping."""
 
 
 class TransformerConfig(Config):
@@ -163,7 +162,7 @@ def train(config: TransformerConfig, run: Run) -> None:
         run.log({"val/bleu": evaluate(forward.averaged, validation, run, config.batch_tokens, config.length_penalty)})
         run.best(METRIC, forward.averaged)
     if run.rank == 0:
-        write_text(run.file(NORMS), json.dumps(forward.gradient_norms))
+        write_text(run.file(report.NORMS), json.dumps(forward.gradient_norms))
 
 
 def train_epoch(
@@ -218,13 +217,12 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write `prediction.txt`, a line for each of `test.en`, `gradient_norm.png` and a Transformer's `positions.png`."""
+    """Write `prediction.txt`, a line for each of `test.en`, and the report."""
     model, config = load(folder).to("cuda" if torch.cuda.is_available() else "cpu"), LAB.read_config(folder)
     out.mkdir(parents=True, exist_ok=True)
     text = translate_test_set(model, data_dir, config.batch_tokens, config.beam_size, config.length_penalty)
     write_text(out / LAB.submission, text)
-    d_model = config.d_model if config.architecture == "transformer" else None
-    figures.write(out, folder / NORMS, config.clip, d_model)
+    report.write(LAB, folder, out)
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:

@@ -163,9 +163,9 @@ def deliver(
     check: Annotated[Path | None, typer.Option(help="Check this submission file instead.")] = None,
     home: Home = None,
 ) -> None:
-    """Write a run's submission file and report, or check a submission file."""
+    """Write a run's submission file and report to a folder, or check a submission file."""
     import labs
-    from pipelines.home import find_home, read_record
+    from pipelines.home import find_home
     from pipelines.show.display import say
     from pipelines.show.find import find_run
 
@@ -188,7 +188,27 @@ def deliver(
         raise BadInput("give either --run RUN and --out DIR, or --check FILE")
     folder = find_run(find_home(home), lab, run)
     writable(out, "--out")
-    say(f"{lab}: delivering run {folder.name}")
-    labs.get(lab).deliver(folder, Path(read_record(folder)["data"]["packed"]), out)
+    _deliver(lab, folder, out)
     for file in sorted(path for path in out.rglob("*") if path.is_file()):
         say(str(file))
+
+
+def _deliver(lab: str, folder: Path, out: Path) -> None:
+    """Copy what the run has delivered or, where that is not whole, write it anew."""
+    import shutil
+
+    from labs.core import delivery
+    from pipelines.show.display import say, screen
+
+    fault = delivery.fault(folder)
+    if fault is None:
+        say(f"{lab}: copying what run {folder.name} has delivered")
+        if not out.samefile(folder / delivery.FOLDER):
+            shutil.copytree(folder / delivery.FOLDER, out, dirs_exist_ok=True)
+        return
+    say(f"{lab}: delivering run {folder.name} anew, as {fault}")
+    import labs
+    from pipelines.home import read_record
+
+    with screen.status("predicting the test set, drawing the report's figures"):
+        labs.get(lab).deliver(folder, Path(read_record(folder)["data"]["packed"]), out)

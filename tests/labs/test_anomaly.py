@@ -206,7 +206,7 @@ def test_a_row_of_the_figure_changes_one_element_of_the_code(finished: Path, dat
         code = model.autoencoder.encode(network_input(images))[0]
         code[:, 0] *= 2
         drawn = (model.autoencoder.decoder(code).permute(0, 2, 3, 1) + 1) / 2
-    assert rows["first doubled"] == pytest.approx(drawn.numpy(), abs=1e-5)
+    assert rows["first element\ndoubled"] == pytest.approx(drawn.numpy(), abs=1e-5)
     assert [len(row) for row in rows.values()] == [2] * 5
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import labs
+from labs.core import delivery
 from labs.core.run import STOP, Interrupted
 from tests.labs.folders import contents, made
 from tests.labs.store import Store
@@ -41,9 +42,9 @@ RUNS = [
 SAME_FOR_EVERY_SEED = {"transformer": {"test/test.zh"}}
 """Lab -> files of its made data without anything random: a full stop stands for each translation."""
 MEASURED = {
-    "self-attention": ("attention_cost.csv", "attention_cost.png"),
-    "explain": ("methods.csv",),
-    "compression": ("costs.csv", "pruning.csv", "pruning.png"),
+    "self-attention": ("attention_cost.csv", "attention_cost.png", "report.md"),
+    "explain": ("methods.csv", "report.md"),
+    "compression": ("costs.csv", "pruning.csv", "pruning.png", "report.md"),
 }
 """Lab -> delivered files that hold times."""
 CLASSES = {
@@ -96,6 +97,8 @@ def lasting(lab: str, folder: Path) -> dict[str, object]:
     last = f"checkpoints/step-{result['steps']:06d}"
     state = plain(torch.load(folder / last / "state.pt", weights_only=True))
     left_out = {"events.jsonl", "result.json", *(f"deliver/{name}" for name in MEASURED.get(lab, ()))}
+    if lab in MEASURED:
+        left_out.add(delivery.DIGESTS)
     files = {
         name: content
         for name, content in contents(folder).items()
@@ -124,10 +127,9 @@ def test_an_interrupted_run_ends_with_the_same_numbers(lab: str, preset: str, st
 
 @PAIRS
 def test_training_delivers_a_valid_submission(lab: str, preset: str, store: Store) -> None:
-    """The check accepts the submission, each figure has something on it, and there are scores of the test set."""
+    """The check accepts the submission, and there are scores of the test set."""
     record, folder = labs.get(lab), store.finished(lab, preset)
     assert record.check_submission(folder / "deliver" / record.submission) == []
-    assert all(figure.stat().st_size > 3000 for figure in folder.glob("deliver/*.png"))
     metrics = json.loads((folder / "result.json").read_text())["metrics"]
     assert np.isfinite([metrics[f"test/{name}"] for name in (record.metric.name, "trivial")]).all()
 

@@ -19,6 +19,7 @@ from labs.rl import lunar_lander
 from labs.rl.policies import Policy, policy, sampled
 from pipelines.ray_train import end_idle
 from tests.labs.folders import fault_of_submission
+from tests.labs.test_reports import check_report
 
 LAB = labs.get("rl")
 
@@ -66,6 +67,7 @@ def test_a_run_finishes_with_a_submission_that_the_judge_takes(finished: Path) -
     assert LAB.check_submission(finished / "deliver" / "Action_List.json") == []
     assert (finished / "deliver" / "Action_List.npy").stat().st_size < 2_000_000
     assert (finished / "deliver" / "landing.gif").read_bytes().startswith(b"GIF8")
+    check_report(LAB, finished)
 
 
 @pytest.mark.parametrize("preset", ["boss", "dqn"])

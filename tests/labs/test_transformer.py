@@ -24,8 +24,9 @@ from labs.transformer.cleaning import clean_en, clean_zh, is_kept
 from labs.transformer.decoding import beam_search, max_lengths, scheduled_sampling
 from labs.transformer.grammar import Grammar
 from labs.transformer.inference import evaluate, translate
-from labs.transformer.lesson import LAB, NORMS, learning_rate, predict
+from labs.transformer.lesson import LAB, learning_rate, predict
 from labs.transformer.networks import Recurrent, State, Transformer, position_encodings
+from labs.transformer.report import NORMS
 from labs.transformer.token_batches import BOS, EOS, PAD, TAG, UNK, Sentences, TokenBatches, regroup
 from labs.transformer.training import smoothed_loss
 from tests.labs.folders import fault_of_submission, one_fault

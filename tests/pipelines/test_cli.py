@@ -157,12 +157,3 @@ def test_config_files_and_set_give_the_same_run(labs_cli: Cli, tmp_path: Path) -
     first = labs_cli(*common, "--config", tmp_path / "config.yaml")
     second = labs_cli(*common, "--set", "lr=2e-3", "--set", "hidden=[8]")
     assert second.json["run_id"] == first.json["run_id"]
-
-
-def test_deliver_writes_the_submission_and_checks_it(labs_cli: Cli, tmp_path: Path) -> None:
-    run = labs_cli("train", "regression", "--size", "tiny", "--workers", "0", "--json").json["run_id"]
-    assert labs_cli("deliver", "regression", "--run", run[:10], "--out", tmp_path / "out").code == 0
-    assert labs_cli("deliver", "regression", "--check", tmp_path / "out" / "pred.csv").code == 0
-    (tmp_path / "out" / "pred.csv").write_text("id,wrong\n")
-    said = labs_cli("deliver", "regression", "--check", tmp_path / "out" / "pred.csv")
-    assert (said.code, "the header must be 'id,tested_positive'" in said.err) == (2, True)

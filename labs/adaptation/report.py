@@ -1,0 +1,32 @@
+"""The report of homework 11."""
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from labs.adaptation import data
+from labs.adaptation.figures import STAGES, feature_maps, neighbours
+from labs.core.lab import Lab
+from labs.core.report import Report
+
+
+def write(lab: Lab, folder: Path, out: Path) -> None:
+    """Write the report of a run's folder."""
+    stages = {stage: load_file(folder / f"features/{stage}.safetensors") for stage in STAGES}
+    near = {stage: neighbours(features) for stage, features in stages.items()}
+    report = Report(lab, folder, out)
+
+    report.question("a")
+    figure = feature_maps({s: {k: v.numpy() for k, v in each.items()} for s, each in stages.items()}, data.CLASSES)
+    report.figure("features", figure, "t-SNE of the features: photographs by class above, both domains below.")
+    header = ("stage", "nearest ten photographs that are of the same class, fraction")
+    report.table(header, ((stage, same_class) for stage, (same_class, _) in near.items()))
+
+    report.question("b")
+    source, target = (len(stages[STAGES[0]][name]) for name in ("source", "target"))
+    report.text(f"""In the lower half of the figure, {source} photographs and {target} drawings. Where the domains are
+                mixed, a photograph's neighbours are drawings as often as all images are: {
+        target / (source + target):.2f}.""")
+    header = ("stage", "nearest ten images that are of the other domain, fraction")
+    report.table(header, ((stage, mixed) for stage, (_, mixed) in near.items()))
+    report.write()
