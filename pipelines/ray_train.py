@@ -88,11 +88,18 @@ class WorkerGroup:
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
+        from cluster.connect import is_own_ray
+        from pipelines.fixed_workers import FixedWorkers
         from pipelines.process_group import ProcessGroup
 
         class Trainer(TorchTrainer):  # type: ignore[misc]
             def _create_default_callbacks(self) -> list[Any]:
                 return [each for each in super()._create_default_callbacks() if type(each).__name__ not in NOT_NEEDED]
+
+            def _initialize_and_run_controller(self, **options: Any) -> Any:
+                if is_own_ray():
+                    options["scaling_policy"] = FixedWorkers(self.scaling_config)
+                return super()._initialize_and_run_controller(**options)
 
         resources = {"CPU": self.shape.cpus_per_worker, "GPU": self.shape.gpus_per_worker}
         trainer = Trainer(

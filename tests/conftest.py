@@ -201,11 +201,11 @@ def labs_process(home: Path, tmp_path: Path) -> Iterator[Callable[..., LabsProce
     """Starts `labs ...` as a process of its own, in a session of its own; what is left of it ends with the test."""
     started: list[LabsProcess] = []
 
-    def start(*arguments: object, save_every_s: float | None = None) -> LabsProcess:
+    def start(*arguments: object, before: Callable[[], object] | None = None) -> LabsProcess:
         folder = tmp_path / f"process{len(started)}"
         folder.mkdir()
         environment = {**os.environ, "LABS_HOME": str(home)}
-        started.append(LabsProcess(list(map(str, arguments)), environment, folder, save_every_s))
+        started.append(LabsProcess(list(map(str, arguments)), environment, folder, before))
         return started[-1]
 
     yield start

@@ -5,15 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import labs
-from tests import saving
 
 # Not Ray, which reads its environment variables when it is imported; torch imports _dynamo for its first optimizer.
 PRELOADED = ["pipelines.cli", "pipelines.pipeline", "mlflow.store.tracking.sqlalchemy_store", "torch._dynamo"]
+PRINTED = ("out", "err")
+"""Files with what a process prints."""
 
 
 @cache
@@ -32,15 +34,21 @@ class LabsProcess:
     Args:
         arguments: the command's.
         environment: its variables.
-        folder: an empty one, for what it prints.
-        save_every_s: see `tests.saving`.
+        folder: one for what it prints, in the files `out` and `err`.
+        before: what the process does first; a function of a module, or a `partial` of one.
     """
 
     def __init__(
-        self, arguments: list[str], environment: dict[str, str], folder: Path, save_every_s: float | None = None
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        folder: Path,
+        before: Callable[[], object] | None = None,
     ) -> None:
         self.folder = folder
-        self.process = server().Process(target=_labs, args=(arguments, environment, folder, save_every_s))
+        for name in PRINTED:
+            (folder / name).touch()
+        self.process = server().Process(target=labs_command, args=(arguments, environment, folder, before))
         self.process.start()
 
     @property
@@ -71,16 +79,18 @@ class LabsProcess:
         self.send_signal(signal.SIGKILL)
 
 
-def _labs(arguments: list[str], environment: dict[str, str], folder: Path, save_every_s: float | None) -> None:
-    """What the process does."""
+def labs_command(
+    arguments: list[str], environment: dict[str, str], folder: Path, before: Callable[[], object] | None = None
+) -> None:
+    """What such a process does; also for one that is forked from another."""
     from pipelines import cli
 
     os.setsid()
-    for number, name in ((1, "out"), (2, "err")):
+    for number, name in enumerate(PRINTED, 1):
         os.dup2(os.open(folder / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["labs", *arguments]
-    if save_every_s is not None:
-        saving.save_every(save_every_s)
+    if before:
+        before()
     cli.run()

@@ -3,16 +3,20 @@
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from labs.core import events
 from pipelines.tracking.writer import Store
+from tests import saving
 from tests.forked import LabsProcess
 
 Start = Callable[..., LabsProcess]
 WAIT_S = 240
 SAVE_EVERY_S = 0.5
+OFTEN = partial(saving.save_every, SAVE_EVERY_S)
+"""What a process does first that saves so often."""
 EPOCHS = 100
 LONG = ("--set", f"epochs={EPOCHS}", "--set", f"patience={EPOCHS}")
 TRAIN = ("train", "regression", "--preset", "strong", "--size", "tiny", "--json", *LONG)

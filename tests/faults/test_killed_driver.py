@@ -12,7 +12,7 @@ import pytest
 from pipelines.tracking.writer import Store
 from tests.conftest import Said
 from tests.faults.story import (
-    SAVE_EVERY_S,
+    OFTEN,
     TRAIN,
     Start,
     each_step_once,
@@ -31,7 +31,7 @@ def test_a_driver_that_ends_at_once_and_is_then_killed_ends_like_an_undisturbed_
     undisturbed: dict[str, float], labs_cli: Cli, home: Path, labs_process: Start
 ) -> None:
     """Ended before a checkpoint by the second Ctrl-C, which leaves no process, and after one by SIGKILL."""
-    process = labs_process(*TRAIN, save_every_s=SAVE_EVERY_S)
+    process = labs_process(*TRAIN, before=OFTEN)
     wait_for(lambda: epochs_done(home) >= 3, process)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
@@ -40,7 +40,7 @@ def test_a_driver_that_ends_at_once_and_is_then_killed_ends_like_an_undisturbed_
     assert process.wait(timeout=5) == 130
     assert not psutil.wait_procs(family, timeout=20)[1]
 
-    process = labs_process(*TRAIN, save_every_s=SAVE_EVERY_S)
+    process = labs_process(*TRAIN, before=OFTEN)
     wait_for(lambda: saved(home), process)
     process.kill()
     process.wait()

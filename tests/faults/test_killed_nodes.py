@@ -14,7 +14,7 @@ from tests.faults.nodes import HEAD, NODES, Nodes
 from tests.faults.seeds import FAULT_SEEDS
 from tests.faults.story import (
     EPOCHS,
-    SAVE_EVERY_S,
+    OFTEN,
     TRAIN,
     WAIT_S,
     Start,
@@ -58,7 +58,7 @@ def test_a_killed_head_ends_the_command_and_the_same_one_continues(
 ) -> None:
     """Ray ended the process after a minute: no word of what to do, the pipeline RUNNING in every list."""
     cluster.start(HEAD)
-    process = labs_process(*TRAIN, save_every_s=SAVE_EVERY_S)
+    process = labs_process(*TRAIN, before=OFTEN)
     epochs = random.Random(seed).randint(1, EPOCHS // 2)
     wait_for(lambda: epochs_done(home) >= epochs, process)
     cluster.kill(HEAD)
@@ -100,7 +100,7 @@ def test_a_killed_head_ends_a_sweep_and_the_same_command_continues_it(
         "none",
     )
     cluster.start(HEAD)
-    process = labs_process(*tune, save_every_s=SAVE_EVERY_S)
+    process = labs_process(*tune, before=OFTEN)
     wait_for(lambda: list(home.glob("sweeps/*/trials/*/events.jsonl")), process)
     cluster.kill(HEAD)
     killed = time.monotonic()
@@ -122,7 +122,7 @@ def test_a_killed_node_is_replaced_by_another_one_while_the_command_runs(
 ) -> None:
     cluster.start(HEAD, cpus=0)
     cluster.start(NODES[0])
-    process = labs_process(*TRAIN, save_every_s=SAVE_EVERY_S)
+    process = labs_process(*TRAIN, before=OFTEN)
     epochs = random.Random(seed).randint(1, EPOCHS // 2)
     wait_for(lambda: epochs_done(home) >= epochs, process)
     cluster.kill_raylet(NODES[0])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import labs
-from labs.core import delivery
+from labs.core import delivery, events
 from labs.core.run import STOP, Interrupted
 from tests.labs.folders import contents, made
 from tests.labs.store import Store
@@ -41,12 +41,6 @@ RUNS = [
 """Lab and preset of the finished runs: the most techniques, and another preset where it takes another way."""
 SAME_FOR_EVERY_SEED = {"transformer": {"test/test.zh"}}
 """Lab -> files of its made data without anything random: a full stop stands for each translation."""
-MEASURED = {
-    "self-attention": ("attention_cost.csv", "attention_cost.png", "report.md"),
-    "explain": ("methods.csv", "report.md"),
-    "compression": ("costs.csv", "pruning.csv", "pruning.png", "report.md"),
-}
-"""Lab -> delivered files that hold times."""
 CLASSES = {
     "cnn": 11,
     "self-attention": 6,
@@ -90,37 +84,42 @@ def plain(tree: Any) -> Any:
     return [plain(part) for part in tree] if isinstance(tree, list | tuple) else tree
 
 
-def lasting(lab: str, folder: Path) -> dict[str, object]:
-    """What a finished run leaves, without times: its last metrics, its last state and name -> bytes of its files."""
+def lasting(folder: Path) -> dict[str, object]:
+    """What a training leaves, without times: metrics of each epoch and of its end, its last state, and name -> bytes
+    of its files. What is delivered is made from these alone."""
     result = json.loads((folder / "result.json").read_text())
-    metrics = {k: v for k, v in result["metrics"].items() if not k.startswith(("time/", "perf/"))}
     last = f"checkpoints/step-{result['steps']:06d}"
     state = plain(torch.load(folder / last / "state.pt", weights_only=True))
-    left_out = {"events.jsonl", "result.json", *(f"deliver/{name}" for name in MEASURED.get(lab, ()))}
-    if lab in MEASURED:
-        left_out.add(delivery.DIGESTS)
+    epochs = [(event["step"], trained(event["metrics"])) for event in events.read(folder) if "of" in event]
     files = {
         name: content
         for name, content in contents(folder).items()
-        if name not in left_out and not name.startswith("checkpoints/")
+        if name not in ("events.jsonl", "result.json", delivery.DIGESTS)
+        and not name.startswith(("checkpoints/", "deliver/"))
     }
-    return {"metrics": metrics, "state": state, **files}
+    return {"metrics": trained(result["metrics"]), "epochs": epochs, "state": state, **files}
+
+
+def trained(metrics: dict[str, float]) -> dict[str, float]:
+    """Without times and the scores of what is delivered."""
+    return {name: value for name, value in metrics.items() if not name.startswith(("time/", "perf/", "test/"))}
 
 
 @PAIRS
 def test_an_interrupted_run_ends_with_the_same_numbers(lab: str, preset: str, store: Store, tmp_path: Path) -> None:
     """Interrupted after the first and after the second epoch and started again, a run ends with the weights, the state
-    of the training, the metrics and the submission of an undisturbed one, to the bit."""
+    of the training, the metrics and the files of an undisturbed one, to the bit."""
     record, whole, run_in = labs.get(lab), store.finished(lab, preset), store.runs(lab)
     config, steps = record.resolve(preset, "tiny"), json.loads((whole / "result.json").read_text())["steps"]
     (tmp_path / STOP).touch()
     for _ in range(min(2, steps - 1)):
         with pytest.raises(Interrupted):
-            record.fit(config, run_in(tmp_path))
+            record.fit(config, run_in(tmp_path), test=False)
     (tmp_path / STOP).unlink()
-    record.fit(config, run_in(tmp_path))
-    undisturbed, interrupted = lasting(lab, whole), lasting(lab, tmp_path)
+    record.fit(config, run_in(tmp_path), test=False)
+    undisturbed, interrupted = lasting(whole), lasting(tmp_path)
     assert interrupted["metrics"] == undisturbed["metrics"]
+    assert interrupted["epochs"] == undisturbed["epochs"]
     assert interrupted.keys() == undisturbed.keys()
     assert [name for name in undisturbed if interrupted[name] != undisturbed[name]] == []
 
@@ -161,5 +160,6 @@ def test_every_sample_of_the_space_is_valid(lab: str) -> None:
     """A thousand draws of the fields that have a list of values."""
     record, draw = labs.get(lab), random.Random(0)
     choices = {field: values["values"] for field, values in record.space().items() if "values" in values}
-    for _ in range(1000):
-        record.config.model_validate({field: draw.choice(values) for field, values in choices.items()})
+    samples = [{field: draw.choice(values) for field, values in choices.items()} for _ in range(1000)]
+    for sample in {str(sample): sample for sample in samples}.values():
+        record.config.model_validate(sample)

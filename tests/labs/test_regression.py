@@ -192,7 +192,7 @@ def test_trees_find_an_interaction_that_linear_regression_misses() -> None:
 
 def test_two_workers_train_the_same_weights_as_one(data_dir: Path, tmp_path: Path) -> None:
     """Three steps on the same global batches, and the same validation error over all rows."""
-    config = LAB.resolve("boss", "tiny", {"epochs": 1, "passes": 3, "batch_size": 400, "dropout": 0.0})
+    config = LAB.resolve("boss", "tiny", {"folds": 2, "epochs": 1, "passes": 3, "batch_size": 400, "dropout": 0.0})
     (one,) = train_on(1, "regression", config, data_dir, tmp_path / "one")
     two = train_on(2, "regression", config, data_dir, tmp_path / "two")
     assert all(torch.equal(two[0][name], two[1][name]) for name in one)

@@ -1,18 +1,20 @@
 """Whatever goes wrong around a node is that node's failure: what needs it is blocked, the others go on."""
 
 import json
-import subprocess
-import sys
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.error_file import first_line
+from pipelines.job import Job, Outcome
 from pipelines.requests import is_asked_to_abort
 from tests.conftest import Said
+from tests.faults.story import Start, wait_for
 
 Cli = Callable[..., Said]
 pytestmark = pytest.mark.timeout(120)
@@ -110,54 +112,35 @@ def test_a_sweep_whose_best_config_is_not_there(run: Callable[..., Said], monkey
     assert "Traceback" in (Path(nodes["bad"]["folder"]) / "error.txt").read_text()
 
 
-NEVER_ENDS = """
-import sys, threading
-from pipelines import cli, execution, pipeline
+def never_end() -> None:
+    """Let a job of this process, where no Ray is, never end unless its preset is simple."""
+    from pipelines import execution, pipeline
 
-train = execution.run_job
-def run_job(job):
-    if job.preset == "simple":
-        return train(job)
-    print("started", file=sys.__stdout__, flush=True)
-    threading.Event().wait()
+    train = execution.run_job
 
-pipeline.connect_for = lambda home, nodes, cluster, reporter: cluster
-execution.run_job, execution.GRACE_S, execution.ABORT_S, execution.START_LIMIT_S = run_job, 0.5, 0.5, 0.0
-sys.argv = ["labs", *sys.argv[1:]]
-cli.main()
-"""
+    def run_job(job: Job) -> Outcome:
+        if job.preset == "simple":
+            return train(job)
+        print("started", flush=True)
+        threading.Event().wait()
+        raise AssertionError
 
-
-@pytest.fixture
-def start(labs_cli: Cli) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `labs ...` in a process where no Ray is, and where a job never ends unless its preset is simple."""
-    processes = []
-
-    def labs(*arguments: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", NEVER_ENDS, *map(str, arguments)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        processes.append(process)
-        return process
-
-    yield labs
-    for process in processes:
-        process.kill()
+    pipeline.connect_for = lambda home, nodes, cluster, reporter: cluster
+    execution.run_job, execution.GRACE_S, execution.ABORT_S, execution.START_LIMIT_S = run_job, 0.5, 0.5, 0.0
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_one_interrupt_ends_a_pipeline_whose_node_never_ends(
-    home: Path, start: Callable[..., subprocess.Popen[str]], workers: int
-) -> None:
+@pytest.mark.usefixtures("labs_cli")
+def test_one_interrupt_ends_a_pipeline_whose_node_never_ends(home: Path, labs_process: Start, workers: int) -> None:
     """After the time to save is over nothing waits for the node: not the graph, and not the interpreter's exit.
 
     Workers, which may be on other machines, are asked to abort: they do not end with this process.
     """
-    process = start("train", "regression", "--size", "tiny", "--preset", "strong", "--workers", workers)
-    assert process.stdout is not None
-    while "started" not in (line := process.stdout.readline()) and line:
-        pass
+    train = ("train", "regression", "--size", "tiny", "--preset", "strong", "--workers", workers)
+    process = labs_process(*train, before=never_end)
+    wait_for(lambda: "started" in (process.folder / "err").read_text(), process)
     begin = time.monotonic()
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert time.monotonic() - begin < 20
@@ -167,14 +150,13 @@ def test_one_interrupt_ends_a_pipeline_whose_node_never_ends(
     assert is_asked_to_abort(folder) == (workers > 0)
 
 
-def test_the_time_limit_ends_a_node_whose_workers_never_start(
-    home: Path, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("labs_cli")
+def test_the_time_limit_ends_a_node_whose_workers_never_start(labs_process: Start, tmp_path: Path) -> None:
     """Nobody is there to read what the node is asked for; the rest of the pipeline goes on all the same."""
     spec = tmp_path / "spec.yaml"
     stuck = "{lab: regression, size: tiny, preset: strong, time_limit: 0.5}"
     spec.write_text(f"name: test\nnodes:\n  stuck: {stuck}\n  after: {NODE}, needs: {{x: stuck}}}}\n  free: {NODE}}}\n")
-    process = start("pipeline", "run", spec, "--json")
+    process = labs_process("pipeline", "run", spec, "--json", before=never_end)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, err
     nodes = {node["name"]: node for node in json.loads(out[out.index("{") :])["nodes"]}

@@ -1,12 +1,11 @@
 """A real PostgreSQL as the store: several homes at once, a server that stops, users and databases that are refused."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipelines.show import runs
 from pipelines.tracking import connection, mirroring, writer
 from pipelines.tracking.writer import MIRROR, Store, search
 from tests.conftest import Said
+from tests.forked import LabsProcess
 from tests.pipelines.postgresql import PASSWORD, QUOTED, Server, is_missing, running
 
 Cli = Callable[..., Said]
@@ -40,7 +40,7 @@ class Trained:
     uri: str
     here: Path
     homes: list[Path]
-    code: int
+    codes: list[int]
 
     def runs(self) -> list[Any]:
         store = Store(self.homes[0], self.uri)
@@ -57,15 +57,18 @@ def trained(server: Server, data_home: Path, tmp_path_factory: pytest.TempPathFa
     for home in homes:
         home.mkdir()
         (home / "data").symlink_to(data_home / "data")
-    command = [sys.executable, "-m", "tests.pipelines.homes_at_once", server.uri("fresh"), *map(str, homes)]
-    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(command, cwd=base / "here", env={**os.environ, **path}, timeout=200)
-    return Trained(server.uri("fresh"), base / "here", homes, done.returncode)
+    enter = partial(os.chdir, base / "here")
+    processes = [
+        LabsProcess([*TRAIN, "--home", str(home), "--store", server.uri("fresh")], dict(os.environ), home, enter)
+        for home in homes
+    ]
+    codes = [process.wait(timeout=200) for process in processes]
+    return Trained(server.uri("fresh"), base / "here", homes, codes)
 
 
 def test_homes_that_write_into_one_fresh_database_at_once_are_all_there_once(trained: Trained) -> None:
-    said = [(home / "train.log").read_text() for home in trained.homes]
-    assert trained.code == 0, said
+    said = [(home / "err").read_text() for home in trained.homes]
+    assert trained.codes == [0] * HOMES, said
     assert not any("warning" in text or "Traceback" in text for text in said), said
     runs = trained.runs()
     folders = [run.data.tags["labs.folder"] for run in runs]

@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from pipelines.home import read_record, write_record
 from pipelines.tracking import connection, mirroring, snapshot
 from pipelines.tracking.mirroring import Mirroring
 from pipelines.tracking.writer import MIRROR, NotMirrored, Store
+from tests import forked
 from tests.conftest import Said
 
 Cli = Callable[..., Said]
@@ -489,19 +489,26 @@ def test_a_row_that_another_home_has_just_written_is_taken_over(
     assert {run.info.status for run in written} == {"FINISHED"}
 
 
+def open_store(home: Path, uri: str) -> None:
+    os.dup2(os.open(home / "err", os.O_CREAT | os.O_WRONLY), 2)
+    Store(home, uri).client()
+
+
 @pytest.mark.slow
 def test_homes_that_open_one_fresh_store_at_once_share_it(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'shared.db'}"
-    code = "import sys; from pathlib import Path; from pipelines.tracking.writer import Store; "
-    code += "home = Path(sys.argv[1]); home.mkdir(); Store(home, sys.argv[2]).client()"
-    started = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"home{number}"), uri], stderr=subprocess.PIPE)
-        for number in range(2)
-    ]
+    homes = [tmp_path / "home0", tmp_path / "home1"]
+    for home in homes:
+        home.mkdir()
+    started = [forked.server().Process(target=open_store, args=(home, uri)) for home in homes]
     for process in started:
-        assert process.communicate(timeout=120)[1] == b""
-        assert process.returncode == 0
-    names = [found.name for found in Store(tmp_path / "home0", uri).client().search_experiments()]
+        process.start()
+    for process in started:
+        process.join(120)
+    assert [((home / "err").read_text(), process.exitcode) for home, process in zip(homes, started, strict=True)] == [
+        ("", 0)
+    ] * 2
+    names = [found.name for found in Store(homes[0], uri).client().search_experiments()]
     assert sorted(names) == ["Default", "ml-labs"]
 
 

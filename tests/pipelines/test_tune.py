@@ -207,7 +207,6 @@ def test_a_trial_reserves_what_the_scheduler_counts(tmp_path: Path) -> None:
             "classification",
             ["--preset", "boss", "--fix", "epochs=3", "--fix", "hidden=64", "--fix", "layers=1", *ONE_PROCESS],
         ),
-        ("cnn", ["--search", "random", "--fix", "epochs=5", *ONE_PROCESS]),
         ("rl", ["--scheduler", "none", "--fix", "num_env_runners=1", *ONE_PROCESS]),
     ],
 )
@@ -228,7 +227,8 @@ def test_a_lab_that_needs_another_is_tuned_with_its_run(
         "{name: course, nodes: {cnn: {lab: cnn, size: tiny, resources: {workers: 0}}}}"
     )
     monkeypatch.setattr("pipelines.spec.COURSE", tmp_path / "course.yaml")
-    tune = ("tune", "compression", "--size", "tiny", "--scheduler", "none", *ONE_PROCESS, "--json")
+    search = ("--search", "random", "--scheduler", "none", *ONE_PROCESS)
+    tune = ("tune", "compression", "--size", "tiny", *search, "--json")
     said = labs_cli(*tune, "--trials", "1")
     assert said.code == 0, said.err
     longer = labs_cli(*tune, "--trials", "2")
