@@ -15,6 +15,7 @@ from pipelines import checkout, interrupts
 from pipelines.commands import (
     comparing,
     doctor,
+    interface,
     jobs,
     lessons,
     predicting,
@@ -46,6 +47,7 @@ for commands in (
     comparing,
     reporting,
     records,
+    interface,
     jobs,
     doctor,
     lessons,

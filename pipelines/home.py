@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines import record_fields
+from pipelines.moved_home import of_this_home
 
 Status = Literal["WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED", "BLOCKED"]
 """Status of a run or a node, in MLflow's words; WAITING and BLOCKED (by a need that failed) are of what has not
@@ -76,13 +77,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     file = folder / RECORD
     try:
-        record: dict[str, Any] = json.loads(file.read_text())
+        text = file.read_text()
+        record: dict[str, Any] = json.loads(text)
         fault = record_fields.fault(record, folder.parent.name)
     except ValueError:
         fault = "as after a power cut"
     if fault:
         raise BadInput(f"{file} can't be read ({fault}): remove the folder {folder} to begin anew")
-    return record
+    return of_this_home(record, text, folder)
 
 
 def write_record(folder: Path, **fields: Any) -> dict[str, Any]:

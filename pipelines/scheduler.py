@@ -245,7 +245,7 @@ def describe(planned: PlannedNode) -> dict[str, Any]:
         "size": node.size,
         "seed": node.seed,
         "status": "WAITING",
-        "reused": False,
+        "reused": planned.finished(),
         "error": "",
         "seconds": 0.0,
         "needs": list(node.needs.values()),

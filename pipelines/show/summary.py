@@ -14,7 +14,10 @@ def pipeline_document(folder: Path, store: Store) -> dict[str, Any]:
     """What `labs pipeline run --json` prints: a pipeline's folder, with the ids of its runs in the store."""
     record = read_record(folder)
     folders = [str(folder), *(node["folder"] for node in record["nodes"].values())]
-    document = summarise(folder, {path: run_id(Path(path), store) for path in folders})
+    ids = {path: run_id(Path(path), store) for path in folders}
+    if len(folders) == 2:  # a pipeline of one node has that node's run
+        ids[folders[0]] = ids[folders[0]] or ids[folders[1]]
+    document = summarise(folder, ids)
     driven = record["status"] != "FINISHED" and is_driven(folder)
     more = {"error": record.get("error", ""), "driven": driven, "schedule": schedule(record)}
     return {**document, **more}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cluster.uri import kind_of
 from pipelines.home import locked
+from pipelines.tracking.moved_store import bring_home
 from pipelines.tracking.store_uri import sqlite_file
 
 REACH_S = 5
@@ -37,7 +38,8 @@ def open_database(home: Path, uri: str, artifacts: str) -> None:
         with locked(Path(f"{file}.lock"), "creating the MLflow store"):
             _make_sqlite(file, artifacts)
     elif file is not None:
-        has_tables(uri)
+        if has_tables(uri):
+            bring_home(file.resolve())
     else:
         with locked(home / "mlflow.lock", "creating the MLflow store"):
             _make_tables(uri, artifacts)

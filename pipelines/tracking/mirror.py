@@ -14,13 +14,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from labs.core import events
-from pipelines.home import read_record, result
+from pipelines.home import has_record, read_record, result
 from pipelines.system_load import SYSTEM
-from pipelines.tracking import snapshot
+from pipelines.tracking import about, names, snapshot
+from pipelines.tracking.experiment import describe
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Experiment, Metric, Param, RunTag
 
 MIRROR = "mirror.json"
 """For each store the id of the MLflow run (`run_id`), how many events it has of each kind (`metrics`, `system`), and
@@ -44,7 +45,7 @@ class Mirror:
         folder: the folder.
         store: name of the store in the folder's notes.
         client: of the store.
-        experiment: id of the experiment there.
+        experiment: the experiment there.
         mirror_parent: mirrors the folder that this one is a part of; returns the id of its run, None if it has none.
         files_fault: why files can't be written to the store; empty if they can.
     """
@@ -54,11 +55,12 @@ class Mirror:
         folder: Path,
         store: str,
         client: "MlflowClient",
-        experiment: str,
+        experiment: "Experiment",
         mirror_parent: Callable[[Path], str | None],
         files_fault: str,
     ) -> None:
-        self.folder, self.store, self.client, self.experiment = folder, store, client, experiment
+        self.folder, self.store, self.client = folder, store, client
+        self.experiment = experiment
         self.mirror_parent, self.files_fault = mirror_parent, files_fault
         self.record = read_record(folder)
         self.all = notes(folder)
@@ -72,38 +74,52 @@ class Mirror:
         if self.done["ended"] and not has_end(self.done, self.record):
             self.client.update_run(run_id, status="RUNNING")  # it was continued
             self._note(ended="")
-        is_new = not self.done.get("run_id")
         self._write(run_id, params)
         if self.record["status"] in CLOSED and not self.done["ended"]:
             self._close(run_id)
-        elif is_new and not self._parent() and not self.files_fault:
-            self._write_files(run_id)  # as far as they are there: a bucket that is missing is known before training
         return str(run_id)
 
     def _open(self) -> str:
         """The folder's run in the store, found by its key or made, with data set and tags; it is not noted yet."""
+        is_run = self.folder.parent.name == "runs"
+        describe(self.client, self.experiment, self.record["lab"] if is_run else "")
         key = self.record["key"]
-        found = self.client.search_runs([self.experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
-        run = found[0] if found else self._create(key)
+        searched = (
+            self.client.search_runs([self.experiment.experiment_id], wanted, max_results=1)
+            for wanted in names.filters(f"tags.`{KEY}` = '{key}'")
+        )
+        run = next((found[0] for found in searched if found), None) or self._create(key)
         run_id: str = run.info.run_id
+        if KEY in run.data.tags:
+            self._take_over(run)
         if "data" in self.record and not run.inputs.dataset_inputs:
             self.client.log_inputs(run_id, [snapshot.dataset(self.record)])
         return run_id
 
+    def _take_over(self, run: Any) -> None:
+        """Add what a run lacks that an earlier version made, which has written all of one that it has closed."""
+        for batch in _batches([], {}, about.tags(self.folder, self.record)):
+            self.client.log_batch(run.info.run_id, *batch)
+        if run.info.status in CLOSED and run.info.status == self.record["status"]:
+            self.done.update({kind: len(found) for kind, found in self._events().items()})
+
     def _create(self, key: str) -> Any:
-        tags = {KEY: key, **self.record["tags"], **snapshot.code_version()}
-        if (parent := self._parent()) and (parent_id := self.mirror_parent(parent)):
-            tags[PARENT] = parent_id
+        own = names.stored({KEY: key, **self.record["tags"], **snapshot.code_version()})
+        own |= about.tags(self.folder, self.record)
+        if (parent := self._parent()) and has_record(parent):
+            parent_id = self.mirror_parent(parent)
+            own |= {PARENT: parent_id} if parent_id else names.stored(about.in_place_of(parent))
         started = int(self.record["created"] * 1000)
-        return self.client.create_run(self.experiment, started, tags, run_name=self.record["name"])
+        name = about.name(self.folder, self.record)
+        return self.client.create_run(self.experiment.experiment_id, started, own, run_name=name)
 
     def _write(self, run_id: str, params: dict[str, Any]) -> None:
         """Parameters and new events, in as few calls as MLflow takes them; each call waits for the store."""
         from mlflow.entities import Metric
 
-        written = {"metrics": snapshot.final_events(self.folder), "system": events.read(self.folder / SYSTEM)}
+        written = self._events()
         metrics = [
-            Metric(name, value, int(event["time"] * 1000), event["step"])
+            Metric(names.stored_metric(name), value, int(event["time"] * 1000), event["step"])
             for kind, found in written.items()
             for event in found[self.done[kind] :]
             for name, value in event["metrics"].items()
@@ -114,12 +130,22 @@ class Mirror:
         if any(self.done.get(name) != value for name, value in now.items()):
             self._note(**now)
 
+    def _events(self) -> dict[str, list[dict[str, Any]]]:
+        """What is final of each kind of events."""
+        return {"metrics": snapshot.final_events(self.folder), "system": events.read(self.folder / SYSTEM)}
+
+    def _end_metrics(self, ended: int) -> list["Metric"]:
+        """The metrics that are only known at the end, which was then, in milliseconds."""
+        from mlflow.entities import Metric
+
+        return [Metric(name, value, ended, 0) for name, value in about.in_the_end(self.folder, self.record).items()]
+
     def _end_tags(self) -> dict[str, Any]:
         """The tags that are only known at the end."""
-        tags = {SECONDS: self.record["seconds"], **self.record.get("end_tags", {})}
+        own = names.stored({SECONDS: self.record["seconds"], **self.record.get("end_tags", {})})
         if (parent := self._parent()) and (parent_id := notes(parent).get(self.store, {}).get("run_id")):
-            tags[PARENT] = parent_id  # one that could not be mirrored when this run was made may be there now
-        return tags
+            own[PARENT] = parent_id  # one that could not be mirrored when this run was made may be there now
+        return own
 
     def _close(self, run_id: str) -> None:
         """What is only there at the end: the model, the status, tags that changed, files.
@@ -136,7 +162,7 @@ class Mirror:
             fault = error
         ended = int(self.record.get("ended", time.time()) * 1000)
         self.client.set_terminated(run_id, self.record["status"], ended)
-        for batch in _batches([], {}, self._end_tags()):
+        for batch in _batches(self._end_metrics(ended), {}, self._end_tags()):
             self.client.log_batch(run_id, *batch)
         if not self.files_fault:
             self._write_files(run_id)
@@ -175,6 +201,17 @@ class Mirror:
     def _note(self, **fields: Any) -> None:
         self.done.update(fields)
         events.write_text(self.folder / MIRROR, json.dumps(self.all, indent=2))
+
+
+def has_run(folder: Path, record: dict[str, Any], store: str) -> bool:
+    """Whether a folder has an MLflow run of its own, now or before.
+
+    A pipeline has none that only runs one node, which is a run itself, and none that takes all from earlier commands.
+    """
+    nodes = record.get("nodes")
+    if nodes is None or "run_id" in notes(folder).get(store, {}) or (folder / events.FILE).exists():
+        return True
+    return len(nodes) > 1 and any(not node["reused"] for node in nodes.values())
 
 
 def has_end(done: dict[str, Any], record: dict[str, Any]) -> bool:

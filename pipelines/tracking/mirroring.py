@@ -44,6 +44,8 @@ class Mirroring:
         self.thread = threading.Thread(target=self._mirror_until_ended, name="mirror", daemon=True)
         self.begun = threading.Event()
         self.wait = MIRROR_EVERY_S
+        self.is_tried = store.is_own
+        """Whether the store is known to take what is written to it."""
         self.warned: set[str] = set()
         self.retry_at: dict[Path, float] = {}
         """For a folder that could not be written, when to try again."""
@@ -94,6 +96,9 @@ class Mirroring:
         return any((folder / "config.json").exists() for folder in self._folders())
 
     def _mirror_once(self) -> None:
+        if not self.is_tried:
+            self.store.write_once()
+            self.is_tried = True
         for folder in self._folders():
             if self.ended.is_set():
                 return

@@ -146,7 +146,7 @@ def log_model(folder: Path, run_id: str, signature: "ModelSignature", begun: "Lo
         # An input example would be run through the model once more, only to avoid that warning.
         warnings.filterwarnings("ignore", ".*An input example was not provided")
         mlflow.pyfunc.log_model(
-            name=None if begun else "model",
+            name=None if begun else read_record(folder)["name"],
             model_id=begun.model_id if begun else None,
             python_model=str(Path(__file__).with_name("model.py")),
             artifacts={"run": str(served)},

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import suppress
 from pathlib import Path
@@ -15,17 +15,20 @@ from cluster.waiting import in_thread
 from labs.core import events
 from labs.core.errors import BadInput
 from pipelines.error_file import first_line
-from pipelines.home import KINDS, has_record, locked, records
+from pipelines.home import KINDS, has_record, locked, read_record, records
 from pipelines.tracking import registry
 from pipelines.tracking.connection import files_fault, open_store
 from pipelines.tracking.database import SAME_ROW
-from pipelines.tracking.mirror import MIRROR, Mirror, forget, has_end, notes
+from pipelines.tracking.experiment import write_file, write_once
+from pipelines.tracking.mirror import MIRROR, Mirror, forget, has_end, has_run, notes
+from pipelines.tracking.moved_store import STORE
+from pipelines.tracking.names import filters, recorded
 from pipelines.tracking.remedies import remedy
 from pipelines.tracking.store_uri import check, place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 EXPERIMENT = "ml-labs"
 """The experiment, where MLFLOW_EXPERIMENT_NAME names no other."""
@@ -58,7 +61,7 @@ class Store:
     """
 
     def __init__(self, home: Path, uri: str | None) -> None:
-        own = f"sqlite:///{home / 'mlflow.db'}"
+        own = f"sqlite:///{home / STORE}"
         self.home = home
         self.uri = uri or own
         self.is_own = self.uri == own
@@ -67,9 +70,12 @@ class Store:
         self.shown_uri = without_password(self.uri)
         self.experiment_name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         suffix = "" if self.experiment_name == EXPERIMENT else f"#{self.experiment_name}"
-        self.name = hashlib.sha256(f"{place(self.uri)}{suffix}".encode()).hexdigest()[:12]
+        where = STORE if self.is_own else place(self.uri)  # of its own store, whatever place the home is moved to
+        self.name = hashlib.sha256(f"{where}{suffix}".encode()).hexdigest()[:12]
         self._client: MlflowClient | None = None
         self.experiment = ""
+        self.found: Experiment | None = None
+        """The experiment, once the store was opened."""
         self.files_fault = ""
         """Why the files of this home's runs can't be written, once the store was opened; empty if they can."""
 
@@ -78,7 +84,7 @@ class Store:
         client = self._client
         if client is None:  # two threads, of which one is late, may open it at once: each gets what it has opened
             client, found = open_store(self.home, self.uri, self.experiment_name)
-            self.experiment = found.experiment_id
+            self.experiment, self.found = found.experiment_id, found
             self.files_fault = files_fault(self.home, found) if is_database(self.uri) else ""
             self._client = client
         return client
@@ -95,6 +101,20 @@ class Store:
         except BadInput:
             raise
         except Exception as error:
+            raise self._unreachable(error) from None
+
+    def write_once(self) -> None:
+        """See that the store takes what is written to it, files included if they can go there.
+
+        Raises:
+            StoreUnreachable: it does not; the message says why.
+        """
+        self.open()
+        try:
+            write_once(self.client(), self.found)
+            if not self.files_fault:
+                write_file(self.found, self.uri)
+        except Exception as error:  # of any class, as in `open`
             raise self._unreachable(error) from None
 
     def sync(self, folder: Path) -> str:
@@ -195,7 +215,7 @@ class Store:
     def _sync(self, folder: Path) -> str:
         from mlflow.exceptions import MlflowException
 
-        target = self.name, self.client(), self.experiment, self._sync_parent, self.files_fault
+        target = self.name, self.client(), self.found, self._sync_parent, self.files_fault
         try:
             return Mirror(folder, *target).sync()
         except MlflowException as error:
@@ -208,8 +228,8 @@ class Store:
     def _sync_parent(self, folder: Path) -> str | None:
         if (noted := run_id(folder, self)) is not None:
             return noted
-        if has_record(folder):
-            with suppress(NotMirrored):
+        with suppress(NotMirrored, BadInput):  # a damaged record of its own
+            if has_record(folder) and has_run(folder, read_record(folder), self.name):
                 return self.sync(folder)
         return None
 
@@ -233,18 +253,23 @@ class Store:
 
 
 def search(client: "MlflowClient", experiment: str, wanted: str = "", *, deleted: bool = False) -> list["Run"]:
-    """All runs of an experiment that are wanted, oldest first; MLflow gives them page by page."""
+    """All runs of an experiment that are wanted, oldest first, with tags and metrics under the names of records."""
     from mlflow.entities import ViewType
 
     view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
-    found: list[Run] = []
+    found = {run.info.run_id: run for form in filters(wanted) for run in _pages(client, experiment, form, view)}
+    return sorted(map(recorded, found.values()), key=lambda run: run.info.start_time)
+
+
+def _pages(client: "MlflowClient", experiment: str, wanted: str, view: int) -> Iterator["Run"]:
+    """What a search finds; MLflow gives it page by page."""
     token = None
     while True:
         page = client.search_runs([experiment], wanted, view, 1000, ["attributes.start_time"], token)
-        found += page
+        yield from page
         token = page.token
         if not token:
-            return found
+            return
 
 
 def reopen(folder: Path) -> None:
@@ -256,7 +281,7 @@ def reopen(folder: Path) -> None:
 
 def is_mirrored(folder: Path, record: dict[str, Any], store: str) -> bool:
     """Whether the store has all of a folder, its end included."""
-    return has_end(notes(folder).get(store, {}), record)
+    return has_end(notes(folder).get(store, {}), record) or not has_run(folder, record, store)
 
 
 def run_id(folder: Path, store: Store) -> str | None:

@@ -199,7 +199,7 @@ class Sweep:
         create_record(
             PlannedNode(node, self.fingerprint, trial.folder, job, bundles, 0.0),
             self.folder,
-            suffix=f"-t{number}",
+            suffix=f"-t{number:04}",
             more_tags={"labs.trial": str(number)},
             serve=False,
             pruned=False,

@@ -359,4 +359,4 @@ def test_labs_submit_trains_like_locally_and_reuses_after_an_unrelated_edit(
     assert json.loads(fetched["result.json"].read_text())["metrics"] == first["metrics"]
     assert "pred.csv" in fetched
     tags = MlflowClient(f"sqlite:///{head.home}/.labs/mlflow.db").get_run(first["run_id"]).data.tags
-    assert (tags["mlflow.source.git.commit"], tags["labs.git.dirty"]) == (commit, "True")
+    assert (tags["mlflow.source.git.commit"], tags["mlflow.labs.git.dirty"]) == (commit, "True")

@@ -1,15 +1,8 @@
 """Nobody gets in: what starts on this machine listens on loopback alone."""
 
-import socket
-import time
-from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
-import pytest
-
-from tests.cluster.test_other_network import can_connect
-from tests.forked import LabsProcess
 
 
 def listening(pid: int) -> list[tuple[str, str, int]]:
@@ -34,18 +27,3 @@ def test_every_port_of_a_ray_that_starts_here_is_on_loopback(ray_session: None) 
     found = listening(psutil.Process().pid)
     assert len(found) > 3
     assert outside(found) == []
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(can_connect(), reason="seen from another network in test_other_network.py")
-def test_the_web_interface_is_on_loopback(labs_process: Callable[..., LabsProcess]) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = labs_process("ui", "--port", str(port))
-    deadline = time.monotonic() + 120
-    while not any(found[2] == port for found in listening(process.pid)):
-        assert time.monotonic() < deadline, "the web interface did not start"
-        assert process.poll() is None
-        time.sleep(0.2)
-    assert outside(listening(process.pid)) == []

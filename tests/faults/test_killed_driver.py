@@ -50,7 +50,7 @@ def test_a_driver_that_ends_at_once_and_is_then_killed_ends_like_an_undisturbed_
     assert len(list((home / "runs").iterdir())) == 1
     store = Store(home, None)
     runs = store.client().search_runs([store.experiment])
-    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+    assert [run.info.status for run in runs] == ["FINISHED"]
     assert each_step_once(home, continued.json["run_id"])
 
 

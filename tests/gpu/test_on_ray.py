@@ -20,7 +20,7 @@ def test_a_worker_takes_a_gpu_without_being_asked_to_and_shows_its_load(labs_cli
     assert said.code == 0, said.err
     run = mlflow.MlflowClient(f"sqlite:///{home}/mlflow.db").get_run(said.json["run_id"])
     assert float(run.data.params["gpus_per_worker"]) == 1
-    assert run.data.metrics["system/gpu_0_memory_usage_megabytes"] > 0
+    assert run.data.metrics["machine/gpu_0_memory_usage_megabytes"] > 0
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU: NCCL joins workers on several only")

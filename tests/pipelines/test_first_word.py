@@ -5,6 +5,7 @@ Time is what the user feels, and imports are what takes it: those can be tested 
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -226,7 +227,7 @@ def test_help_groups_the_commands_by_what_they_are_used_for() -> None:
     groups = {
         "Train and scale": ("train", "pipeline"),
         "Tune": ("tune",),
-        "Compare runs": ("compare", "status", "ui", "sync"),
+        "Compare runs": ("compare", "status", "sync", "ui"),
         "Submit to a cluster": ("submit", "jobs"),
         "Labs and data": ("list", "show", "data", "deliver", "predict"),
     }
@@ -329,12 +330,11 @@ def test_an_empty_store_says_what_to_do(labs_cli: Cli, tmp_path: Path) -> None:
 def test_the_web_interface_s_address_is_said_when_it_answers(
     labs_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in for MLflow's server that answers after a second, and then ends: the address was printed at once."""
+    """A stand-in for MLflow's server that answers after a second, and then ends: its own words had the address."""
     (tmp_path / "mlflow").mkdir()
     (tmp_path / "mlflow/__init__.py").touch()
     (tmp_path / "mlflow/__main__.py").write_text(SERVER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("pipelines.tracking.writer.Store.open", lambda self: None)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -343,7 +343,9 @@ def test_the_web_interface_s_address_is_said_when_it_answers(
     assert (taken.code, "another program listens on it" in taken.err) == (2, True)
     said = labs_cli("ui", "--port", str(port))
     assert said.code == 0
-    assert said.err.index("listening") < said.err.index(f"http://127.0.0.1:{port}")
+    assert re.findall(rf"http://127.0.0.1:{port}\S*", said.err) == [
+        f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning"
+    ]
 
 
 SERVER = """
@@ -357,7 +359,7 @@ class Answer(BaseHTTPRequestHandler):
 
 time.sleep(1)
 server = HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Answer)
-print("listening", file=sys.stderr, flush=True)
+print(f"listening on http://127.0.0.1:{server.server_port}", file=sys.stderr, flush=True)
 server.handle_request()
 time.sleep(0.5)
 """

@@ -53,10 +53,10 @@ def sweep(swept: Callable[..., Any]) -> Any:
 
 def runs_of(folder: str) -> list[Any]:
     """The MLflow runs of a sweep's store."""
-    from pipelines.tracking.writer import Store
+    from pipelines.tracking.writer import Store, search
 
     store = Store(Path(folder).parents[1], None)
-    return list(store.client().search_runs([store.experiment]))
+    return search(store.client(), store.experiment)
 
 
 def nothing_is_left(folder: str) -> bool:
