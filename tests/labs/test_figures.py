@@ -130,7 +130,7 @@ def test_grids_of_generated_pictures_say_what_their_rows_are() -> None:
 @pytest.mark.parametrize(
     ("lab", "preset"),
     [("regression", "boss"), ("classification", "strong"), ("cnn", "strong"), ("transformer", "boss"),
-     ("anomaly", "boss"), ("lifelong", "rwalk"), ("meta", "boss")],
+     ("lifelong", "rwalk")],
 )  # fmt: skip
 def test_every_delivered_figure_names_what_it_shows(
     lab: str, preset: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
