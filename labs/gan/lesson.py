@@ -74,6 +74,8 @@ R1_INTERVAL = 4
 """R1 is computed in every fourth step only, with four times the weight (lazy regularization): it changes slowly."""
 NUM_COMPARED = 40
 """Real and generated pictures on which the report's figure measures gradient norms."""
+PENALTIES = ("gradient-penalty", "r1")
+"""Constraints that differentiate the critic twice, which torch.compile can't."""
 
 
 def train(config: GanConfig, run: Run) -> None:
@@ -82,7 +84,9 @@ def train(config: GanConfig, run: Run) -> None:
     if config.batch_size < 2 * run.world_size:
         raise BadInput(f"batch_size is {config.batch_size}, expected at least 2 for each worker: "
                        "a single picture has no batch statistics")  # fmt: skip
-    wrapped = run.wrap(build_networks(config).to(memory_format=torch.channels_last), compilable=compilable(config))
+    wrapped = run.wrap(
+        build_networks(config).to(memory_format=torch.channels_last), compilable=config.constraint not in PENALTIES
+    )
     # Bare networks: no loss goes through the wrapper's forward, so `optimizer_step` averages the workers' gradients.
     networks: Any = unwrap(wrapped)
     generator, critic = networks.generator, networks.critic
@@ -136,11 +140,6 @@ def train(config: GanConfig, run: Run) -> None:
                  "train/loss": run.mean(generator_meter.sum, generator_meter.count)})  # fmt: skip
         if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
             _validate_epoch(config, ema_generator, progress, epoch, run)
-
-
-def compilable(config: GanConfig) -> bool:
-    """Whether torch.compile can take the networks: it can't take what a penalty differentiates twice."""
-    return config.constraint not in ("gradient-penalty", "r1")
 
 
 def augmented(pictures: torch.Tensor, config: GanConfig, random: GlobalRandom) -> torch.Tensor:
