@@ -139,8 +139,9 @@ def local() -> Resources:
 
 def is_connected() -> bool:
     """Whether this process is connected to a Ray cluster."""
-    ray = sys.modules.get("ray")
-    return ray is not None and ray.is_initialized()
+    # A thread that imports Ray just now has made a module that has nothing yet.
+    is_initialized = getattr(sys.modules.get("ray"), "is_initialized", None)
+    return is_initialized is not None and is_initialized()
 
 
 def total() -> Cluster:

@@ -154,9 +154,10 @@ class Lifeline:
 
 def is_own_ray() -> bool:
     """Whether this process is connected to a Ray that it has started."""
-    ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
+    if not capacity.is_connected():
         return False
+    import ray
+
     node = ray._private.worker._global_node
     return node is not None and bool(node.is_head())
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labs.core import curves, shards
+from labs.core.errors import BadInput
 from labs.core.lab import Lab
 from labs.core.report import Report
 from labs.core.run import Run
@@ -30,6 +31,8 @@ def write(lab: Lab, model: Regressor, folder: Path, data_dir: Path, out: Path) -
     facts = shards.manifest(data_dir)["facts"]
     table = shards.ArrowDataset(data_dir, "train", ("inputs", "target"))
     inputs, targets = (column.all() for column in table.columns)
+    if not (folder / HELD_OUT).exists():
+        raise BadInput(f"run {folder.name} has no {HELD_OUT}: an earlier version of the lab trained it; train it again")
     mask = load_file(folder / HELD_OUT)["mask"]
 
     report.question("a")

@@ -3,10 +3,11 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from cluster import capacity
+from cluster import capacity, connect
 from cluster.capacity import Bundles, Cluster, Resources, Room, require
 from cluster.errors import ClusterError
 
@@ -16,6 +17,13 @@ def cluster(*nodes: Resources) -> Cluster:
 
 
 ONE = Resources(1)
+
+
+def test_a_ray_that_another_thread_is_importing_is_not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended a pipeline of bare nodes with an AttributeError while the rl lab imported RLlib."""
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    assert not capacity.is_connected()
+    assert not connect.is_own_ray()
 
 
 @pytest.mark.parametrize(
