@@ -135,7 +135,8 @@ def test_the_figures_and_the_best_config_are_in_mlflow_and_no_style_is_left(
 def test_comparing_leaves_out_trials_but_the_best_unless_they_are_named(swept: Callable[..., Any], sweep: Any) -> None:
     for store in ((), ("--store", f"sqlite:///{Path(sweep['folder']).parents[1] / 'mlflow.db'}")):
         rows = swept("compare", *store)
-        assert [row["run_ids"] for row in rows if row["sweep"]] == [[sweep["best"]["run_id"]]]
+        own = [row["run_ids"] for row in rows if row["sweep"] == Path(sweep["folder"]).name]
+        assert own == [[sweep["best"]["run_id"]]]
         ids = {run_id for row in rows for run_id in row["run_ids"]}
         assert ids & {trial["run_id"] for trial in sweep["trials"]} == {sweep["best"]["run_id"]}
         other = next(trial for trial in sweep["trials"] if trial["run_id"] != sweep["best"]["run_id"])
