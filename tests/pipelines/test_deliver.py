@@ -42,7 +42,6 @@ def test_what_a_run_has_delivered_is_copied_and_written_anew_where_it_is_not_who
     shutil.rmtree(run / delivery.FOLDER)
     (run / delivery.DIGESTS).unlink()
     assert "anew, as it has not delivered yet" in deliver("never")
-    shutil.rmtree(run / delivery.FOLDER)
     (run / "held_out.safetensors").unlink()  # as of a run that an earlier version has trained
     said = labs_cli("deliver", "regression", "--run", run.name, "--out", tmp_path / "old")
     assert (said.code, "an earlier version of the lab trained it; train it again" in said.err) == (2, True)
