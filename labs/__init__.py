@@ -113,7 +113,7 @@ COURSE = {
         ),
         Heading(
             "meta", 15, "Learning to learn characters",
-            Metric("accuracy", "max", "", _baselines(0.6, 0.7, 0.9, 0.95), "test", {"test": 640}),
+            Metric("accuracy", "max", "", _baselines(0.6, 0.7, 0.9, 0.95), course_counts={"test": 640}),
             (*LADDER, "anil", "reptile", "prototypes"), "labs.meta.lesson",
         ),
     )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import labs
 from labs.core.errors import BadInput
 from labs.core.heading import Metric
-from pipelines.home import read_record, records, result
+from pipelines.home import has_record, read_record, records, result
 from pipelines.record_fields import BEST
 
 
@@ -41,8 +41,8 @@ def best_runs(home: Path) -> dict[str, BestRun]:
 def best_trials(home: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Folder and record of the best trial of each finished sweep."""
     for sweep, record in records(home, "sweeps"):
-        if record["status"] == "FINISHED":
-            folder = sweep / "trials" / str(record["end_tags"][BEST])
+        number = record.get("end_tags", {}).get(BEST)
+        if record["status"] == "FINISHED" and has_record(folder := sweep / "trials" / str(number)):
             with suppress(BadInput):  # damaged: `labs sync` names it
                 yield folder, read_record(folder)
 

@@ -15,7 +15,7 @@ from labs.core.errors import BadInput, summary
 from labs.core.lab import Lab
 from labs.core.listing import visible
 from pipelines.fingerprint import code_digest
-from pipelines.home import locked
+from pipelines.home import locked, read_record
 
 SEED = 0
 """Seed of the data that are generated when no folder is given."""
@@ -66,6 +66,19 @@ def location(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
     else:
         made_from, name = _listing(source), f"folder-{source.name}"
     return home / "data" / lab.name / f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}"
+
+
+def packed_data(folder: Path) -> Path:
+    """The prepared data that the run of a folder was trained on.
+
+    Raises:
+        BadInput: they are not there any more.
+    """
+    data = read_record(folder)["data"]
+    place = Path(data["packed"])
+    if data["origin"] != "environment" and not (place / shards.MANIFEST).exists():
+        raise BadInput(f"run {folder.name} was trained on data in {place}, which are no longer there")
+    return place
 
 
 def packed_bytes(place: Path) -> int:

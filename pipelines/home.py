@@ -117,7 +117,9 @@ def result(folder: Path) -> dict[str, Any]:
     if (file := folder / RESULT).exists():
         with suppress(ValueError):
             found = json.loads(file.read_text())
-    return found if isinstance(found, dict) and "metrics" in found else {}
+    metrics = found.get("metrics") if isinstance(found, dict) else None
+    is_whole = isinstance(metrics, dict) and all(isinstance(value, int | float) for value in metrics.values())
+    return found if is_whole else {}
 
 
 def attempt(base: Path, *, force: bool) -> Path:

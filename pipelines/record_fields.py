@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from labs.core.errors import sentences, summary
 
 BEST = "labs.best.trial"
 """Tag at a sweep's end with the number of its best trial."""
+
+
+TAGS = ("labs.lab", "labs.preset", "labs.size", "labs.seed", "labs.metric", "labs.goal", "labs.folder")
+"""Tags of every run."""
 
 
 class Record(BaseModel):
@@ -51,6 +55,16 @@ class SweepRecord(Record):
     lab: str
 
 
+class Data(BaseModel):
+    """The data in the record of a run."""
+
+    model_config = ConfigDict(strict=True)
+    digest: str
+    origin: str
+    packed: str
+    splits: dict[str, int]
+
+
 class RunRecord(Record):
     """The record of a lab's run."""
 
@@ -59,7 +73,15 @@ class RunRecord(Record):
     size: str
     seed: int
     config: dict[str, Any]
-    data: dict[str, Any]
+    data: Data
+
+    @field_validator("tags")
+    @classmethod
+    def _says_what_was_trained(cls, tags: dict[str, str]) -> dict[str, str]:
+        missing = [name for name in TAGS if name not in tags]
+        if missing:
+            raise ValueError(f"{missing[0]} is missing")
+        return tags
 
 
 class TrialRecord(RunRecord):

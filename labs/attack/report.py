@@ -61,7 +61,7 @@ def write(
 def _attack(config: Any) -> str:
     """How the noise is made, in words."""
     names = ", ".join(config.surrogates)
-    text = f"The noise is made by {config.attack.upper()} on {len(config.surrogates)} surrogates ({names}): "
+    text = f"The noise is made by {config.attack.upper()} on the surrogates {names}: "
     if config.attack == "fgsm":
         text += f"each value of a picture changes by {EPSILON} of 255 levels, up or down as the loss's gradient."
     else:

@@ -36,7 +36,8 @@ def write(lab: Lab, folder: Path, out: Path, reader: Reader, dev: Split) -> None
         ("fraction", {"val/exact_match": "exact match", "val/f1": "F1 in characters"}),
     ]
     report.figure("curves", curves.figure(folder, "Fine-tuning", panels), "Learning curves.")
-    report.text("""A run with another `pretrained_model` has its own row. Chinese RoBERTa, for example, masks whole
-                words instead of single characters, and trains longer and without the prediction of the next sentence;
-                MacBERT replaces masked words by similar ones instead of [MASK], which fine-tuning never sees.""")
+    report.text("""`labs compare` sets this run beside one with another `pretrained_model`. Chinese RoBERTa, for
+                example, masks whole words instead of single characters, and trains longer and without the prediction of
+                the next sentence; MacBERT replaces masked words by similar ones instead of [MASK], which fine-tuning
+                never sees.""")
     report.write()

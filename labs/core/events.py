@@ -24,14 +24,17 @@ def append(folder: Path, event: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """All events, oldest first. Half-written lines (a killed process, a full disk, a power cut) are skipped."""
+    """All events, oldest first. Half-written lines (a killed process, a full disk, a power cut) are skipped, as is what
+    is no event."""
     path = folder / FILE
     if not path.exists():
         return []
     found = []
     for line in path.read_bytes().split(b"\n")[:-1]:
         with suppress(ValueError):
-            found.append(json.loads(line))
+            event = json.loads(line)
+            if isinstance(event, dict) and isinstance(event.get("metrics"), dict) and "step" in event:
+                found.append(event)
     return found
 
 

@@ -128,8 +128,23 @@ class Lab:
         return {"preset": preset, "size": size, "parameters": parameters, "megabytes": round(parameters * 16 / 1e6, 2)}
 
     def read_config(self, folder: Path) -> Any:
-        """The config that a run's folder was trained with."""
-        return self.config.model_validate(json.loads((folder / "config.json").read_text()))
+        """The config that a run's folder was trained with.
+
+        Raises:
+            BadInput: it is not there, or damaged, or an earlier version of the lab had other fields.
+        """
+        from labs.core.weights import unreadable
+
+        file = folder / "config.json"
+        try:
+            return self.config.model_validate(json.loads(file.read_text()))
+        except ValidationError as error:
+            raise BadInput(
+                f"run {folder.name}: an earlier version of lab {self.heading.name} trained it, with other settings "
+                f"({sentences(error, self.config.model_fields)[0]}); train it again"
+            ) from None
+        except (FileNotFoundError, ValueError) as error:
+            raise unreadable(file, error) from None
 
     def fit(self, config: Config, run: "Run", *, test: bool = True) -> None:
         """Train, then on rank 0 write the deliverables and score them on the test set: what every placement calls.

@@ -110,7 +110,10 @@ def read_table(path: Path, columns: list[str]) -> np.ndarray:
     header = _without_suffix(_header(path))
     if header[: len(columns)] != _without_suffix(columns) or header[len(columns) :] not in ([], [TARGET]):
         found = f"{len(header)} columns, {shown(','.join(header[:3]))}, ..."
-        raise BadInput(f"{path}: expected the {len(columns)} columns of {TEST}, id, {columns[1]}, ...; found {found}")
+        raise BadInput(
+            f"{path}: expected the {len(columns)} columns of the {TEST} that the run was trained beside, id, "
+            f"{columns[1]}, ...; found {found}"
+        )
     if faults := _check_rows(path, len(header), layout([*columns, TARGET])["states"]):
         raise BadInput(faults[0])
     rows = csv_rows(path)

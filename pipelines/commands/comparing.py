@@ -55,6 +55,8 @@ def compare(
 
     if lab is not None:
         labs.heading(lab)
+    if markdown + as_csv + as_json > 1:
+        raise BadInput("--markdown, --csv and --json: name one of them")
     if figure is not None and figure.suffix.lower() not in FIGURES:
         raise BadInput(f"--figure {figure}: expected a name that ends with {' or '.join(FIGURES)}")
     known = _read(find_home(home), store, trials=bool(runs))
@@ -66,6 +68,7 @@ def compare(
         say(f"{known.place} has no finished run{of_lab} to compare: `labs train {lab or 'regression'}` makes one")
     if figure is not None:
         _draw(figure, chosen, scored)
+        say(f"figure: {figure}")
     if as_json:
         print_json(rows)
     elif rows:

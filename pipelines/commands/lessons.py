@@ -208,7 +208,8 @@ def _deliver(lab: str, folder: Path, out: Path) -> None:
         return
     say(f"{lab}: delivering run {folder.name} anew, as {fault}")
     import labs
-    from pipelines.home import read_record
+    from pipelines.datasets import packed_data
 
+    data_dir = packed_data(folder)
     with screen.status("predicting the test set, drawing the report's figures"):
-        labs.get(lab).deliver(folder, Path(read_record(folder)["data"]["packed"]), out)
+        labs.get(lab).deliver(folder, data_dir, out)

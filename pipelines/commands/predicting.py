@@ -35,19 +35,17 @@ def predict(
 ) -> None:
     """Show what a trained model predicts for your own pictures, tables or sentences."""
     import labs
-    from pipelines.home import find_home, read_record
+    from pipelines.datasets import packed_data
+    from pipelines.home import find_home
     from pipelines.show.display import number, rows_table, say
 
     heading = labs.heading(lab)
     folder, value = _find(find_home(home), lab, model)
     say(f"{lab}: run {folder.name}" + (f" with val/{heading.metric.name} {number(value)}" if value is not None else ""))
     found, demo = labs.get(lab), _demo(lab)
-    from labs.core import shards
     from labs.core.demo import Trained
 
-    data_dir = Path(read_record(folder)["data"]["packed"])
-    if not (data_dir / shards.MANIFEST).exists():
-        raise BadInput(f"run {folder.name} was trained on data in {data_dir}, which are no longer there")
+    data_dir = packed_data(folder)
     loaded = found.load(folder)
     trained = Trained(lambda batch: found.predict(loaded, batch), folder, data_dir)
     try:

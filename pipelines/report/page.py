@@ -125,7 +125,7 @@ def _environments(settings: list[Setting]) -> dict[Path, InstalledPackages]:
     for setting in settings:
         file = setting.folder / "environment.txt"
         if file.exists():
-            text = file.read_text()
+            text = file.read_text(errors="replace")
             found[setting.folder] = by_text.setdefault(text, InstalledPackages(len(by_text) + 1, _versions(text), text))
     return found
 

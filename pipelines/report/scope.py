@@ -39,7 +39,7 @@ def choose(home: Path, name: str | None, lab: str | None) -> Scope:
         lab: only this lab's runs and sweeps.
 
     Raises:
-        BadInput: there is no such pipeline, sweep or lab, or both are given.
+        BadInput: there is no such pipeline, sweep or lab, or no run of it, or both are given.
     """
     if name is not None and lab is not None:
         raise BadInput("a report is of a pipeline, of a sweep, or of a lab (--lab): name one of them")
@@ -55,8 +55,10 @@ def choose(home: Path, name: str | None, lab: str | None) -> Scope:
         raise BadInput(f"no pipeline or sweep {name!r} in {home}: it has {', '.join(known) or 'none'}")
     runs = [(folder, record) for folder, record in records(home, "runs") if MEASURED not in record["tags"]]
     if lab is not None:
-        of_lab = [pair for pair in runs if pair[1]["lab"] == lab]
-        return Scope(f"Lab {lab}", f"lab-{lab}", of_lab, None, [pair for pair in sweeps if pair[1]["lab"] == lab])
+        of_lab, tuned = ([pair for pair in found if pair[1]["lab"] == lab] for found in (runs, sweeps))
+        if not of_lab and not tuned:
+            raise BadInput(f"no run of lab {lab} in {home}: `labs train {lab}` makes one")
+        return Scope(f"Lab {lab}", f"lab-{lab}", of_lab, None, tuned)
     names = {folder.name for folder, _ in runs}
     several = [pair for pair in pipelines if len(_folders(pair[1]) & names) > 1]
     return Scope("All labs", "all", runs, several[-1] if several else None, sweeps)

@@ -20,6 +20,7 @@ class Trial:
     """A trial of the list."""
 
     number: int
+    state: str
     value: float | None
     seconds: float
     settings: dict[str, Any]
@@ -51,16 +52,16 @@ def sweep_section(sweep: Recorded) -> SweepSection:
     folder, record = sweep
     lab = labs.get(record["lab"])
     trials = [SweepTrial(path.parent, lab) for path in sorted(folder.glob("trials/*/record.json"))]
-    states = {trial.number: trial.state() for trial in trials}
-    read = {trial.number: _trial(trial, states[trial.number] == "FINISHED") for trial in trials}
+    states = {trial.number: trial.outcome() for trial in trials}
+    read = {trial.number: _trial(trial, states[trial.number]) for trial in trials}
     sign = 1 if lab.metric.goal == "min" else -1
     valued = sorted((t for t in read.values() if t.value is not None), key=lambda t: sign * (t.value or 0.0))
-    failed = [trial for number, trial in sorted(read.items()) if states[number] == "FAILED"]
+    failed = [trial for number, trial in sorted(read.items()) if states[number] in ("FAILED", "DIVERGED")]
     counts = Counter(state.lower() for state in states.values())
     return SweepSection(folder, record, lab.heading, counts, valued[:TRIALS], failed[:TRIALS])
 
 
-def _trial(trial: SweepTrial, finished: bool) -> Trial:
+def _trial(trial: SweepTrial, state: str) -> Trial:
     record = trial.record()
-    value = trial.value() if finished else None
-    return Trial(trial.number, value, record["seconds"], record["overrides"], record["error"])
+    value = trial.value() if state == "FINISHED" else None
+    return Trial(trial.number, state.lower(), value, record["seconds"], record["overrides"], record["error"])

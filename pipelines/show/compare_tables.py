@@ -1,6 +1,7 @@
 """The rows of `labs compare` as tables for a screen, as Markdown and as CSV."""
 
 import csv
+import html
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -209,7 +210,12 @@ def _notes(rows: list[Row]) -> list[str]:
 
 def _markdown(rows: list[dict[str, str]], columns: dict[str, str]) -> str:
     lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
-    return "\n".join([*lines, *("| " + " | ".join(row[key] for key in columns) + " |" for row in rows)])
+    return "\n".join([*lines, *("| " + " | ".join(_inline(row[key]) for key in columns) + " |" for row in rows)])
+
+
+def _inline(text: str) -> str:
+    """A text as it can stand in a cell of Markdown: on one line, without bars and markup."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def _plain(value: Any) -> Any:

@@ -39,12 +39,16 @@ def verdict(found: Interval | None, goal: str, seeds: int) -> str:
     """What the interval of a paired difference to the baseline says, for a metric that is to be large or small."""
     if found and (found.low > 0 or found.high < 0):
         return "better" if (found.low > 0) == (goal == "max") else "worse"
-    return f"can't tell with {seeds} seed{'' if seeds == 1 else 's'}"
+    return f"can't tell with {seeds} seed{'' if seeds == 1 else 's'}" if seeds else "no seed in common"
 
 
 def binomial_error(share: float, samples: int) -> float:
-    """Standard error of a share of so many independent samples: how far the test set itself may be off."""
-    return math.sqrt(share * (1 - share) / samples)
+    """Standard error of a share of so many independent samples: how far the test set itself may be off.
+
+    Two hits and two misses are added (Agresti and Coull, 1998), or no hit at all would have no error.
+    """
+    added = (share * samples + 2) / (samples + 4)
+    return math.sqrt(added * (1 - added) / (samples + 4))
 
 
 def _bootstrap(values: Sequence[float]) -> Interval:

@@ -101,8 +101,8 @@ class Run:
         return self.remark or {"DIVERGED": f"{self.metric} is {self.score}"}.get(self.outcome, "")
 
     def is_called(self, name: str) -> bool:
-        """Whether `name` is the beginning of its id or of its folder's name."""
-        return self.run_id.startswith(name) or self.folder.startswith(name)
+        """Whether `name` is the beginning of its id or of its folder's name; a trial's is only a number."""
+        return self.run_id.startswith(name) or ("labs.trial" not in self.tags and self.folder.startswith(name))
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def of_folder(folder: Path, record: dict[str, Any], store: Store, sweep: str = "
         metrics = _last(written)
     data = record["data"]
     return Run(
-        run_id=[*ids, folder.name][0],
+        run_id=[*ids, _name(folder, record)][0],
         tags=record["tags"],
         params={name: str(value) for name, value in record["params"].items()},
         metrics={**metrics, **_last(events.read(folder / SYSTEM)[-1:])},
@@ -205,6 +205,11 @@ def of_folder(folder: Path, record: dict[str, Any], store: Store, sweep: str = "
         remark="" if record["status"] == "FINISHED" else record["error"] or _progress(written),
         sweep=sweep,
     )
+
+
+def _name(folder: Path, record: dict[str, Any]) -> str:
+    """What a run is called that no store has; a trial's folder is only a number."""
+    return f"{folder.parents[1].name}/trials/{folder.name}" if "labs.trial" in record["tags"] else folder.name
 
 
 def _last(written: list[dict[str, Any]]) -> dict[str, float]:

@@ -26,9 +26,13 @@ def note_settings(pairs: list[Pair]) -> None:
             own = _differing([run.params for run in group])
             row["config"] = {name: _value(group[0].params.get(name)) for name in names if name not in own}
     for rows in of_preset.values():
-        scored = [row for row in rows if row["status"] == "FINISHED"]
+        # A sweep chooses all of its fields: they are its row's `config`, and would stand in every row beside it.
+        tuned = [row for row in rows if row["sweep"]]
+        _set_apart(tuned, [])
+        others = [row for row in rows if not row["sweep"]]
+        scored = [row for row in others if row["status"] == "FINISHED"]
         _set_apart(scored, scored)
-        _set_apart([row for row in rows if row["status"] != "FINISHED"], rows)
+        _set_apart([row for row in others if row["status"] != "FINISHED"], others)
 
 
 def _set_apart(some: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from pipelines.show.display import LINE_EVERY_S, cell, clock, number, say, scree
 from pipelines.tracking.writer import Store, run_id
 from pipelines.tuning.best_config import train_command
 from pipelines.tuning.sweep import Sweep
-from pipelines.tuning.trial import ENDED, State, SweepTrial
+from pipelines.tuning.trial import ENDED, SweepTrial
 
 
 class SweepProgress:
@@ -24,7 +24,7 @@ class SweepProgress:
         self.sweep, self.trials, self.seconds = sweep, sweep.tuning.trials, sweep.tuning.seconds
         self.live = Live(console=screen, refresh_per_second=2, transient=True) if screen.is_terminal else None
         self.start = self.last = time.time()
-        self.ended: dict[int, tuple[State, float | None]] = {}
+        self.ended: dict[int, tuple[str, float | None]] = {}
         self.ended_before = sum(trial.state() in ENDED for trial in sweep.trials())
 
     def __enter__(self) -> "SweepProgress":
@@ -54,14 +54,14 @@ class SweepProgress:
         for trial in self.sweep.trials(known=self.ended):
             state = trial.state()
             if state in ENDED:
-                self.ended[trial.number] = (state, trial.value() if state == "FINISHED" else None)
+                self.ended[trial.number] = (trial.outcome(), trial.value() if state == "FINISHED" else None)
             elif state == "RUNNING":
                 running.append(trial)
         return running
 
     def _line(self, running: list[SweepTrial]) -> str:
         states = [state for state, _ in self.ended.values()]
-        counts = ", ".join(f"{states.count(state)} {state.lower()}" for state in ENDED if state in states)
+        counts = ", ".join(f"{states.count(state)} {state.lower()}" for state in sorted(set(states)))
         return (
             f"{self.sweep.folder.name}: {len(self.ended)} of {self.trials} trials ({counts or 'none ended'}), "
             f"{len(running)} running, best {self._best()}, {self._time_left()} left"
@@ -156,7 +156,7 @@ def _row(trial: SweepTrial, store: Store) -> dict[str, Any]:
     record, state = trial.record(), trial.state()
     return {
         "number": trial.number,
-        "status": state,
+        "status": trial.outcome(),
         "value": trial.value() if state == "FINISHED" else None,
         "seconds": record["seconds"],
         "values": trial.values(),

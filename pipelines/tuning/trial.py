@@ -44,6 +44,11 @@ class SweepTrial:
         status: State = "KILLED" if record["status"] == "WAITING" else record["status"]
         return "PRUNED" if status == "FINISHED" and record["pruned"] else status
 
+    def outcome(self) -> str:
+        """What people are told of it: its state, and DIVERGED if it has finished without a finite value."""
+        state = self.state()
+        return "DIVERGED" if state == "FINISHED" and self.value() is None else state
+
     def value(self) -> float | None:
         """The validation metric of the weights that the trial ended with; None if it is missing or not a number."""
         return self.values()[self.lab.metric.name]

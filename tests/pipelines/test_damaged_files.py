@@ -1,15 +1,19 @@
 """What can't be read is named, and everything else goes on."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import labs
 from labs.core.errors import BadInput
 from pipelines.home import read_record, write_record
-from tests.conftest import Said
+from tests.conftest import Said, called
+from tests.labs.folders import made
+from tests.stand_in_runs import write_run, write_sweep
 
 TRAIN = ("train", "regression", "--size", "tiny", "--workers", "0", "--set", "epochs=1")
 
@@ -162,3 +166,82 @@ def test_nodes_of_a_pipeline_whose_driver_died_are_killed(labs_cli: Callable[...
     write_record(folder, status="RUNNING", nodes=nodes)
     status = labs_cli("status", "--json").json
     assert (status["status"], [node["status"] for node in status["nodes"]]) == ("KILLED", ["KILLED"])
+
+
+def changed(file: Path, *path: str, value: Any = None) -> None:
+    """Set a field of a JSON file."""
+    content = json.loads(file.read_text())
+    place = content
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    file.write_text(json.dumps(content))
+
+
+def with_line(folder: Path, line: str) -> None:
+    """Put a line before the events of a run."""
+    file = folder / "events.jsonl"
+    file.write_text(f"{line}\n{file.read_text()}")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "splits": lambda run: changed(run / "record.json", "data", "splits"),
+    "origin": lambda run: changed(run / "record.json", "data", "origin"),
+    "tags": lambda run: changed(run / "record.json", "tags", value={}),
+    "metrics": lambda run: changed(run / "result.json", "metrics", value=True),
+    "score": lambda run: changed(run / "result.json", "metrics", "test/accuracy"),
+    "null": lambda run: with_line(run, "null"),
+    "no event": lambda run: with_line(run, '{"x": 1}'),
+    "packages": lambda run: (run / "environment.txt").write_bytes(b"\xff\xfe\x00"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_field_of_one_run_hinders_no_look_at_the_others(
+    damage: Callable[[Path], object], home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """JSON all the same: each ended the command with a traceback."""
+    write_run(home, test=0.5)
+    damage(write_run(home, preset="medium", test=0.75))
+    assert called("compare", "--json", "--home", home) == 0
+    assert {"preset": "simple", "mean": 0.5}.items() <= json.loads(capfd.readouterr().out)[-1].items()
+    assert called("report", "--home", home) == 0
+
+
+def test_a_sweep_whose_best_trial_is_gone_hinders_no_command(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_run(home, test=0.5)
+    write_sweep(home, best=3)
+    assert called("compare", "--json", "--home", home) == 0
+    assert len(json.loads(capfd.readouterr().out)) == 1
+
+
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "weights": (lambda run: (run / "weights.safetensors").write_bytes(bytes(9)), "weights.safetensors can't be read"),
+    "no weights": (lambda run: (run / "weights.safetensors").unlink(), "weights.safetensors is missing"),
+    "config": (lambda run: (run / "config.json").write_text("[1"), "config.json can't be read"),
+    "fields": (lambda run: changed(run / "config.json", "gone", value=1), "an earlier version of lab regression"),
+    "shape": (lambda run: (run / "shape.json").unlink(), "shape.json is missing"),
+    "data": (lambda run: changed(run / "record.json", "data", "packed", value="/gone"), "/gone, which are no longer"),
+}
+
+
+def test_a_run_that_is_not_whole_is_neither_delivered_nor_asked_but_named(
+    labs_cli: Callable[..., Said], home: Path, tmp_path: Path
+) -> None:
+    """Each ended both commands with a traceback of sixty lines."""
+    assert labs_cli(*TRAIN).code == 0
+    (run,) = (file.parent for file in home.glob("runs/*/record.json"))
+    made(labs.get("regression").data, tmp_path / "made")
+    shutil.rmtree(run / "deliver")
+    for name, (damage, sentence) in FILES.items():
+        shutil.copytree(run, tmp_path / "whole")
+        damage(run)
+        commands = (("predict", "regression", tmp_path / "made" / "covid.test.csv"),
+                    ("deliver", "regression", "--run", run.name, "--out", tmp_path / name))  # fmt: skip
+        for command in commands:
+            said = labs_cli(*command)
+            assert said.code == 2, (name, said.err)
+            assert sentence in said.err, (name, said.err)
+            assert "Traceback" not in said.err
+        shutil.rmtree(run)
+        (tmp_path / "whole").rename(run)
