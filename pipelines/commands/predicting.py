@@ -35,7 +35,6 @@ def predict(
 ) -> None:
     """Show what a trained model predicts for your own pictures, tables or sentences."""
     import labs
-    from pipelines.datasets import packed_data
     from pipelines.home import find_home
     from pipelines.show.display import number, rows_table, say
 
@@ -44,6 +43,7 @@ def predict(
     say(f"{lab}: run {folder.name}" + (f" with val/{heading.metric.name} {number(value)}" if value is not None else ""))
     found, demo = labs.get(lab), _demo(lab)
     from labs.core.demo import Trained
+    from pipelines.datasets import packed_data
 
     data_dir = packed_data(folder)
     loaded = found.load(folder)

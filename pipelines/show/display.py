@@ -275,7 +275,8 @@ def summarise(folder: Path, run_ids: dict[str, str | None]) -> dict[str, Any]:
                 "folder": node["folder"],
             }
         )
-    shown = {key: record[key] for key in ("status", "seconds")}
+    so_far = time.time() - record["started"] if record["status"] == "RUNNING" else 0.0
+    shown = {"status": record["status"], "seconds": record["seconds"] + so_far}
     return {"pipeline": record["name"], "run_id": run_ids.get(str(folder)), **shown, "nodes": nodes}
 
 

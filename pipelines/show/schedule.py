@@ -7,6 +7,9 @@ from typing import Any, TypedDict
 
 from pipelines.show.display import clock
 
+ROUNDING_S = 1.0
+"""How far the seconds of a pipeline that one command has run may be from its end less its start."""
+
 
 class Schedule(TypedDict):
     """Figures of a pipeline's work."""
@@ -20,9 +23,11 @@ class Schedule(TypedDict):
 
 
 def schedule(record: dict[str, Any]) -> Schedule | None:
-    """The figures of a pipeline's record; None where fewer than two nodes were trained, or by an older program."""
+    """The figures of a pipeline's record; None where fewer than two nodes were trained, or by an older program, or
+    before the end, or by several commands: what a node took of them is not known by command."""
     nodes = {name: node for name, node in record["nodes"].items() if not node["reused"] and node["seconds"]}
-    if len(nodes) < 2 or "cpus" not in record:
+    took = record.get("ended", 0.0) - record.get("started", 0.0)
+    if len(nodes) < 2 or "cpus" not in record or not 0 < record["seconds"] < took + ROUNDING_S:
         return None
     path = {place: data["seconds"] for place, data in record.get("preparations", {}).items()}
     work = sum(path.values()) + sum(node["seconds"] * node["cpus"] for node in nodes.values())

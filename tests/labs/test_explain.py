@@ -220,10 +220,10 @@ def test_the_courses_own_folder_gets_the_scores_that_need_no_masks(
     fit(folder, data_dir, upstream, "gradcam")
     metrics = json.loads((folder / "result.json").read_text())["metrics"]
     assert {name for name in metrics if "/" in name and "time" not in name} == {
-        "val/deletion", "val/insertion", "val/sanity"
+        "model/parameters", "val/deletion", "val/insertion", "val/sanity"
     }  # fmt: skip
     delivered = sorted(path.name for path in (folder / "deliver").iterdir())
-    assert delivered == ["filters.png", "maps.npy", "methods.csv", "methods.png", "statistics.json"]
+    assert delivered == ["filters.png", "maps.npy", "methods.csv", "methods.png", "report.md", "statistics.json"]
     assert LAB.check_submission(folder / "deliver/statistics.json") == []
 
 

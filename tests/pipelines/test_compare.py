@@ -129,8 +129,11 @@ def test_the_pause_between_two_commands_does_not_count_as_time(home: Path) -> No
     assert _of_mlflow(None, stored, {}).seconds == 5.0
 
 
-def test_many_seeds_are_shown_as_ranges_or_counted_and_named_in_json(labs_cli: Cli, home: Path) -> None:
+def test_many_seeds_are_shown_as_ranges_or_counted_and_named_in_json(
+    labs_cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A row of 200 seeds named each of them, over many lines."""
+    monkeypatch.setenv("COLUMNS", "120")
     wanted = {"simple": (1, 2, 4), "medium": [*range(20), 30], "strong": range(0, 40, 2)}
     for preset, seeds in wanted.items():
         for seed in seeds:

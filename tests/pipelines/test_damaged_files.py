@@ -245,3 +245,20 @@ def test_a_run_that_is_not_whole_is_neither_delivered_nor_asked_but_named(
             assert "Traceback" not in said.err
         shutil.rmtree(run)
         (tmp_path / "whole").rename(run)
+
+
+def test_a_pipeline_that_was_ended_hard_has_a_status_and_a_report(
+    labs_cli: Callable[..., Said], home: Path, tmp_path: Path
+) -> None:
+    """Its record has no seconds yet: the share of the CPUs that it has used was a division by zero."""
+    spec = tmp_path / "two.yaml"
+    spec.write_text("name: two\nnodes: {a: {lab: regression, size: tiny, seeds: [0, 1], resources: {workers: 0}}}\n")
+    said = labs_cli("pipeline", "run", spec)
+    assert "of work on CPUs" in said.err
+    (record,) = home.glob("pipelines/*/record.json")
+    changed(record, "seconds", value=0.0)
+    changed(record, "status", value="KILLED")
+    ended = labs_cli("status")
+    assert (ended.code, "of work on CPUs" in ended.err) == (0, False)
+    assert labs_cli("report", "two").code == 0
+    assert labs_cli("status", "--json").json["schedule"] is None

@@ -414,8 +414,7 @@ def test_the_results_of_a_job_are_fetched_by_one_command(
     monkeypatch.delenv("LABS_JOB")
     (delivered,) = Path(os.environ["LABS_HOME"]).glob("runs/regression-simple-tiny-s0-*/deliver")
     (delivered / "figures").mkdir()
-    for name in ("report.md", "figures/curve.png"):
-        (delivered / name).write_text(name)
+    (delivered / "figures" / "curve.png").write_text("curve")  # as a lab of the user's own may deliver
 
     def submit(command: list[str], *, write: Callable[[str], object], **options: Any) -> int:
         said = module_cli(*command)
@@ -429,7 +428,7 @@ def test_the_results_of_a_job_are_fetched_by_one_command(
     files = {Path(line).name: Path(line) for line in said.out.splitlines()}
     assert json.loads(files["result.json"].read_text())["metrics"] == run["metrics"]
     assert {str(file.relative_to(files["pred.csv"].parent)) for file in files["pred.csv"].parent.rglob("*.*")} == {
-        "pred.csv", "report.md", "figures/curve.png",
+        "pred.csv", "report.md", "learning_curves.png", "predicted.png", "figures/curve.png",
     }  # fmt: skip
     assert not any("checkpoint" in name or name.endswith(".safetensors") for name in files)
 

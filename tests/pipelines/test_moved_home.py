@@ -10,6 +10,7 @@ import pytest
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from pipelines.home import read_record, write_record
+from pipelines.record_fields import TAGS
 from pipelines.tracking.writer import Store
 from tests.conftest import Said
 
@@ -89,9 +90,11 @@ def test_a_trial_s_record_names_the_sweep_of_its_own_home_and_data_of_the_user_s
         "size": "tiny",
     }
     rest = {"created": 0.0, "seconds": 0.0, "seed": 0, "params": {}, "config": {}, "overrides": {}, "pruned": False}
-    data = {"packed": str(before / "data" / "cnn"), "source": str(tmp_path / "mine")}
+    data = {"packed": str(before / "data" / "cnn"), "source": str(tmp_path / "mine"), "digest": "d", "origin": "folder",
+            "splits": {}}  # fmt: skip
+    tags = {**dict.fromkeys(TAGS, "cnn"), "labs.folder": str(trial)}
     job = {"folder": str(trial), "upstream": {"teacher": str(before / "runs" / "b")}}
-    write_record(trial, parent=str(sweep), data=data, job=job, tags={"labs.folder": str(trial)}, **words, **rest)
+    write_record(trial, parent=str(sweep), data=data, job=job, tags=tags, **words, **rest)
     shutil.copytree(before, after)
     found = read_record(after / "sweeps" / "a" / "trials" / "3")
     assert found["parent"] == str(after / "sweeps" / "a")
