@@ -98,6 +98,6 @@ def test_a_trial_s_record_names_the_sweep_of_its_own_home_and_data_of_the_user_s
     shutil.copytree(before, after)
     found = read_record(after / "sweeps" / "a" / "trials" / "3")
     assert found["parent"] == str(after / "sweeps" / "a")
-    assert found["data"] == {"packed": str(after / "data" / "cnn"), "source": str(tmp_path / "mine")}
+    assert found["data"] == {**data, "packed": str(after / "data" / "cnn")}
     assert found["job"]["upstream"] == {"teacher": str(after / "runs" / "b")}
     assert read_record(trial)["parent"] == str(sweep)
