@@ -9,6 +9,7 @@ import pytest
 
 from cluster import capacity
 from pipelines.home import write_record
+from pipelines.record_fields import TAGS
 from pipelines.scaling.nodes import Scaled
 from pipelines.scaling.results import Measured, rows
 from pipelines.scaling.step_model import AllReduce, StepModel
@@ -85,9 +86,11 @@ def synthetic(tmp_path: Path) -> Callable[..., Measured]:
 
 
 def write_run(folder: Path, metrics: dict[str, Any]) -> None:
+    data = {"digest": "d", "origin": "generated", "packed": "", "splits": {}}
     write_record(
-        folder, key="k", name="n", status="FINISHED", created=0.0, seconds=1.0, error="", tags={}, lab="cnn",
-        preset="simple", size="tiny", seed=0, config={}, data={}, params={"gpus_per_worker": 0.0},
+        folder, key="k", name="n", status="FINISHED", created=0.0, seconds=1.0, error="",
+        tags=dict.fromkeys(TAGS, "cnn"), lab="cnn", preset="simple", size="tiny", seed=0, config={}, data=data,
+        params={"gpus_per_worker": 0.0},
     )  # fmt: skip
     (folder / "result.json").write_text(json.dumps({"metrics": metrics}))
 
