@@ -178,7 +178,7 @@ def test_a_trial_that_diverges_is_a_bad_result_and_one_that_raises_is_recorded_w
     by_config = {(row["config"]["lr"], row["config"]["hidden"][0]): row for row in said.json["trials"]}
     assert len(said.json["trials"]) == len(by_config) == 4
     assert by_config[0.001, 8]["value"] == said.json["best"]["value"]
-    assert (by_config[1e30, 8]["status"], by_config[1e30, 8]["value"]) == ("FINISHED", None)
+    assert (by_config[1e30, 8]["status"], by_config[1e30, 8]["value"]) == ("DIVERGED", None)
     assert by_config[0.001, -5]["status"] == "FAILED"
     assert "RuntimeError" in by_config[0.001, -5]["error"]
     failed = [trial for trial in Path(said.json["folder"]).glob("trials/*") if has_error(trial)]
