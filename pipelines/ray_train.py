@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,8 @@ def release_placement_group(folder: Path) -> None:
     from ray import PlacementGroupID
     from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-    if (file := folder / PLACEMENT_GROUP).exists():
+    file = folder / PLACEMENT_GROUP
+    with suppress(FileNotFoundError):  # there was none, or the process of a sweep's last trial was faster
         remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(file.read_text()))))
         file.unlink()
 

@@ -39,6 +39,8 @@ REQUEST = re.compile(r"API request to .*Max retries exceeded with url: .*\(Cause
 """How MLflow says that a request failed: with its address, its path and its host, each twice, and why."""
 NO_SUCH_RUN = "RESOURCE_DOES_NOT_EXIST"
 """What MLflow answers where a run is written to that the store does not have."""
+AT_ONCE = 10
+"""How often other processes may register the same model first."""
 
 
 class StoreUnreachable(Exception):
@@ -204,12 +206,16 @@ class Store:
 
     def _register(self) -> list[str]:
         """Register the best models; a sentence where that can't be done."""
-        try:
-            registry.update(self.client(), self.home, lambda folder: run_id(folder, self))
-        except Exception as error:  # of any class, as in `open`
-            if refusal := self._refusal(error):
-                raise self._unreachable(refusal) from None
-            return [f"the best models can't be registered in MLflow store {self.shown_uri}: {self.reason(error)}"]
+        for others in reversed(range(AT_ONCE)):
+            try:
+                registry.update(self.client(), self.home, lambda folder: run_id(folder, self))
+            except Exception as error:  # of any class, as in `open`
+                if others and SAME_ROW.search(str(error)):
+                    continue  # what another process has just written is there now
+                if refusal := self._refusal(error):
+                    raise self._unreachable(refusal) from None
+                return [f"the best models can't be registered in MLflow store {self.shown_uri}: {self.reason(error)}"]
+            break
         return []
 
     def _sync(self, folder: Path) -> str:

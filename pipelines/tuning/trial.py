@@ -46,7 +46,9 @@ class SweepTrial:
 
     def outcome(self) -> str:
         """What people are told of it: its state, and DIVERGED if it has finished without a finite value."""
-        state = self.state()
+        return self._outcome(self.state())
+
+    def _outcome(self, state: State) -> str:
         return "DIVERGED" if state == "FINISHED" and self.value() is None else state
 
     def value(self) -> float | None:
@@ -82,7 +84,7 @@ class SweepTrial:
             ended=time.time(),
             seconds=seconds,
             error=error,
-            end_tags={"labs.trial.state": state},
+            end_tags={"labs.trial.state": self._outcome(state)},
         )
 
     def record_in(self, study: "optuna.Study") -> None:

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import yaml
@@ -87,3 +89,21 @@ def test_a_run_and_a_sweep_on_a_node_without_the_home_leave_what_they_leave_anyw
     assert tuned.json["best"]["metrics"]
     assert len(list((cache / "labs" / "data" / "regression").glob("*/manifest.json"))) == 1
     assert not list((cache / "labs" / "runs").iterdir())
+
+
+def test_what_two_processes_free_at_once_is_freed_once(tmp_path: Path) -> None:
+    """As at the end of a sweep whose last trial has lost its workers."""
+    import ray
+    from ray.util.placement_group import placement_group, placement_group_table
+
+    from pipelines.ray_train import PLACEMENT_GROUP, release_placement_group
+
+    group = placement_group([{"CPU": 0.01}])
+    ray.get(group.ready(), timeout=60)
+    (tmp_path / PLACEMENT_GROUP).write_text(group.id.hex())
+    start = Barrier(8)
+    with ThreadPoolExecutor(8) as threads:
+        for freed in [threads.submit(lambda: (start.wait(), release_placement_group(tmp_path))) for _ in range(8)]:
+            freed.result()
+    assert not (tmp_path / PLACEMENT_GROUP).exists()
+    assert placement_group_table(group)["state"] == "REMOVED"

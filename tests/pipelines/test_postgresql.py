@@ -4,6 +4,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -83,6 +85,22 @@ def test_files_of_all_homes_lie_below_the_home_that_made_the_experiment_each_run
     assert all((place / "record.json").exists() for place in places), places
     (owner,) = {place.parents[1] for place in places}
     assert owner in [home / "artifacts" for home in trained.homes]
+
+
+def test_homes_that_register_the_same_model_at_once_have_it_once(trained: Trained) -> None:
+    from mlflow.exceptions import MlflowException
+
+    stores = [Store(home, trained.uri) for home in trained.homes]
+    for store in stores:
+        store.open()
+    for _ in range(5):
+        with suppress(MlflowException):  # there may be none
+            stores[0].client().delete_registered_model("labs-regression")
+        with ThreadPoolExecutor(HOMES) as threads:
+            faults_of_all = [faults for _, faults in threads.map(Store.sync_all, stores)]
+        assert faults_of_all == [[]] * HOMES
+        best = stores[0].client().get_model_version_by_alias("labs-regression", "best")
+        assert best.run_id in {run.info.run_id for run in trained.runs()}
 
 
 def test_compare_reads_the_runs_of_all_homes(trained: Trained, labs_cli: Cli) -> None:

@@ -181,6 +181,8 @@ def test_a_trial_that_diverges_is_a_bad_result_and_one_that_raises_is_recorded_w
     assert (by_config[1e30, 8]["status"], by_config[1e30, 8]["value"]) == ("DIVERGED", None)
     assert by_config[0.001, -5]["status"] == "FAILED"
     assert "RuntimeError" in by_config[0.001, -5]["error"]
+    tags = {run.info.run_id: run.data.tags for run in runs_of(said.json["folder"])}
+    assert all(tags[trial["run_id"]]["labs.trial.state"] == trial["status"] for trial in said.json["trials"])
     failed = [trial for trial in Path(said.json["folder"]).glob("trials/*") if has_error(trial)]
     assert [len(events.read(trial / SYSTEM)) for trial in failed] == [1, 1]
 
