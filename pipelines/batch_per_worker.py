@@ -34,3 +34,11 @@ def scaled(lab: Lab, config: Config, per_worker: int, workers: int) -> tuple[Con
     factor = per_worker * workers / getattr(config, name)
     changed = {rate: getattr(config, rate) * factor for rate in RATES if hasattr(config, rate)}
     return type(config).model_validate({**config.model_dump(), **changed, name: per_worker * workers}), factor
+
+
+def unscaled(lab: Lab, config: Config, factor: float) -> Config:
+    """The config that `scaled` has made so many times larger."""
+    name = lab.batch_field(config)
+    # Twelve digits: 3 * 0.1 / 3 is not 0.1.
+    rates = {rate: float(f"{getattr(config, rate) / factor:.12g}") for rate in RATES if hasattr(config, rate)}
+    return type(config).model_validate({**config.model_dump(), **rates, name: round(getattr(config, name) / factor)})

@@ -17,7 +17,7 @@ from pipelines import datasets
 from pipelines.fingerprint import worker_code
 from pipelines.home import has_record, read_record, result, write_record
 from pipelines.job import Job
-from pipelines.repeat import train_command
+from pipelines.repeat import repeat_command
 from pipelines.spec import BEST_CONFIG_ROLE, Node
 
 CPU_REMEDY = ": take fewer workers, or train on CPUs with --gpus-per-worker 0 (in a spec gpus_per_worker: 0)"
@@ -194,7 +194,7 @@ def create_record(
         config=planned.job.config,
         data=_describe_data(node, planned.job.data),
         params=_params(planned),
-        command=train_command(node),
+        command=repeat_command(node),
         tags={**_tags(planned), **(more_tags or {})},
         **{"serve": node.measured is None, **more},
     )

@@ -1,14 +1,12 @@
 """How unusual a picture is as a face: `labs predict anomaly PICTURE...`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
 
 from labs.core import shards
 from labs.core.demo import Demo, Row, Trained
-from labs.core.pictures import centre_square, upright
+from labs.core.pictures import squares
 from labs.shared.vision.avatars import SIDE
 
 COMPARED = 200
@@ -18,7 +16,7 @@ COMPARED = 200
 def rows(trained: Trained, inputs: Sequence[str]) -> list[Row]:
     faces = shards.ArrowDataset(trained.data_dir, "train", ("image",))
     usual = trained.predict(faces[torch.arange(min(COMPARED, len(faces)))][0].numpy())
-    scores = trained.predict(np.stack([centre_square(upright(Path(file)), SIDE) for file in inputs]))
+    scores = trained.predict(squares(inputs, SIDE).transpose(0, 2, 3, 1))
     return [
         {"input": file, "score": round(float(score), 4),
          "higher than": f"{(usual < score).mean():.0%} of {len(usual)} training faces"}

@@ -1,13 +1,12 @@
 """Pictures of food: `labs predict cnn PICTURE...`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from labs.core import shards
 from labs.core.demo import Demo, Row, Trained, class_rows
-from labs.core.pictures import centre_square, upright
+from labs.core.pictures import squares
 
 
 def rows(trained: Trained, inputs: Sequence[str]) -> list[Row]:
@@ -18,7 +17,7 @@ def rows(trained: Trained, inputs: Sequence[str]) -> list[Row]:
 def pictures(trained: Trained, inputs: Sequence[str]) -> np.ndarray:
     """The inputs' centre squares as the data are packed: (B, 3, side, side) uint8."""
     side = shards.manifest(trained.data_dir)["facts"]["side"]
-    return np.stack([centre_square(upright(Path(file)), side).transpose(2, 0, 1) for file in inputs])
+    return squares(inputs, side)
 
 
 DEMO = Demo("pictures of food", rows)

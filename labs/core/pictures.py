@@ -63,8 +63,13 @@ def upright(file: Path) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned).convert("RGB")
 
 
+def squares(files: Sequence[str], side: int) -> np.ndarray:
+    """Pictures' centre squares in colour, uint8 (B, 3, side, side)."""
+    return np.stack([centre_square(upright(Path(file)), side).transpose(2, 0, 1) for file in files])
+
+
 def drawings(files: Sequence[str], side: int, *, light_on_dark: bool) -> np.ndarray:
     """Drawings' centre squares in grey, uint8 (B, side, side). What has the other background than the data, as ink on
     paper where they are light on dark, is inverted."""
-    squares = [centre_square(upright(Path(file)).convert("L"), side) for file in files]
-    return np.stack([255 - square if (np.median(square) > 127) == light_on_dark else square for square in squares])
+    grey = [centre_square(upright(Path(file)).convert("L"), side) for file in files]
+    return np.stack([255 - square if (np.median(square) > 127) == light_on_dark else square for square in grey])

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional as F
 
+from labs.core.demo import class_names
 from labs.core.plots import styled
 from labs.explain.data import CLASSES
 from labs.explain.filters import activation, early_and_late_convolution, maximise_activation
@@ -52,7 +53,7 @@ def title(row: Mapping[str, Any], classes: int) -> str:
         row: as in `statistics.json`; the file's name begins with the true class.
         classes: number of the classifier's classes.
     """
-    names = CLASSES if classes == len(CLASSES) else [f"class {number}" for number in range(classes)]
+    names = class_names(CLASSES, classes)
     true = int(row["file"].split("_")[0])
     return (
         f"{row['file']}\ntrue: {names[true] if true < classes else f'class {true}'}\n"

@@ -2,14 +2,13 @@
 `labs predict gan PICTURE...`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from labs.core.demo import Demo, Row, Trained
 from labs.core.errors import BadInput
-from labs.core.pictures import centre_square, upright
+from labs.core.pictures import squares
 from labs.gan.config import GanConfig
 from labs.gan.cyclegan import other_style
 from labs.gan.networks import NOISE_DIM
@@ -22,8 +21,7 @@ def rows(trained: Trained, inputs: Sequence[str]) -> list[Row]:
     config = GanConfig.model_validate_json((trained.folder / "config.json").read_text())
     counted = len(inputs) == 1 and inputs[0].isdecimal()
     if config.generator == "cyclegan" and not counted:
-        squares = np.stack([centre_square(upright(Path(file)), config.side).transpose(2, 0, 1) for file in inputs])
-        return _shown(trained, inputs, (squares / 127.5 - 1).astype(np.float32))
+        return _shown(trained, inputs, (squares(inputs, config.side) / 127.5 - 1).astype(np.float32))
     if not counted or not 0 < int(inputs[0]) <= MOST:
         raise BadInput(f"{' '.join(inputs)!r}: expected how many pictures to draw, from 1 to {MOST}")
     count = int(inputs[0])

@@ -84,9 +84,8 @@ def train(config: GanConfig, run: Run) -> None:
     if config.batch_size < 2 * run.world_size:
         raise BadInput(f"batch_size is {config.batch_size}, expected at least 2 for each worker: "
                        "a single picture has no batch statistics")  # fmt: skip
-    wrapped = run.wrap(
-        build_networks(config).to(memory_format=torch.channels_last), compilable=config.constraint not in PENALTIES
-    )
+    model = build_networks(config).to(memory_format=torch.channels_last)
+    wrapped = run.wrap(model, compilable=config.constraint not in PENALTIES)
     # Bare networks: no loss goes through the wrapper's forward, so `optimizer_step` averages the workers' gradients.
     networks: Any = unwrap(wrapped)
     generator, critic = networks.generator, networks.critic

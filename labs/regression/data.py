@@ -111,8 +111,8 @@ def read_table(path: Path, columns: list[str]) -> np.ndarray:
     if header[: len(columns)] != _without_suffix(columns) or header[len(columns) :] not in ([], [TARGET]):
         found = f"{len(header)} columns, {shown(','.join(header[:3]))}, ..."
         raise BadInput(
-            f"{path}: expected the {len(columns)} columns of the {TEST} that the run was trained beside, id, "
-            f"{columns[1]}, ...; found {found}"
+            f"{path}: expected the {len(columns)} columns that the run was trained on, id, {columns[1]}, ...; found "
+            f"{found}: take a table with those columns, or name with --model a run that was trained on these"
         )
     if faults := _check_rows(path, len(header), layout([*columns, TARGET])["states"]):
         raise BadInput(faults[0])

@@ -48,8 +48,8 @@ def write(lab: Lab, model: Regressor, folder: Path, data_dir: Path, out: Path) -
     report.table(("prediction", "mean squared error"), ((name, _mse(guess, true)) for name, guess in guesses.items()))
 
     report.question("c")
-    report.text(f"""A network sees {model.chosen.shape[1]} of {inputs.shape[1]} columns, among them survey columns. The
-                table has the number of networks that see each one, of {len(model.members)}.""")
+    report.text(f"""Each of the {len(model.members)} networks takes {model.chosen.shape[1]} of the {inputs.shape[1]}
+                columns as its input. The table counts, for each column of the survey, the networks that take it.""")
     seen_by = Counter(model.chosen.flatten().tolist())
     first, block = 1 + facts["states"], facts["block"]
     rows = []

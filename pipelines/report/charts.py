@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
 from statistics import mean
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipelines.show.curves import by_epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,21 +100,16 @@ def thinned(points: list[T]) -> list[T]:
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:
     """Mean of the finite values at each epoch."""
-    return [(epoch, mean(values)) for epoch, values in _by_epoch(curves).items()]
+    return [(epoch, mean(values)) for epoch, values in by_epoch(map(_finite, curves)).items()]
 
 
-def _by_epoch(curves: Sequence[Curve]) -> dict[int, list[float]]:
-    found: dict[int, list[float]] = defaultdict(list)
-    for curve in curves:
-        for epoch, value in curve:
-            if math.isfinite(value):
-                found[epoch].append(value)
-    return dict(sorted(found.items()))
+def _finite(curve: Curve) -> Curve:
+    return [(epoch, value) for epoch, value in curve if math.isfinite(value)]
 
 
 def _draw_group(axes: "Axes", curves: list[Curve], number: int) -> None:
     colour, dashes = COLOURS[number % len(COLOURS)], number // len(COLOURS)
-    at = _by_epoch(curves)
+    at = by_epoch(map(_finite, curves))
     epochs = list(at)
     if len(curves) > 1:
         axes.fill_between(epochs, [min(values) for values in at.values()], [max(values) for values in at.values()],
@@ -124,7 +120,7 @@ def _draw_group(axes: "Axes", curves: list[Curve], number: int) -> None:
     axes.plot(epochs, [mean(values) for values in at.values()], color=colour, linestyle=("-", (0, (5, 2)))[dashes],
               marker=marker, markersize=3.5)  # fmt: skip
     for curve in curves:
-        finite = [point for point in curve if math.isfinite(point[1])]
+        finite = _finite(curve)
         if finite and not math.isfinite(curve[-1][1]):
             axes.plot(*finite[-1], "x", color=colour, markersize=7, markeredgewidth=1.8)
 

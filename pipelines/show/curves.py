@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -47,11 +48,11 @@ def draw(runs: list[Run], rows: list[dict[str, Any]]) -> "Figure":
     return figure
 
 
-def points(runs: list[Run], metric: str) -> Curve:
-    """The curve of a metric over several runs."""
+def by_epoch(curves: Iterable[Iterable[tuple[int, float]]]) -> Curve:
+    """Several runs' curves, each as pairs of epoch and value, together."""
     found: Curve = defaultdict(list)
-    for run in runs:
-        for epoch, value in run.curve(metric):
+    for curve in curves:
+        for epoch, value in curve:
             found[epoch].append(value)
     return dict(sorted(found.items()))
 
@@ -59,7 +60,7 @@ def points(runs: list[Run], metric: str) -> Curve:
 def _panel(axes: "Axes", title: str, rows: list[dict[str, Any]], by_id: dict[str, Run]) -> None:
     shown, metric = rows[:LINES], "val/" + rows[0]["metric"].partition("/")[2]
     axes.set_title(title if len(shown) == len(rows) else f"{title}: the best {len(shown)} of {len(rows)}")
-    curves = [points([by_id[run_id] for run_id in row["run_ids"]], metric) for row in shown]
+    curves = [by_epoch(by_id[run_id].curve(metric) for run_id in row["run_ids"]) for row in shown]
     if all(len(curve) < 2 for curve in curves):
         return _scores(axes, shown)
     for row, curve in zip(shown, curves, strict=True):

@@ -45,11 +45,8 @@ def in_the_end(folder: Path, record: dict[str, Any]) -> dict[str, float]:
     nodes, seconds = record.get("nodes"), {SECONDS: record["seconds"]}
     if nodes is not None:
         return {**seconds, **_of_nodes(folder, nodes)}
-    params, workers = record["params"], record["params"].get("workers")
-    if folder.parent.name == "sweeps" or workers is None:
-        return seconds
-    costs = {CORE_SECONDS: params["cpus_per_worker"], GPU_SECONDS: params["gpus_per_worker"]}
-    return {**seconds, **{name: record["seconds"] * workers * each for name, each in costs.items() if each}}
+    held = {CORE_SECONDS: record["params"].get("cpus"), GPU_SECONDS: record["params"].get("gpus")}
+    return {**seconds, **{name: record["seconds"] * number for name, number in held.items() if number}}
 
 
 def _of_nodes(folder: Path, nodes: dict[str, dict[str, Any]]) -> dict[str, float]:

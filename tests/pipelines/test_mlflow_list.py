@@ -64,10 +64,15 @@ def test_one_run_has_no_empty_parent_and_a_command_that_did_nothing_leaves_none(
     assert {run.info.run_id for run in runs(home)} == set(trained)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [("--set", "lr=0.003"), ("--batch-per-worker", "192", "--precision", "fp32", "--gpus-per-worker", "0")],
+    ids=["field", "options"],
+)
 def test_a_run_says_what_it_is_and_how_to_repeat_it_without_the_program_s_tags(
-    labs_cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+    labs_cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
-    labs_cli(*TRAIN, "7", "--preset", "strong", "--set", "lr=0.003")
+    assert labs_cli(*TRAIN, "7", "--preset", "strong", *options).code == 0
     (run,) = runs(home)
     assert {name for name in run.data.tags if not name.startswith("mlflow.")} == {"lab"}
     about, repeated = run.data.tags["mlflow.note.content"].split(" Repeat: ")

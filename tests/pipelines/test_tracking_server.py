@@ -171,7 +171,8 @@ def test_a_server_that_goes_down_while_a_run_trains_loses_nothing(
     said = labs_cli(*TRAIN, *LONG, "--store", servers.uri)
     ending.join()
     servers.proxy.up()
-    assert said.code == 0, said.err
+    # One while it trains and one at its end, or that one alone where the run ended before the next look at the store.
+    assert (said.code, said.err.count("warning: ") in (1, 2)) == (0, True), said.err
     assert is_down(servers, said)
     assert labs_cli("sync", "--store", servers.uri).code == 0
     assert is_complete(home, servers.uri)
