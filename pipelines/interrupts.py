@@ -52,6 +52,7 @@ class Interrupts:
         while number := self.numbers.recv(1):
             self.count += number[0] in HANDLED
             if self.count > 1:
+                _say("ended at once: what was not saved is lost; the same command continues")
                 end_at_once()
             _limit_the_wait()
         self.numbers.close()
@@ -70,8 +71,14 @@ def _limit_the_wait() -> None:
 
 
 def _end_after_limit() -> None:
-    print(f"not everything has ended {LIMIT_S:g} s after the interrupt: the same command continues", file=sys.stderr)
+    _say(f"not everything has ended {LIMIT_S:g} s after the interrupt: the same command continues")
     end_at_once()
+
+
+def _say(sentence: str) -> None:
+    """Below what the display has drawn."""
+    with suppress(OSError):  # a terminal that is gone
+        print(f"\n{sentence}", file=sys.stderr, flush=True)
 
 
 def end_at_once(code: int = 130) -> NoReturn:

@@ -148,9 +148,16 @@ def open_folder(home: Path, name: str, planned: Mapping[str, PlannedNode], spec:
 
 
 def connect_for(home: Path, nodes: Iterable[Node], cluster: capacity.Cluster, reporter: Reporter) -> capacity.Cluster:
-    """Connect Ray unless every node trains in this process; nodes that do not see the home folder are served."""
+    """Connect Ray unless every node trains in this process."""
     if all(node.resources.workers == 0 and node.tuning is None for node in nodes):
         return cluster
+    return connected(home, reporter)
+
+
+def connected(home: Path, reporter: Reporter) -> capacity.Cluster:
+    """Connect Ray, and serve the nodes that do not see the home folder."""
+    if not capacity.is_connected() and not os.environ.get("RAY_ADDRESS"):
+        reporter.say("starting Ray on this machine")  # which takes seconds, and on a busy machine up to a minute
     cluster = connect.connect()
     shared_home.serve_nodes_without_it(home, reporter.say)
     return cluster
@@ -187,6 +194,8 @@ def _run_nodes(
 
 
 def _exit_code(folder: Path) -> int:
+    """2 where nothing but bad input kept the pipeline from its end."""
     record = read_record(folder)
-    bad_input = any(node["error"].startswith("BadInput:") for node in record["nodes"].values())
-    return 2 if bad_input else EXIT.get(record["status"], 1)
+    errors = [node["error"] for node in record["nodes"].values() if node["status"] == "FAILED"]
+    only_bad_input = errors and all(error.startswith("BadInput:") for error in errors)
+    return 2 if only_bad_input and record["status"] == "FAILED" else EXIT.get(record["status"], 1)

@@ -161,21 +161,29 @@ def pipeline_plan(
 
     from pipelines.home import find_home
     from pipelines.pipeline import cluster_resources
-    from pipelines.show.plan import plan_document, sentence
+    from pipelines.show.plan import plan_document
 
     document = plan_document(find_home(home), nodes, asked or cluster_resources())
     if as_json:
-        return print_json(document)
-    from pipelines.show.display import clock, rows_table, say
+        print_json(document)
+    else:
+        _show_plan(document)
+    if not document["fits"]:
+        raise typer.Exit(2)
 
-    rows = [{**node, "reused": "yes" if node["cached"] else "no", "time": clock(node["seconds"])}
-            for node in document["nodes"]]  # fmt: skip
-    columns = {"name": "node", "reused": "reused", "time": "time", "resources": "resources"}
-    print_table(rows_table(rows, columns))
-    if document["fits"]:
-        say(sentence(document))
+
+def _show_plan(document: dict[str, Any]) -> None:
+    from pipelines.show.display import clock, rows_table, say
+    from pipelines.show.plan import sentence
+
     for fault in document["faults"]:
-        say(fault, "red")
+        say(f"error: {fault}")
+    if document["fits"]:
+        rows = [{**node, "reused": "yes" if node["cached"] else "no", "time": clock(node["seconds"])}
+                for node in document["nodes"]]  # fmt: skip
+        columns = {"name": "node", "reused": "reused", "time": "time", "resources": "resources"}
+        print_table(rows_table(rows, columns))
+        say(sentence(document))
 
 
 def _run(

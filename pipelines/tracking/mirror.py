@@ -184,13 +184,11 @@ class Mirror:
         # Of a sweep's many trials only the best one's model goes into the store.
         if not result(self.folder) or not self.record.get("serve", True):
             return True
-        models = self.client.get_run(run_id).outputs.model_outputs
-        model = self.client.get_logged_model(models[0].model_id) if models else None
-        if not snapshot.is_whole(model):
-            signature = snapshot.model_signature(self.folder)
-            if signature is None:
+        run = self.client.get_run(run_id)
+        if not snapshot.has_whole_model(self.client, run):
+            if (known := snapshot.predicted(self.folder)) is None:
                 return False
-            snapshot.log_model(self.folder, run_id, signature, model)
+            snapshot.log_model(self.client, self.folder, run, *known)
         return True
 
     def _parent(self) -> Path | None:

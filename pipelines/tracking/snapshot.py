@@ -5,9 +5,7 @@ import json
 import os
 import platform
 import shutil
-import warnings
 import zipfile
-from contextlib import nullcontext
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -21,8 +19,9 @@ from pipelines.home import RECORD, RESULT, read_record, result
 from pipelines.torch_lock import TORCH_LOCK
 
 if TYPE_CHECKING:
-    from mlflow.entities import DatasetInput, LoggedModel
-    from mlflow.models import ModelSignature
+    import numpy as np
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, LoggedModel, Run
 
 SERVED = ("torch", "torchvision", "numpy", "pydantic", "pyarrow", "safetensors", "filelock", "scikit-learn", "ray",
           "transformers", "tokenizers")  # fmt: skip
@@ -92,13 +91,11 @@ def artifacts(folder: Path) -> list[Path]:
     return [path for path in [*(folder / name for name in single), *below] if path.is_file()]
 
 
-def model_signature(folder: Path) -> "ModelSignature | None":
-    """Inputs and outputs of a run's trained model; None while a bare run trains in this process.
+def predicted(folder: Path) -> "tuple[np.ndarray, np.ndarray] | None":
+    """An input of a run's trained model and what it predicts; None while a bare run trains in this process.
 
     Loading a model draws random numbers for weights that are then replaced: a bare run would miss those numbers.
     """
-    from mlflow.models import infer_signature
-
     import labs
 
     if not TORCH_LOCK.acquire(blocking=False):
@@ -108,51 +105,72 @@ def model_signature(folder: Path) -> "ModelSignature | None":
         lab = labs.get(record["lab"])
         model = lab.load(folder)
         inputs = getattr(model, "example", lab.example)(Path(record["data"]["packed"]))
-        return infer_signature(inputs, lab.predict(model, inputs))
+        return inputs, lab.predict(model, inputs)
     finally:
         TORCH_LOCK.release()
 
 
-def is_whole(model: "LoggedModel | None") -> bool:
-    """Whether a model is there with its files, which are written last and may have been refused."""
+def model_of(client: "MlflowClient", run: "Run") -> "LoggedModel | None":
+    """The run's model in the store, if there is one."""
+    models = run.outputs.model_outputs
+    return client.get_logged_model(models[0].model_id) if models else None
+
+
+def has_whole_model(client: "MlflowClient", run: "Run") -> bool:
+    """Whether the run's model is there with its files, which are written last and may have been refused."""
     from mlflow.entities.logged_model_status import LoggedModelStatus
 
+    model = model_of(client, run)
     return model is not None and model.status == LoggedModelStatus.READY
 
 
-def log_model(folder: Path, run_id: str, signature: "ModelSignature", begun: "LoggedModel | None") -> None:
-    """Log the trained model to its run: code and safetensors, with signature, loadable without pickle.
+def log_model(
+    client: "MlflowClient", folder: Path, run: "Run", example: "np.ndarray", predictions: "np.ndarray"
+) -> None:
+    """Log the trained model to its run: code and safetensors, with signature and input, loadable without pickle.
 
-    The code is one file, as a server takes each file in a request of its own.
+    `mlflow.pyfunc.log_model` would load the model once more and run it, only to check what is known here.
 
     Args:
+        client: of the store.
         folder: the run's folder.
-        run_id: the run.
-        signature: the model's inputs and outputs.
-        begun: the run's model, where an earlier attempt has made it without all of its files.
+        run: the run; an earlier attempt may have begun its model.
+        example: inputs of the model; the first of them is kept.
+        predictions: what it predicts for them.
     """
-    import mlflow
+    from mlflow import pyfunc
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model, infer_signature
 
-    run = nullcontext() if begun else mlflow.start_run(run_id=run_id)
-    with TemporaryDirectory(prefix="labs-") as temporary, run, warnings.catch_warnings():
-        served = Path(temporary, "served")
-        served.mkdir()
-        for name in ("config.json", "shape.json", "weights.safetensors", "record.json"):
-            if (folder / name).exists():
-                shutil.copy(folder / name, served)
-        with zipfile.ZipFile(served / CODE, "w", zipfile.ZIP_DEFLATED) as code:
-            for file in sorted((ROOT / "labs").rglob("*.py")):
-                code.write(file, file.relative_to(ROOT))
-        # An input example would be run through the model once more, only to avoid that warning.
-        warnings.filterwarnings("ignore", ".*An input example was not provided")
-        mlflow.pyfunc.log_model(
-            name=None if begun else read_record(folder)["name"],
-            model_id=begun.model_id if begun else None,
+    run_id = run.info.run_id
+    if (model := model_of(client, run)) is None:
+        name = read_record(folder)["name"]
+        model = client.create_logged_model(run.info.experiment_id, name, run_id, params=run.data.params)
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    with TemporaryDirectory(prefix="labs-") as temporary:
+        pyfunc.save_model(
+            Path(temporary, "model"),
+            mlflow_model=Model(artifact_path=model.artifact_location, run_id=run_id, model_id=model.model_id),
             python_model=str(Path(__file__).with_name("model.py")),
-            artifacts={"run": str(served)},
-            signature=signature,
+            artifacts={"run": str(_served(folder, Path(temporary, "served")))},
+            signature=infer_signature(example, predictions),
+            input_example=example[:1],
             pip_requirements=[f"{name}=={metadata.version(name)}" for name in SERVED],
         )
+        client.log_model_artifacts(model.model_id, str(Path(temporary, "model")))
+    client.finalize_logged_model(model.model_id, "READY")
+
+
+def _served(folder: Path, served: Path) -> Path:
+    """What a served model loads. The code is one file, as a server takes each file in a request of its own."""
+    served.mkdir()
+    for name in ("config.json", "shape.json", "weights.safetensors", "record.json"):
+        if (folder / name).exists():
+            shutil.copy(folder / name, served)
+    with zipfile.ZipFile(served / CODE, "w", zipfile.ZIP_DEFLATED) as code:
+        for file in sorted((ROOT / "labs").rglob("*.py")):
+            code.write(file, file.relative_to(ROOT))
+    return served
 
 
 def _user() -> str:

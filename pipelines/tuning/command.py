@@ -3,14 +3,13 @@
 import time
 from pathlib import Path
 
-from cluster import connect
 from cluster.errors import ConnectionLost
-from pipelines import fetched, preparation, shared_home
+from pipelines import fetched, preparation
 from pipelines.changing_cluster import ChangingCluster
 from pipelines.following import driving
 from pipelines.home import has_record, read_record, reconcile, write_record
 from pipelines.interrupts import Interrupts, end_at_once
-from pipelines.pipeline import EXIT, cluster_for, complete_mirror, end_recorded, run_pipeline
+from pipelines.pipeline import EXIT, cluster_for, complete_mirror, connected, end_recorded, run_pipeline
 from pipelines.plan import plan
 from pipelines.reporter import Reporter
 from pipelines.spec import Node, Tuning, default_needs
@@ -74,8 +73,7 @@ def _conduct(home: Path, sweep: Sweep, store: Store, interrupts: Interrupts, rep
     if sweep.finished() and sweep.complete():
         reporter.say(f"sweep {sweep.folder.name} already has its {sweep.tuning.trials} trials; more --trials extend it")
         return
-    cluster = ChangingCluster(home, connect.connect(), reporter.say)
-    shared_home.serve_nodes_without_it(home, reporter.say)
+    cluster = ChangingCluster(home, connected(home, reporter), reporter.say)
 
     def end(lost: ConnectionLost) -> None:
         """Ray Tune waits for the head node for ever, so the command ends here."""

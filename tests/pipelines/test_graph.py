@@ -52,6 +52,17 @@ def test_a_failed_node_stops_only_what_needs_it(labs_cli: Cli, write: Callable[.
     assert "Traceback" in (Path(bad["folder"]) / "error.txt").read_text()
 
 
+DIVERGES = "overrides: {lr: 1.0e+30}"
+
+
+@pytest.mark.parametrize(("nodes", "code"), [({"wrong": DIVERGES}, 2), ({"wrong": DIVERGES, "bad": BROKEN}, 1)])
+def test_a_pipeline_ends_with_2_where_nothing_but_bad_input_failed(
+    labs_cli: Cli, write: Callable[..., Path], nodes: dict[str, str], code: int
+) -> None:
+    said = labs_cli("pipeline", "run", write(**nodes, free=""), "--json")
+    assert (said.code, statuses(said)) == (code, {**dict.fromkeys(nodes, "FAILED"), "free": "FINISHED"})
+
+
 def runs_in_store(home: Path) -> int:
     from pipelines.tracking.writer import Store
 

@@ -30,7 +30,9 @@ def interrupted(signals: int, limit_s: float) -> "subprocess.CompletedProcess[st
 
 
 def test_the_second_signal_ends_a_process_whose_main_thread_is_blocked() -> None:
-    assert interrupted(2, limit_s=18).returncode == 130
+    done = interrupted(2, limit_s=18)
+    assert done.returncode == 130
+    assert "the same command continues" in done.stderr
 
 
 def test_one_signal_ends_a_process_that_waits_for_a_library_after_a_limit() -> None:

@@ -22,10 +22,17 @@ def plan(labs_cli: Cli, tmp_path: Path) -> Callable[..., Any]:
         fields = {name: f"{TINY}, {more}" if more else TINY for name, more in nodes.items()}
         spec.write_text("\n".join(["name: test", "nodes:", *(f"  {name}: {{{f}}}" for name, f in fields.items())]))
         said = labs_cli("pipeline", "plan", spec, "--cluster", cluster, "--json")
-        assert said.code == 0, said.err
+        assert said.code == (0 if said.json["fits"] else 2), said.err
         return said.json
 
     return of
+
+
+def test_a_plan_that_does_not_fit_says_which_node_and_is_bad_input(labs_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(f"name: test\nnodes: {{large: {{{TINY}, resources: {{cpus_per_worker: 5}}}}}}")
+    said = labs_cli("pipeline", "plan", tmp_path / "spec.yaml", "--cluster", "2x(4 CPU)")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.splitlines()[-1].startswith("error: node large ")
 
 
 @pytest.fixture

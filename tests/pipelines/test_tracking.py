@@ -66,7 +66,7 @@ def test_the_curve_has_each_step_once(home: Path, trained: dict[str, Any]) -> No
     assert [step for step, _ in written] == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_model_loads_without_pickle_and_predicts_with_its_signature(
+def test_the_model_loads_without_pickle_and_predicts_with_its_signature_and_its_example(
     home: Path, trained: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
@@ -81,6 +81,7 @@ def test_the_model_loads_without_pickle_and_predicts_with_its_signature(
     inputs = lab.example(Path(read_record(run_folder(home))["data"]["packed"]))
     assert model.metadata.signature is not None
     assert np.array_equal(model.predict(inputs), lab.predict(lab.load(run_folder(home)), inputs))
+    assert np.allclose(model.predict(model.input_example), model.predict(inputs)[:1])
     files = list((home / "artifacts" / "models").rglob("*"))
     assert not [file for file in files if file.suffix in (".pkl", ".pt", ".pth")]
 
