@@ -279,7 +279,7 @@ LAB = Lab(
         "strong": {**SELECTED, **STRONG},
         "boss": {**SELECTED, **STRONG, "dropout": 0.1, "weight_decay": 0.1, "ensemble": True, "folds": 10},
     },
-    tuned={("simple", "small"): {"lr": 3e-6}},
+    tuned={("simple", "small"): {"lr": 3e-6}, ("boss", "tiny"): {"folds": 3}},
     sizes={"tiny": {"epochs": 6, "passes": 20}, "small": {"epochs": 60, "patience": 15}, "course": {}},
     train=train,
     load=load,
