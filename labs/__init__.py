@@ -84,7 +84,7 @@ COURSE = {
             LADDER, "labs.anomaly.lesson",
         ),
         Heading(
-            "explain", 9, "Explainable AI", Metric("pointing", "max", share_of="test"),
+            "explain", 9, "Explainable AI", Metric("mass_accuracy", "max"),
             ("saliency", "smoothgrad", "integrated-gradients", "lime", "gradcam"), "labs.explain.lesson",
         ),
         Heading(

@@ -7,9 +7,11 @@ Data
     `labs.explain.data`: the images to explain, ten in the course, and others with masks of the food for validation;
     `labs.explain.texts`: questions and sentences for the question-answering model.
 Metric
-    Pointing game, higher is better: the fraction of images whose largest attribution lies on the object. The course
-    does not score explanations, so there are no thresholds. Logged as well:
-    mass_accuracy     the fraction of positive attribution that lies on the object; higher is better.
+    Mass accuracy, higher is better: the fraction of positive attribution that lies on the object. The course does not
+    score explanations, so there are no thresholds. Logged as well:
+    pointing          the fraction of images whose largest attribution lies on the object (pointing game); higher is
+                      better. It separates methods weakly: most objects lie in the middle of their picture, and
+                      pointing to the middle of every picture is right more often than some methods are.
     deletion          area under the class's probability while the most important pixels are deleted first; lower.
     insertion         area under it while the most important pixels of a blurred image are restored first; higher.
     sanity            rank correlation with the map of the classifier with randomised weights; lower, as a map that does
@@ -235,16 +237,19 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:
-    """Means over the test images; `test/trivial` is the pointing game of maps whose peak is the centre."""
+    """Means over the test images; `test/trivial` is the mass accuracy of a map that is the same everywhere: the share of
+    the picture that the object covers. `test/centre` is the pointing game of maps whose peak is the centre."""
     if not (data_dir / data.ANSWERS).is_dir():
         return {}
-    statistics, trivial = json.loads((delivered / LAB.submission).read_text()), []
+    statistics, uniform, centre = json.loads((delivered / LAB.submission).read_text()), [], []
     rows, side = statistics["images"], statistics["side"]
     for row, heatmap in zip(rows, torch.from_numpy(np.load(delivered / MAPS)), strict=True):
         mask = data.read_mask(data_dir / data.ANSWERS / f"{Path(row['file']).stem}.png", side)
         row.update(mask_scores(heatmap, torch.from_numpy(mask), row["x"], row["y"]))
-        trivial.append(float(mask[side // 2, side // 2]))
-    return {**{f"test/{name}": value for name, value in means(rows).items()}, "test/trivial": fmean(trivial)}
+        uniform.append(float(mask.mean()))
+        centre.append(float(mask[side // 2, side // 2]))
+    scores = {f"test/{name}": value for name, value in means(rows).items()}
+    return {**scores, "test/trivial": fmean(uniform), "test/centre": fmean(centre)}
 
 
 def space() -> dict[str, dict[str, object]]:

@@ -44,8 +44,8 @@ def _write_images(report: Report, figures: Mapping[str, Figure], methods: Sequen
     report.question("a")
     report.figure("methods", figures["methods"], "Attribution maps of the predicted class, a row for each method.")
     report.table(list(methods[0]), (list(row.values()) for row in methods), file="methods.csv")
-    report.text("""The table has means over some validation images. `pointing` and `mass_accuracy`: how often the
-                largest value, and how much of all positive attribution, lies on the object. `deletion` (lower is
+    report.text("""The table has means over some validation images. `mass_accuracy` and `pointing`: how much
+                of all positive attribution, and how often its largest value, lies on the object. `deletion` (lower is
                 better) and `insertion`: areas under the class's probability. `sanity`: the correlation with the maps
                 of a classifier with random weights, which should be near 0.""")
 

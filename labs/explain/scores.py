@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-SCORES = ("pointing", "mass_accuracy", "deletion", "insertion", "sanity")
+SCORES = ("mass_accuracy", "pointing", "deletion", "insertion", "sanity")
 Scores = dict[str, Any]
 """Prediction and scores of one image and its map, by name."""
 Explain = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -124,8 +124,8 @@ def _scenarios(results: list[Row]) -> str:
 def _explain(results: list[Row]) -> str:
     """The methods of explanation with all that they are scored by."""
     metrics = {
-        "pointing": "pointing ↑",
         "mass_accuracy": "mass accuracy ↑",
+        "pointing": "pointing ↑",
         "deletion": "deletion ↓",
         "insertion": "insertion ↑",
         "sanity": "sanity ↓",

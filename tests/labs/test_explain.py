@@ -147,7 +147,7 @@ def test_check_names_the_fault(fault: str, source: Path, tmp_path: Path) -> None
 
 def test_the_scores_are_means_over_all_images(finished: Path, data_dir: Path) -> None:
     """`val/pointing` and `val/mass_accuracy`, gathered batch by batch, are those of all maps computed at once; the test
-    set's are those of the delivered peaks and maps; the trivial map's peak is the centre."""
+    set's are those of the delivered peaks and maps; the trivial map is the same everywhere."""
     result = json.loads((finished / "result.json").read_text())["metrics"]
     images, masks = (c.all() for c in shards.ArrowDataset(data_dir, "validation", ("image", "mask")).columns)
     maps = LAB.load(finished)(images)
@@ -156,15 +156,17 @@ def test_the_scores_are_means_over_all_images(finished: Path, data_dir: Path) ->
     assert result["val/pointing"] == pytest.approx(np.mean(pointing))
     assert result["val/mass_accuracy"] == pytest.approx(np.mean(masses), rel=1e-5)
     statistics = json.loads((finished / "deliver/statistics.json").read_text())
-    pointing, centre = [], []
+    pointing, centre, covered = [], [], []
     for image in statistics["images"]:
         mask = data.read_mask(data_dir / data.ANSWERS / f"{Path(image['file']).stem}.png", 64)
         pointing.append(mask[image["y"], image["x"]])
         centre.append(mask[32, 32])
+        covered.append(mask.mean())
     test_scores = LAB.score(finished / "deliver", data_dir)
     assert test_scores["test/pointing"] == pytest.approx(np.mean(pointing))
-    assert test_scores["test/trivial"] == pytest.approx(np.mean(centre))
-    assert set(test_scores) == {"test/trivial", *(f"test/{name}" for name in scores.SCORES)}
+    assert test_scores["test/centre"] == pytest.approx(np.mean(centre))
+    assert test_scores["test/trivial"] == pytest.approx(np.mean(covered))
+    assert set(test_scores) == {"test/trivial", "test/centre", *(f"test/{name}" for name in scores.SCORES)}
 
 
 def test_what_is_delivered(finished: Path, data_dir: Path) -> None:

@@ -277,8 +277,8 @@ def test_a_figure_of_the_course_is_a_grid_with_dots_where_there_is_one_epoch(
     width, height = map(float, re.search('width="(.*?)pt" height="(.*?)pt"', text).groups())  # type: ignore[union-attr]
     assert 0.5 < height / width < 1
     assert all(f"<!-- {name} -->" in text for name in several)
-    assert "<!-- test/pointing -->" in text
-    assert "<!-- val/pointing -->" not in text
+    assert "<!-- test/mass_accuracy -->" in text
+    assert "<!-- val/mass_accuracy -->" not in text
 
 
 def test_a_cell_of_markdown_is_one_line_without_bars_and_markup(home: Path, compare: Compare) -> None:
