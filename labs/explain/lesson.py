@@ -237,8 +237,8 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:
-    """Means over the test images; `test/trivial` is the mass accuracy of a map that is the same everywhere: the share of
-    the picture that the object covers. `test/centre` is the pointing game of maps whose peak is the centre."""
+    """Means over the test images. `test/trivial` is the mass accuracy of a map that is the same everywhere: the share
+    of the picture that the object covers; `test/centre` is the pointing game of maps whose peak is the centre."""
     if not (data_dir / data.ANSWERS).is_dir():
         return {}
     statistics, uniform, centre = json.loads((delivered / LAB.submission).read_text()), [], []

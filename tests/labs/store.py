@@ -1,5 +1,6 @@
 """What several tests of a lab look at, each made once for all processes of a test session."""
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from filelock import FileLock
 
 import labs
 from labs.core.run import Run
+from tests.labs import drawn
 from tests.labs.folders import made, packed
 
 SEED = 3
@@ -45,9 +47,21 @@ class Store:
     def finished(self, lab: str, preset: str) -> Path:
         """The folder of a finished run of the preset, delivered and scored."""
         run = self.runs(lab)
-        return self._once(
-            f"{lab}/{preset}", lambda folder: labs.get(lab).fit(labs.get(lab).resolve(preset, "tiny"), run(folder))
-        )
+
+        def fit(folder: Path) -> None:
+            with drawn.noted(self._figures(lab, preset)):
+                labs.get(lab).fit(labs.get(lab).resolve(preset, "tiny"), run(folder))
+
+        return self._once(f"{lab}/{preset}", fit)
+
+    def figures(self, lab: str, preset: str) -> dict[str, list[str]]:
+        """Each figure that the finished run has drawn, and its panels that show nothing."""
+        self.finished(lab, preset)
+        found: dict[str, list[str]] = json.loads(self._figures(lab, preset).read_text())
+        return found
+
+    def _figures(self, lab: str, preset: str) -> Path:
+        return self.root / lab / f"{preset}.figures.json"
 
     def runs(self, lab: str) -> Callable[[Path], Run]:
         """A function that makes a `Run` in a folder, with data, needs and seed of the lab's finished runs."""

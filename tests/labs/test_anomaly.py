@@ -177,8 +177,6 @@ def test_training_delivers_a_valid_submission(finished: Path, data_dir: Path) ->
         rows = list(csv.reader(handle))
     assert LAB.check_submission(file) == []
     assert [row[0] for row in rows[1:]] == [str(number) for number in range(40)]
-    for name in ("latent", "reconstructions", "extremes"):
-        assert (finished / f"deliver/{name}.png").stat().st_size > 5000
     scores = LAB.score(finished / "deliver", data_dir)
     values, kinds = np.array([float(row[1]) for row in rows[1:]]), np.array(data.answers(data_dir))
     for kind, chosen in (("", kinds != "normal"), ("-near", kinds == "near"), ("-far", kinds == "far")):

@@ -333,7 +333,6 @@ def test_training_delivers_a_valid_submission(finished: Path, source: Path) -> N
     for name, content in read_archive(file, data.MAX_UNPACKED).items():
         ours, original = (np.asarray(Image.open(png), int) for png in (io.BytesIO(content), source / "data" / name))
         assert 0 < np.abs(ours - original).max() <= 8
-    assert (finished / "deliver/dog2.png").stat().st_size > 5000
 
 
 def test_a_submission_beyond_epsilon_is_an_error(finished: Path, data_dir: Path, tmp_path: Path) -> None:

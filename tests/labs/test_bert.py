@@ -203,8 +203,6 @@ def test_training_delivers_a_valid_submission(finished: Path, source: Path, data
     scores = LAB.score(finished / "deliver", data_dir)
     assert scores["test/exact_match"] == exact_match([row[1] for row in rows[1:]], answers)
     assert 0 < scores["test/trivial"] < 0.6
-    for name in ("rules.png", "curves.png"):
-        assert (finished / "deliver" / name).stat().st_size > 5000
 
 
 def test_the_report_has_each_rule_at_each_stride(finished: Path) -> None:

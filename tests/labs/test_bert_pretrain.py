@@ -149,7 +149,6 @@ def test_training_writes_a_folder_for_hugging_face(finished: Path) -> None:
     own = LAB.load(finished).state_dict()
     assert all(torch.equal(weight, own[name]) for name, weight in model.state_dict().items())
     assert len(tokens) == model.config.vocab_size
-    assert (folder / "curves.png").stat().st_size > 5000
 
 
 def test_scores_are_those_of_the_masked_characters(finished: Path, data_dir: Path, tmp_path: Path) -> None:

@@ -284,7 +284,6 @@ def test_training_delivers_a_valid_submission(finished: Path, source: Path, data
     scores = LAB.score(finished / "deliver", data_dir)
     assert scores["test/accuracy"] == pytest.approx(np.mean(np.array(rows)[:, 1] == truth))
     assert scores["test/trivial"] == pytest.approx(np.mean([label == "0" for label in truth]))
-    assert (finished / "deliver/accuracy.png").stat().st_size > 5000
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:

@@ -185,7 +185,6 @@ def test_what_is_delivered(finished: Path, data_dir: Path) -> None:
     assert list(rows[0]) == ["method", *scores.SCORES, "seconds"]
     validated = json.loads((finished / "result.json").read_text())["metrics"]
     assert float(rows[METHODS.index("smoothgrad")]["pointing"]) == pytest.approx(validated["val/pointing"], abs=1e-4)
-    assert min((out / f"{name}.png").stat().st_size for name in ("methods", "filters")) > 50_000
 
 
 def test_delivery_needs_only_the_runs_own_folder(

@@ -1,5 +1,6 @@
 """What the delivered figures show: named axes, readable ticks, legends beside the data."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from labs.explain.text_figures import attention, attention_tokens, embeddings
 from labs.gan.figures import grid, interpolation
 from labs.lifelong.figures import accuracy_curve
 from labs.regression.figures import predicted_against_true
+from tests.labs.drawn import noted
 from tests.labs.store import Store
+from tests.labs.test_every_lab import RUNS
 
 SEGMENTS = [QUESTION] * 3 + [CONTEXT] * 4 + [ANSWER] * 2 + [CONTEXT] * 2
 TOKENS = ["[CLS]", "誰", "[SEP]", *"在", "1", "##9", "##0", "##1", "年", *"來此"]
@@ -155,3 +158,23 @@ def test_predictions_stand_against_the_truth_with_their_unit() -> None:
     axes = predicted_against_true(true + 1, true).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("true positive tests, %", "predicted positive tests, %")
     assert [*axes.collections[0].get_offsets()[0]] == [0, 1]
+
+
+@pytest.mark.parametrize(("lab", "preset"), RUNS, ids=map("-".join, RUNS))
+def test_every_panel_of_a_run_s_figures_shows_data(lab: str, preset: str, store: Store) -> None:
+    figures = store.figures(lab, preset)
+    delivered = {file.name for file in (store.finished(lab, preset) / "deliver").glob("*.png")}
+    assert delivered <= figures.keys()
+    assert {name: panels for name, panels in figures.items() if panels} == {}
+
+
+@pytest.mark.parametrize("values", [[], [np.nan]])
+def test_a_panel_without_data_is_found(values: list[float], tmp_path: Path) -> None:
+    figure = Figure()
+    first, second = figure.subplots(2)
+    first.plot([1.0], [2.0], "o")
+    second.plot(values, values)
+    second.imshow(np.zeros((2, 2)))
+    with noted(tmp_path / "figures.json"):
+        figure.savefig(tmp_path / "two.png")
+    assert json.loads((tmp_path / "figures.json").read_text()) == {"two.png": ["panel 1"]}

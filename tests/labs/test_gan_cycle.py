@@ -42,7 +42,6 @@ def test_translations_are_delivered_and_judged(finished: Path) -> None:
     assert LAB.check_submission(finished / "deliver/submission.tgz") == []
     images = data.read_submission(finished / "deliver/submission.tgz")
     assert (images[0] == images[60]).all()
-    assert (finished / "deliver/translations.png").stat().st_size > 3000
     assert [path.name for path in sorted((finished / "figures").iterdir())] == ["samples-0001.png", "samples-0002.png"]
     metrics = json.loads((finished / "result.json").read_text())["metrics"]
     assert {"test/fid", "test/afd", "test/coverage", "val/fid", "train/cycle_loss"} <= set(metrics)

@@ -373,8 +373,6 @@ def test_training_delivers_what_the_judge_takes(finished: Path, source: Path, da
         assert [row[0] for row in rows] == [str(number) for number in range(60)]
         assert scores[metric] == pytest.approx(np.mean([row[1] == t for row, t in zip(rows, truth, strict=True)]))
     assert scores["test/trivial"] == pytest.approx(0.2)
-    for figure in ("training_tasks.png", "inner_steps.png"):
-        assert (finished / "deliver" / figure).stat().st_size > 5000
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:

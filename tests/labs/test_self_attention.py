@@ -464,7 +464,6 @@ def test_training_delivers_a_valid_submission(finished: Path, source: Path, data
     assert [row[0] for row in rows] == [row[0] for row in truth]
     with (finished / "deliver/attention_cost.csv").open(newline="") as handle:
         assert tuple(next(csv.reader(handle))) == COSTS
-    assert (finished / "deliver/attention_cost.png").stat().st_size > 5000
     scores = LAB.score(finished / "deliver", data_dir)
     assert scores["test/accuracy"] == pytest.approx(np.mean([a == b for a, b in zip(rows[1:], truth[1:], strict=True)]))
     assert scores["test/trivial"] == pytest.approx(1 / 6)
