@@ -447,7 +447,6 @@ def test_costs_are_measured(kind: Kind) -> None:
     few, many = (measure(kind, 16, 2, 8, length, torch.device("cpu")) for length in (256, 512))
     ratio = many[COSTS.index("megabytes")] / few[COSTS.index("megabytes")]
     assert ratio > 3.2 if kind == "full" else 2.3 < ratio < 3.2 if kind == "strided" else ratio < 2.1
-    assert few[COSTS.index("milliseconds")] > 0
 
 
 # --- training --------------------------------------------------------------------------------------------------------
