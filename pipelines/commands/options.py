@@ -37,7 +37,12 @@ Spec = Annotated[
         autocompletion=spec_names,
     ),
 ]
-Only = Annotated[str | None, typer.Option(help="Take only this node and the nodes that it needs.", metavar="NODE")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Take only this node and the nodes that it needs; several: give it several times.", metavar="NODE"
+    ),
+]
 Data = Annotated[Path | None, typer.Option(help="Folder with data in the course's format. Default: generated data.")]
 Home = Annotated[
     Path | None,

@@ -207,24 +207,25 @@ def _run(
     return folder, summary, code
 
 
-def _nodes(spec: Path, only: str | None, doing: str) -> tuple[str, list[Any]]:
-    """Name and nodes of a spec; with `only`, that node and what it needs. `doing` is said before labs are imported."""
+def _nodes(spec: Path, only: list[str] | None, doing: str) -> tuple[str, list[Any]]:
+    """Name and nodes of a spec; with `only`, those and what they need. `doing` is said before labs are imported."""
     from labs.core.errors import BadInput, choices
     from pipelines.show.display import say
     from pipelines.spec import read_spec
 
     say(f"pipeline {spec}: {doing}")
     name, nodes = read_spec(spec)
-    if only is None:
+    if not only:
         return name, nodes
     by_name = {node.name: node for node in nodes}
-    if only not in by_name:
-        raise BadInput(f"no node {only!r} in pipeline {name}: {choices(by_name, only)}")
-    wanted = {only}
+    for asked in only:
+        if asked not in by_name:
+            raise BadInput(f"no node {asked!r} in pipeline {name}: {choices(by_name, asked)}")
+    wanted = set(only)
     for node in reversed(nodes):
         if node.name in wanted:
             wanted.update(node.needs.values())
-    return f"{name}-{only}", [node for node in nodes if node.name in wanted]
+    return "-".join([name, *dict.fromkeys(only)]), [node for node in nodes if node.name in wanted]
 
 
 def overrides(config: Path | None, assignments: list[str]) -> dict[str, Any]:

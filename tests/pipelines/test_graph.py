@@ -111,8 +111,11 @@ def test_a_changed_setting_runs_only_that_node_and_its_dependants(labs_cli: Cli,
 
 
 def test_only_runs_a_node_and_what_it_needs(labs_cli: Cli, write: Callable[..., Path]) -> None:
-    said = labs_cli("pipeline", "run", write(a="", b="needs: {x: a}", c=""), "--only", "b", "--json")
+    spec = write(a="", b="needs: {x: a}", c="", d="")
+    said = labs_cli("pipeline", "run", spec, "--only", "b", "--json")
     assert set(statuses(said)) == {"a", "b"}
+    said = labs_cli("pipeline", "run", spec, "--only", "b", "--only", "d", "--json")
+    assert set(statuses(said)) == {"a", "b", "d"}
 
 
 def test_a_node_over_its_time_limit_is_saved_and_continues_with_a_higher_one(
