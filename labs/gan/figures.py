@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs.core.plots import legend_beside, logarithmic, styled
-from labs.gan.dcgan import Discriminator, Norm
+from labs.gan.dcgan import Discriminator
 from labs.gan.losses import clip_weights, critic_loss, gradient_penalty
 
 CRITIC_STEPS, CRITIC_BATCH, CRITIC_WIDTH = 60, 16, 16
@@ -64,21 +64,21 @@ def gradient_norms(
     real: torch.Tensor, fake: torch.Tensor, clip: float, penalty_weight: float
 ) -> dict[str, list[float]]:
     """Norms of the Wasserstein loss's gradient by the weights of each convolution, from input to output, for a critic
-    that was trained with weight clipping and one that was trained with the gradient penalty.
+    that was trained with weight clipping and one that was trained with the gradient penalty; they differ in nothing
+    else: same first weights, batches, optimizer and layer norm (compare Gulrajani et al., figure 1).
 
     Args:
         real, fake: pictures (N, 3, side, side), -1 to 1, on which both critics are trained and measured.
         clip: largest absolute value of a weight of the first critic.
         penalty_weight: weight of the second critic's penalty.
     """
-    torch.manual_seed(0)
-    clipped = _build_critic("none", real.shape[-1])
-    _train_clipped(clipped, real, fake, clip)
-    clipped_norms = _layer_gradient_norms(clipped, real, fake)
-    torch.manual_seed(0)
-    penalised = _build_critic("instance", real.shape[-1])
-    _train_penalised(penalised, real, fake, penalty_weight)
-    return {CLIPPED: clipped_norms, PENALISED: _layer_gradient_norms(penalised, real, fake)}
+    norms = {}
+    for name, clipped in ((CLIPPED, True), (PENALISED, False)):
+        torch.manual_seed(0)
+        critic = Discriminator(CRITIC_WIDTH, real.shape[-1], "layer").to(memory_format=torch.channels_last)
+        _train_critic(critic, real, fake, clip if clipped else None, penalty_weight)
+        norms[name] = _layer_gradient_norms(critic, real, fake)
+    return norms
 
 
 @styled
@@ -96,33 +96,24 @@ def gradient_figure(norms: Mapping[str, Sequence[float]]) -> Figure:
     return figure
 
 
-def _build_critic(norm: Norm, side: int) -> Discriminator:
-    return Discriminator(CRITIC_WIDTH, side, norm).to(memory_format=torch.channels_last)
-
-
-def _train_clipped(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor, clip: float) -> None:
-    """Train a critic as the first WGAN does: RMSprop, and clipped weights after each step."""
-    clip_weights(critic, clip)
-    optimizer = torch.optim.RMSprop(critic.parameters(), 5e-5)
-    for _ in range(CRITIC_STEPS):
-        real_batch, fake_batch = _random_batch(real), _random_batch(fake)
-        loss = critic_loss("wasserstein", critic(real_batch), critic(fake_batch))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+def _train_critic(
+    critic: nn.Module, real: torch.Tensor, fake: torch.Tensor, clip: float | None, penalty_weight: float
+) -> None:
+    """Train a critic as WGAN-GP does, with Adam without momentum and the gradient penalty in the loss, or, where `clip`
+    is given, with weights that are clipped after each step in place of the penalty, and all else the same."""
+    if clip is not None:
         clip_weights(critic, clip)
-
-
-def _train_penalised(critic: nn.Module, real: torch.Tensor, fake: torch.Tensor, penalty_weight: float) -> None:
-    """Train a critic as WGAN-GP does: Adam without momentum, and the gradient penalty in the loss."""
     optimizer = torch.optim.Adam(critic.parameters(), 1e-4, betas=(0.0, 0.9))
     for _ in range(CRITIC_STEPS):
-        real_batch, fake_batch = _random_batch(real), _random_batch(fake)
+        real_batch, fake_batch, between = _random_batch(real), _random_batch(fake), torch.rand(CRITIC_BATCH)
         loss = critic_loss("wasserstein", critic(real_batch), critic(fake_batch))
-        loss = loss + penalty_weight * gradient_penalty(critic, real_batch, fake_batch, torch.rand(CRITIC_BATCH))
+        if clip is None:
+            loss = loss + penalty_weight * gradient_penalty(critic, real_batch, fake_batch, between)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if clip is not None:
+            clip_weights(critic, clip)
 
 
 def _random_batch(pictures: torch.Tensor) -> torch.Tensor:

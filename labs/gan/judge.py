@@ -99,18 +99,20 @@ def train_judge(
     save_file({**weights, "features": features, "modes": modes, "skin_edges": skin_edges}, file)
 
 
-def judge(file: Path, pictures: np.ndarray, mean: np.ndarray) -> dict[str, float]:
+def judge(file: Path, pictures: np.ndarray, mean: np.ndarray, held_out: np.ndarray) -> dict[str, float]:
     """The test metrics of generated pictures.
 
     Args:
         file: what `train_judge` wrote.
         pictures: (N, 3, 64, 64) uint8.
         mean: the mean of the real pictures (3, 64, 64) uint8.
+        held_out: real pictures that were not learnt from (M, 3, 64, 64) uint8.
 
     Returns:
         `test/fid`, `test/precision` and `test/recall`, on the extractor's features; `test/afd`, the fraction of the
         pictures in which the detector finds a face; `test/coverage`, the fraction of the real faces' modes that occur
-        among the generated ones; `test/trivial`, the Fréchet distance of the mean picture, repeated.
+        among the generated ones; `test/trivial`, the Fréchet distance of the mean picture, repeated; `test/fid-real`,
+        that of the held-out pictures, which is the higher the fewer they are.
     """
     stored = load_file(file)
     extractor = _load_weights(build_extractor(), "extractor", stored)
@@ -120,6 +122,7 @@ def judge(file: Path, pictures: np.ndarray, mean: np.ndarray) -> dict[str, float
         features, modes = extractor.features(inputs), _modes(extractor(inputs), stored["skin_edges"])
         afd = (detector(inputs) > 0).double().mean()
         trivial = extractor.features(network_input(torch.from_numpy(np.stack([mean, mean]))))
+        real = extractor.features(network_input(torch.from_numpy(held_out)))
     precision, recall = precision_recall(stored["features"], features)
     real_modes = set(stored["modes"].tolist())
     return {
@@ -129,6 +132,7 @@ def judge(file: Path, pictures: np.ndarray, mean: np.ndarray) -> dict[str, float
         "test/recall": recall,
         "test/coverage": len(real_modes & set(modes.tolist())) / len(real_modes),
         "test/trivial": frechet_distance(stored["features"], trivial),
+        "test/fid-real": frechet_distance(stored["features"], real),
     }
 
 

@@ -9,8 +9,9 @@ Metric
     Fréchet distance (FID) between features of generated and of real pictures, lower is better. The course's thresholds
     (simple 30000, medium 12000, strong 10000, boss 9000; for AFD, the fraction of pictures with a face, 0, 0.4, 0.5,
     0.6) are on a scale that was never published. Ours is that of `labs.gan.judge`, whose feature extractor was trained
-    to predict the factors of drawn faces: there real faces have about 4, the mean face over 300. `test/afd` is our own
-    face detector's. `test/precision` measures the quality of single pictures, `test/recall` and `test/coverage` their
+    to predict the factors of drawn faces: there the mean face has over 300, and `test/fid-real` is the distance of real
+    faces that no generator has learnt from, which no generator can be expected to beat. `test/afd` is our own face
+    detector's. `test/precision` measures the quality of single pictures, `test/recall` and `test/coverage` their
     variety. At size `tiny` the judge is hardly trained, and its numbers mean nothing.
     The judge is used for the final score only. `val/fid` is a Fréchet distance to held-out faces, on features of a
     network with random weights. It chooses the epoch whose weights are kept: the last one is rarely the best, and the
@@ -148,9 +149,9 @@ def augmented(pictures: torch.Tensor, config: GanConfig, random: GlobalRandom) -
     return augment(pictures, random.uniform(len(pictures), AUGMENTATION_NUMBERS), config.augment)
 
 
-def fixed_noise(config: GanConfig, count: int, run: Run) -> torch.Tensor:
-    """(count, NOISE_DIM): always the same, so that the grids of all epochs show the same faces."""
-    noise = torch.randn(count, NOISE_DIM, generator=torch.Generator().manual_seed(0))
+def fixed_noise(config: GanConfig, count: int, run: Run, seed: int = 0) -> torch.Tensor:
+    """(count, NOISE_DIM), truncated: always the same, so that the grids of all epochs show the same faces."""
+    noise = torch.randn(count, NOISE_DIM, generator=torch.Generator().manual_seed(seed))
     return (config.truncation * noise).to(run.device)
 
 
@@ -158,8 +159,7 @@ def _validate_epoch(
     config: GanConfig, ema_generator: nn.Module, progress: dict[str, int], epoch: int, run: Run
 ) -> None:
     """Log the validation metrics of an epoch, keep the best EMA weights, and draw a grid of samples."""
-    noise = torch.randn(1000, NOISE_DIM, generator=torch.Generator().manual_seed(2))
-    recalibrate_batch_norm(ema_generator, noise.to(run.device))
+    recalibrate_batch_norm(ema_generator, fixed_noise(config, 1000, run, seed=2))
     metrics = validate(config, ema_generator, Pictures(run.data_dir, config.side, held_out=True), run)
     collapsed = detect_collapse(progress, metrics["val/variety"], (epoch + 1) / config.epochs, run)
     run.log({**metrics, "val/collapsed": collapsed})
@@ -225,7 +225,8 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
         return {}
     (images,) = shards.ArrowDataset(data_dir, "train", ("image",)).columns
     mean = images[torch.arange(min(1000, len(images)))].float().mean(0).round().byte().numpy()
-    return judge(weights, data.read_submission(delivered / LAB.submission), mean)
+    held_out = images[Pictures(data_dir, data.SIDE, held_out=True).rows].numpy()
+    return judge(weights, data.read_submission(delivered / LAB.submission), mean, held_out)
 
 
 def space() -> dict[str, dict[str, object]]:

@@ -48,8 +48,8 @@ def write(
         report.text("The figure is drawn by runs of the other presets: this one generates nothing from noise.")
     else:
         report.text(f"""Two critics, each trained for {CRITIC_STEPS} steps against this run's generator: one with
-                    clipped weights and RMSprop, as the first WGAN, and one with gradient penalty, instance norm and
-                    Adam, as WGAN-GP.""")
+                    clipped weights, one with the gradient penalty. They differ in nothing else: same first weights,
+                    same batches, layer norm, Adam without momentum.""")
         report.figure("gradients", gradient_figure(norms), "Norm of the gradient by layer, on a logarithmic axis.")
         layers = range(1, 1 + len(next(iter(norms.values()))))
         report.table(("critic", *(f"layer {layer}" for layer in layers)), ((n, *row) for n, row in norms.items()))
