@@ -20,6 +20,9 @@ from tests.browser import chromium as chromium
 from tests.forked import LabsProcess
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Else each of some two hundred processes compiles the program anew, which takes it half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @dataclass
