@@ -169,8 +169,9 @@ def test_members_logits_are_averaged() -> None:
 
 def test_metrics_count_characters() -> None:
     """Computed by hand: commas and spaces do not count, a repeated character counts as often as it occurs."""
-    assert exact_match(["1,874 年", "林", ""], ["1874年", "林文", "王"]) == pytest.approx(1 / 3)
+    assert exact_match(["1,874 年", "林", "", "林文"], ["1874年", "林文", "王", "林"]) == pytest.approx(1 / 4)
     assert character_f1(["林林文"], ["林文文德"]) == pytest.approx(2 * 2 / 7)
+    assert character_f1(["林林文文"], ["林文文德"]) == pytest.approx(2 * 3 / 8)
     assert character_f1(["", "甲", "1,0"], ["乙", "甲", "10"]) == pytest.approx(2 / 3)
 
 
