@@ -435,6 +435,7 @@ def test_mass_accuracy_is_a_fraction() -> None:
     """Of the positive attribution, that on the object; 0 for a map without any."""
     heatmap, mask = torch.tensor([[3.0, -5.0], [1.0, 0.0]]), torch.tensor([[True, True], [False, False]])
     assert scores.mass_accuracy(heatmap, mask) == pytest.approx(0.75)
+    assert scores.mass_accuracy(heatmap / 1000, mask) == pytest.approx(0.75)
     assert scores.mass_accuracy(-heatmap.abs(), mask) == 0
 
 
@@ -443,7 +444,16 @@ def test_rank_correlation_is_spearmans() -> None:
     one, other = torch.randperm(20).view(4, 5).float(), torch.randperm(20).view(4, 5).float()
     expected = 1 - 6 * (one - other).square().sum().item() / (20 * 399)
     assert scores.rank_correlation(one.exp(), other) == pytest.approx(expected)
-    assert scores.rank_correlation(one, torch.ones(4, 5)) == 0
+    assert scores.rank_correlation(one, torch.ones(4, 5)) == scores.rank_correlation(torch.ones(4, 5), one) == 0
+
+
+def test_the_peak_of_a_superpixel_is_its_middle() -> None:
+    """Row and column of the largest value; of many, of the one nearest to their centre."""
+    heatmap = torch.rand(8, 8)
+    heatmap[1, 6] = 2
+    assert scores.peak(heatmap) == (1, 6)
+    heatmap[3:6, 2:7] = 3
+    assert scores.peak(heatmap) == (4, 4)
 
 
 def test_maps_change_when_the_weights_are_randomised(model: cnn.Classifier, image: torch.Tensor) -> None:
