@@ -20,7 +20,7 @@ from labs.attack import trained_surrogates
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
-from labs.core.listing import find, required, visible
+from labs.core.listing import find, visible
 from labs.core.pictures import open_picture
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -37,7 +37,7 @@ RECORD = 1024
 
 def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in the course's format; empty if it has none. Decodes every picture."""
-    parts = {part: found for part in (ATTACKED, TRAINING) if (found := find(folder, part)) and found.is_dir()}
+    parts = _parts(folder)
     if ATTACKED not in parts:
         return [f"{folder / ATTACKED}/ is missing: expected a folder for each class with the pictures to attack"]
     faults = [fault for part, place in parts.items() for fault in _check_names(place, part)]
@@ -60,13 +60,14 @@ def prepare(folder: Path, out: Path, origin: Any, drawn: Callable[[], Iterator[s
     Args:
         drawn: makes the batches to train on where the folder has none.
     """
-    attacked, training = _labelled_files(required(folder, ATTACKED)), find(folder, TRAINING)
+    parts = _parts(folder)
+    attacked = _labelled_files(parts[ATTACKED])
     splits = {"attack": _batches(attacked)}
     facts = trained_surrogates.prepare(folder, out)
     if facts["surrogates"]:
         source = "trained"
-    elif training:
-        source, splits["train"] = "folder", _batches(_labelled_files(training))
+    elif TRAINING in parts:
+        source, splits["train"] = "folder", _batches(_labelled_files(parts[TRAINING]))
     else:
         source, splits["train"] = "drawn", drawn()
     names = [f"{path.parent.name}/{path.name.lower()}" for path, _ in attacked]
@@ -148,6 +149,12 @@ def picture_fault(content: Path | bytes) -> str | None:
 def channels_first(picture: Image.Image) -> np.ndarray:
     """A picture as (3, H, W) uint8."""
     return np.asarray(picture).transpose(2, 0, 1)
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """The folders of pictures that are there."""
+    found = {part: find(folder, part) for part in (ATTACKED, TRAINING)}
+    return {part: place for part, place in found.items() if place and place.is_dir()}
 
 
 def _picture_files(folder: Path) -> list[Path]:
