@@ -13,7 +13,7 @@ from typing import Any
 from labs.core import shards
 from labs.core.errors import BadInput, summary
 from labs.core.lab import Lab
-from labs.core.listing import visible
+from labs.core.listing import roots
 from pipelines.fingerprint import code_digest
 from pipelines.home import locked, read_record
 
@@ -64,7 +64,7 @@ def location(home: Path, lab: Lab, size: str, source: Path | None) -> Path:
     if source is None:
         made_from, name = f"{SEED}|{size}|{code_digest(lab.data.__name__)}", f"generated-{size}"
     else:
-        made_from, name = _listing(source), f"folder-{source.name}"
+        made_from, name = f"{_listing(source)}|{code_digest(lab.data.__name__)}", f"folder-{source.name}"
     return home / "data" / lab.name / f"{name}-{hashlib.sha256(made_from.encode()).hexdigest()[:12]}"
 
 
@@ -96,7 +96,7 @@ def source_bytes(source: Path) -> int:
 
 
 def check(lab: Lab, source: Path) -> Path:
-    """The folder in the course's format: `source`, or the one folder in it, as archives have a top folder.
+    """The folder in the course's format: `source`, or one of those that unpacking an archive adds around the data.
 
     Raises:
         BadInput: it does not hold the lab's data; the message has the first five faults.
@@ -105,13 +105,16 @@ def check(lab: Lab, source: Path) -> Path:
         raise BadInput(f"lab {lab.name} has no data set: its data come from its environment")
     if not source.is_dir():
         raise BadInput(f"data folder {source} of lab {lab.name} {'is a file' if source.exists() else 'does not exist'}")
-    faults = _faults(lab, source)
-    content = visible(source)
-    if faults and len(content) == 1 and content[0].is_dir() and not _faults(lab, content[0]):
-        return content[0]
-    if faults:
-        raise BadInput(f"data folder {source} of lab {lab.name}: {summary(faults)}")
-    return source
+    faults = list[list[str]]()
+    for root in roots(source):
+        faults.append(_faults(lab, root))
+        if not faults[-1]:
+            return root
+        if not all(" is missing" in fault for fault in faults[-1]):  # the data are here, and have these faults
+            break
+    else:
+        faults = [min(faults, key=len)]
+    raise BadInput(f"data folder {source} of lab {lab.name}: {summary(faults[-1])}")
 
 
 def _faults(lab: Lab, source: Path) -> list[str]:

@@ -139,10 +139,12 @@ def default_needs(node: Node) -> list[Node]:
     The overrides in that file keep the course short; they count at size small only.
     """
     lab = labs.get(node.lab)
-    if not lab.needs:
+    provided = lab.provided(node.config, node.data)
+    needs = {role: name for role, name in lab.needs.items() if role not in provided}
+    if not needs:
         return [node]
     course = {other.name: other for other in read_spec(COURSE)[1]}
-    needed = {role: _at_size(course[name], node.size) for role, name in lab.needs.items()}
+    needed = {role: _at_size(course[name], node.size) for role, name in needs.items()}
     node = replace(node, needs={role: other.name for role, other in needed.items()})
     return [*(found for other in needed.values() for found in default_needs(other)), node]
 
@@ -175,11 +177,11 @@ def _resolve(path: Path, name: str, spec: NodeSpec, lines: Lines) -> tuple[Node,
         config = lab.resolve(preset, spec.size, spec.overrides)
         space = "field 'tune.space'"
         tuning = tuning_of(spec.tune, lab, preset, spec.size, spec.overrides, space) if spec.tune else None
+    data = None if spec.data is None else (path.parent / spec.data).resolve()
     missing = [role for role in lab.needs if role not in spec.needs]
-    if missing:
+    if missing := [role for role in missing if role not in lab.provided(config, data)]:
         where = f"{path.name} line {nearest_line(lines, ('nodes', name))}: node {name!r}"
         raise BadInput(f"{where}: field 'needs': lab {lab.name} needs a node as {missing[0]!r}")
-    data = None if spec.data is None else (path.parent / spec.data).resolve()
     node = Node(name, spec.lab, preset, spec.size, config, needs=spec.needs, resources=spec.resources,
                 retries=spec.retries, time_limit=spec.time_limit, data=data)  # fmt: skip
     if spec.batch_per_worker is not None:

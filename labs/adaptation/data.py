@@ -17,7 +17,7 @@ from PIL import Image
 from labs.adaptation import rendering
 from labs.core import shards
 from labs.core.errors import BadInput
-from labs.core.listing import visible
+from labs.core.listing import find, visible
 from labs.core.pictures import open_picture
 
 CLASSES = ("horse", "bed", "clock", "apple", "cat", "plane", "television", "dog", "dolphin", "spider")
@@ -99,7 +99,7 @@ def answers(folder: Path) -> list[str]:
 
 def _root(folder: Path) -> Path:
     """The folder that holds `train_data` and `test_data`: this one, or its `real_or_drawing`."""
-    return folder / ROOT if (folder / ROOT).is_dir() else folder
+    return find(folder, ROOT) or folder
 
 
 def _files(folder: Path) -> list[Path]:

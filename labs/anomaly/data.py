@@ -14,10 +14,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from labs.core import shards
+from labs.core.listing import find, required
 from labs.shared.vision.avatars import CHANGES, FAR, NEAR, NORMAL, SIDE, avatar
 
 TRAIN, TEST = "data/trainingset.npy", "data/testingset.npy"
 ANSWERS = "answers/testingset.csv"
+OTHER_FOLDERS = ("data-bin", ".")
+"""Where the arrays are in the course's editions of 2021 and 2023, in place of `data`."""
 COUNTS = {
     "tiny": {"train": 60, "test": 40},
     "small": {"train": 2000, "test": 1000},
@@ -51,12 +54,16 @@ def make(folder: Path, seed: int, size: str) -> None:
 
 def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in the course's format; empty if it has none."""
-    return [fault for name in (TRAIN, TEST) if (fault := _fault(folder / name, name))]
+    return [fault for name in (TRAIN, TEST) if (fault := _fault(folder, name))]
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     """Pack both arrays: `train` and `test` have `image`, uint8 (64, 64, 3)."""
-    return shards.pack(out, {"train": _batches(folder / TRAIN), "test": _batches(folder / TEST)}, origin=origin)
+    return shards.pack(
+        out,
+        {"train": _batches(required(folder, *_names(TRAIN))), "test": _batches(required(folder, *_names(TEST)))},
+        origin=origin,
+    )
 
 
 def answers(folder: Path) -> list[str]:
@@ -89,9 +96,14 @@ def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, fortran, dtype
 
 
-def _fault(path: Path, name: str) -> str | None:
-    if not path.is_file():
-        return f"{path} is missing"
+def _names(name: str) -> list[str]:
+    return [name, *(f"{other}/{Path(name).name}" for other in OTHER_FOLDERS)]
+
+
+def _fault(folder: Path, name: str) -> str | None:
+    path = find(folder, *_names(name))
+    if path is None or not path.is_file():
+        return f"{folder / name} is missing"
     with path.open("rb") as file:
         try:
             shape, fortran, dtype = _read_header(file)

@@ -1,24 +1,26 @@
 """The formats of homework 10: folders of pictures, an archive of attacked ones, and what is checked about both.
 
 `data/<class>/<class><k>.png`, k = 1, 2, ..., are the pictures to attack, 32 x 32, RGB; the course's are the first 20
-test pictures of each class of CIFAR-10. `train/<class>/*.png` are pictures of the same classes to train surrogates on;
-the course's surrogates came already trained from the internet. The labels are public; `answers/` has the victims.
+test pictures of each class of CIFAR-10, and all that it gives. Its surrogates came trained from the internet; here they
+are those of `surrogates/` (`labs.attack.trained_surrogates`), or are trained on `train/<class>/*.png`, pictures of the
+same classes, or where the folder has neither on drawn pictures. The labels are public; `answers/` has the victims.
 """
 
 import gzip
 import io
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from labs.attack import trained_surrogates
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
-from labs.core.listing import visible
+from labs.core.listing import find, visible
 from labs.core.pictures import open_picture
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -35,31 +37,42 @@ RECORD = 1024
 
 def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in the course's format; empty if it has none. Decodes every picture."""
-    if not (folder / ATTACKED).is_dir():
+    parts = _parts(folder)
+    if ATTACKED not in parts:
         return [f"{folder / ATTACKED}/ is missing: expected a folder for each class with the pictures to attack"]
-    if not (folder / TRAINING).is_dir():
-        return [f"{folder / TRAINING}/ is missing: the course gives only the pictures to attack, its surrogates came "
-                "trained from the internet; add 32x32 pictures to train them on as train/<class>/<any name>.png, for "
-                "example CIFAR-10's training set"]  # fmt: skip
-    faults = [fault for part in (ATTACKED, TRAINING) for fault in _check_names(folder, part)]
+    faults = [fault for part, place in parts.items() for fault in _check_names(place, part)]
     if faults:
         return faults
-    for part in (ATTACKED, TRAINING):
-        for path in (path for name in CLASSES for path in _picture_files(folder / part / name)):
+    for part, place in parts.items():
+        for path, _ in _labelled_files(place):
             if fault := picture_fault(path):
-                faults.append(f"{path.relative_to(folder)}: {fault}")
-    return faults
+                faults.append(f"{part}/{path.relative_to(place)}: {fault}")
+    return faults + trained_surrogates.check(folder)
 
 
-def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
-    """Pack the pictures of both parts: `image`, uint8 (3, 32, 32), and `label`, int64.
+def prepare(folder: Path, out: Path, origin: Any, drawn: Callable[[], Iterator[shards.Batch]]) -> dict[str, Any]:
+    """Pack the pictures to attack and, unless trained networks are there, those to train on: `image`, uint8
+    (3, 32, 32), and `label`, int64.
 
-    The facts hold `names`: `<class>/<class><k>.png` of the pictures to attack, in the order of their rows.
+    The facts hold `names`, `<class>/<class><k>.png` of the pictures to attack in the order of their rows; `surrogates`,
+    the names of the trained networks; and `training`, a key of `labs.attack.surrogates.SOURCES`.
+
+    Args:
+        drawn: makes the batches to train on where the folder has none.
     """
-    parts = {"attack": _labelled_files(folder / ATTACKED), "train": _labelled_files(folder / TRAINING)}
-    names = [path.relative_to(folder / ATTACKED).as_posix() for path, _ in parts["attack"]]
-    splits = {split: _batches(files) for split, files in parts.items()}
-    return shards.pack(out, splits, origin=origin, facts={"names": names})
+    parts = _parts(folder)
+    attacked = _labelled_files(parts[ATTACKED])
+    splits = {"attack": _batches(attacked)}
+    facts = trained_surrogates.prepare(folder, out)
+    if facts["surrogates"]:
+        source = "trained"
+    elif TRAINING in parts:
+        source, splits["train"] = "folder", _batches(_labelled_files(parts[TRAINING]))
+    else:
+        source, splits["train"] = "drawn", drawn()
+    names = [f"{path.parent.name}/{path.name.lower()}" for path, _ in attacked]
+    facts |= {"names": names, "training": source}
+    return shards.pack(out, splits, origin=origin, facts=facts)
 
 
 def write_archive(file: Path, names: Sequence[str], images: np.ndarray) -> None:
@@ -138,6 +151,12 @@ def channels_first(picture: Image.Image) -> np.ndarray:
     return np.asarray(picture).transpose(2, 0, 1)
 
 
+def _parts(folder: Path) -> dict[str, Path]:
+    """The folders of pictures that are there."""
+    found = {part: find(folder, part) for part in (ATTACKED, TRAINING)}
+    return {part: place for part, place in found.items() if place and place.is_dir()}
+
+
 def _picture_files(folder: Path) -> list[Path]:
     """Files of a class, `cat2.png` before `cat10.png`; hidden files are left out."""
     files = visible(folder)
@@ -148,13 +167,13 @@ def _labelled_files(part: Path) -> list[tuple[Path, int]]:
     return [(path, label) for label, name in enumerate(CLASSES) for path in _picture_files(part / name)]
 
 
-def _check_names(folder: Path, part: str) -> list[str]:
-    found = {path.name for path in visible(folder / part)}
+def _check_names(place: Path, part: str) -> list[str]:
+    found = {path.name for path in visible(place)}
     faults = [f"{part}/{name}/ is missing: expected a folder for each of {', '.join(CLASSES)}"
               for name in CLASSES if name not in found]  # fmt: skip
     faults += [f"{part}/{name}: expected only the folders {', '.join(CLASSES)}" for name in sorted(found - {*CLASSES})]
     for name in sorted(found & {*CLASSES}):
-        files = [path.name for path in _picture_files(folder / part / name)]
+        files = [path.name for path in _picture_files(place / name)]
         if not files:
             faults.append(f"{part}/{name}/ is empty: expected PNG pictures")
         elif part == ATTACKED:

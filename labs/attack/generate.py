@@ -1,18 +1,23 @@
 """Embedded data of homework 10: drawn pictures in the course's format, and the victims that are trained on others.
 
-With `check` and `prepare` of the format this module is the lab's `data`.
+With `check` and `prepare` of the format this module is the lab's `data`. A folder that has only the pictures to attack,
+as the course's, is completed with drawn pictures to train surrogates on.
 """
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from labs.attack.data import ATTACKED, CLASSES, PER_CLASS, TRAINING, VICTIMS, channels_first, check, prepare
+from labs.attack import data
+from labs.attack.data import ATTACKED, CLASSES, PER_CLASS, TRAINING, VICTIMS, channels_first, check
 from labs.attack.drawing import draw_picture
 from labs.attack.victims import train_victims
+from labs.core import shards
 
 __all__ = ["check", "make", "prepare"]
 
@@ -38,6 +43,19 @@ def make(folder: Path, seed: int, size: str) -> None:
     labels = torch.arange(len(CLASSES)).repeat_interleave(count)
     (folder / VICTIMS).parent.mkdir()
     train_victims(images, labels, seed, VICTIM_EPOCHS[size], folder / VICTIMS)
+
+
+def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
+    """As `labs.attack.data.prepare`; drawn pictures are as many as those that `make` writes to train on."""
+    return data.prepare(folder, out, origin, _drawn)
+
+
+def _drawn() -> Iterator[shards.Batch]:
+    """Drawn pictures to train on, a batch of each class."""
+    for label in range(len(CLASSES)):
+        pictures = _draw_class(0, TRAINING, label, TRAIN_PER_CLASS["small"])
+        images = np.stack([channels_first(picture) for picture in pictures])
+        yield {"image": images, "label": np.full(len(images), label, np.int64)}
 
 
 def _draw_class(seed: int, part: str, label: int, count: int) -> list[Image.Image]:

@@ -4,8 +4,8 @@ Task
     A black-box, non-targeted attack: the victims, the networks to be misled, can not be queried. The attacker trains
     surrogates, networks of its own, and attacks those; adversarial examples often transfer to other networks.
 Data
-    `labs.attack.data`: 200 pictures to attack, 20 of each of CIFAR-10's classes, with public labels, and pictures to
-    train surrogates on, where the course took trained networks from the internet.
+    `labs.attack.data`: 200 pictures to attack, 20 of each of CIFAR-10's classes, with public labels. The course took
+    trained networks from the internet as surrogates; here they are trained on further pictures, or are given.
 Metric
     Accuracy of the victims on the attacked pictures, a fraction, lower is better. The course's public thresholds:
     simple 0.70, medium 0.50, strong 0.30, boss 0.15, for victims that were never published. Ours
@@ -36,6 +36,7 @@ Papers
 import csv
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,33 +49,19 @@ from labs.attack import data, generate, report, victims
 from labs.attack.adversarial_training import random_start_fgsm
 from labs.attack.config import EPSILON, AttackConfig
 from labs.attack.demo import DEMO
-from labs.attack.networks import MEAN, SIDE, Ensemble
+from labs.attack.networks import MEAN, SIDE
+from labs.attack.surrogates import VALIDATION_RATE, Networks, build, given_names
 from labs.core import shards
 from labs.core.lab import Lab
 from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.schedule import warmup_cosine
-from labs.core.weights import load_weights
+from labs.core.weights import load_shape, load_weights
 
 METRIC = COURSE["attack"].metric
-VALIDATION_FAMILY, VALIDATION_RATE = "separable", 1e-2
-"""Architecture and peak learning rate of the validation network."""
 SAMPLE = ("nin", "residual", "preactivation")
 """Architectures in the ensemble of the course's sample."""
 SIX, FIFTEEN = 2 * SAMPLE, 5 * SAMPLE
-
-
-class Networks(nn.Module):
-    """The surrogates and the validation network, which are trained together."""
-
-    def __init__(self, config: AttackConfig) -> None:
-        super().__init__()
-        self.surrogates = Ensemble(config.surrogates, config.width, config.depth, config.stride)
-        self.validation_network = Ensemble((VALIDATION_FAMILY,), victims.WIDTH, victims.DEPTH, config.stride)
-
-    def forward(self, surrogate_images: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, 3, 32, 32), those for the surrogates apart, -> logits (surrogates + 1, B, classes)."""
-        return torch.cat([self.surrogates(surrogate_images), self.validation_network(images)])
 
 
 def input_gradient(surrogates: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -142,15 +129,18 @@ def attack(config: AttackConfig, surrogates: nn.Module, images: torch.Tensor, la
 
 
 def train(config: AttackConfig, run: Run) -> None:
-    training = shards.ArrowDataset(run.data_dir, "train", ("image", "label"))
     attacked = shards.ArrowDataset(run.data_dir, "attack", ("image", "label"))
-    networks = Networks(config)
+    given, networks = given_names(run.data_dir), build(config, run.data_dir)
+    run.write_shape(given=given)
     model = run.wrap(networks)
     groups = [{"params": part.parameters()} for part in (networks.surrogates, networks.validation_network)]
     optimizer = torch.optim.AdamW(groups, weight_decay=victims.WEIGHT_DECAY)
-    batches = run.loader(training, config.batch_size, train=True)
+    # Surrogates that came trained are not trained further: one epoch without batches attacks with them.
+    training = None if given else shards.ArrowDataset(run.data_dir, "train", ("image", "label"))
+    batches: Any = run.loader(training, config.batch_size, train=True) if training else ()
+    epochs = config.epochs if training else 1
 
-    for epoch in run.epochs(config.epochs, state={"model": model, "optimizer": optimizer}):
+    for epoch in run.epochs(epochs, state={"model": model, "optimizer": optimizer}):
         meter = Meter()
         for step, (images, labels) in enumerate(batches):
             # Set the learning rates: warm-up, then a cosine
@@ -174,8 +164,9 @@ def train(config: AttackConfig, run: Run) -> None:
             meter.add(loss / len(all_logits), len(images))
 
         # Log the mean over networks and workers, validate, and keep the present weights
-        run.log({"train/loss": run.mean(meter.sum, meter.count)})
-        if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
+        if training:
+            run.log({"train/loss": run.mean(meter.sum, meter.count)})
+        if (epoch + 1) % config.validate_every == 0 or epoch + 1 == epochs:
             run.log(validate(config, model, attacked, run))
         run.keep(model)
 
@@ -195,7 +186,7 @@ def validate(config: AttackConfig, model: Networks, attacked: Dataset, run: Run)
 
 
 def load(folder: Path) -> Networks:
-    return load_weights(folder, Networks(LAB.read_config(folder)))
+    return load_weights(folder, Networks(LAB.read_config(folder), tuple(load_shape(folder)["given"])))
 
 
 def predict(model: Networks, inputs: np.ndarray) -> np.ndarray:
@@ -216,7 +207,8 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     """Write `submission.tgz`, the attacked pictures under their own names, and the report."""
     config, device = LAB.read_config(folder), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load(folder).to(device)
-    names = shards.manifest(data_dir)["facts"]["names"]
+    facts = shards.manifest(data_dir)["facts"]
+    names = facts["names"]
     attacked = shards.ArrowDataset(data_dir, "attack", ("image", "label"))
     batches = [tuple(column.to(device) for column in attacked[rows]) for rows in torch.arange(len(attacked)).split(256)]
     adversarial = torch.cat([attack(config, model.surrogates, images, labels).cpu() for images, labels in batches])
@@ -228,7 +220,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     changed = fgsm(model.surrogates, image.float(), label).round().byte().cpu().numpy()
     benign, labels = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
     pictures, dog = (benign, adversarial.numpy(), labels), (names[row], image.cpu().numpy(), changed)
-    report.write(LAB, folder, out, partial(predict, model), pictures, dog)
+    report.write(LAB, folder, out, partial(predict, model), pictures, dog, facts)
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The report of homework 10."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from labs.attack.config import EPSILON
 from labs.attack.data import CLASSES
 from labs.attack.figures import defence_figure
+from labs.attack.surrogates import SOURCES
 from labs.attack.victims import JPEG_QUALITY, jpeg
 from labs.core.lab import Lab
 from labs.core.report import Report
@@ -23,6 +24,7 @@ def write(
     predict: Predict,
     images: tuple[np.ndarray, np.ndarray, np.ndarray],
     dog: tuple[str, np.ndarray, np.ndarray],
+    facts: Mapping[str, Any],
 ) -> None:
     """Write the report of a run's folder.
 
@@ -30,12 +32,14 @@ def write(
         predict: (N, 3, 32, 32) uint8 -> (N, classes) probabilities, of the surrogates.
         images: the benign pictures, the submitted ones and their labels.
         dog: name, benign picture and picture after FGSM, each (1, 3, 32, 32) uint8.
+        facts: of the data, which say where the surrogates come from.
     """
     config, report = lab.read_config(folder), Report(lab, folder, out)
     benign, adversarial, labels = images
 
     report.question("a")
-    report.text(_attack(config))
+    report.text(_attack(config, facts["surrogates"][:-1] or config.surrogates))
+    report.text(SOURCES[facts["training"]])
     accuracies = {
         "benign": _accuracy(predict, benign, labels),
         "attacked": _accuracy(predict, adversarial, labels),
@@ -58,9 +62,9 @@ def write(
     report.write()
 
 
-def _attack(config: Any) -> str:
+def _attack(config: Any, surrogates: Sequence[str]) -> str:
     """How the noise is made, in words."""
-    names = ", ".join(config.surrogates)
+    names = ", ".join(surrogates)
     text = f"The noise is made by {config.attack.upper()} on the surrogates {names}: "
     if config.attack == "fgsm":
         text += f"each value of a picture changes by {EPSILON} of 255 levels, up or down as the loss's gradient."

@@ -10,6 +10,7 @@ from typing import Any
 
 from labs.bert import packed_texts
 from labs.core import shards
+from labs.core.listing import required
 from labs.shared.text.passages import PassageGenerator
 
 FILES = {"train": "train.txt", "dev": "dev.txt"}
@@ -37,12 +38,12 @@ def make(folder: Path, seed: int, size: str) -> None:
 
 def check(folder: Path) -> list[str]:
     """One sentence per fault of such a folder; empty if it can be trained on."""
-    return [fault for name in FILES.values() for fault in _faults(folder / name)]
+    return [fault for name in FILES.values() for fault in _faults(required(folder, name))]
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     """Pack the texts `train` and `dev` (see `packed_texts.py`); the facts hold `characters`, all those of `train`."""
-    lines = {split: _lines(folder / name) for split, name in FILES.items()}
+    lines = {split: _lines(required(folder, name)) for split, name in FILES.items()}
     characters = sorted({character for line in lines["train"] for character in line if not character.isspace()})
     splits: dict[str, Iterator[shards.Batch]] = {}
     for split, content in lines.items():
@@ -63,7 +64,7 @@ def read_answers(data_dir: Path) -> list[str] | None:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8-sig").splitlines()
+    return path.read_text(encoding="utf-8-sig").rstrip().splitlines()
 
 
 def _text(generator: PassageGenerator) -> str:

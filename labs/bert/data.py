@@ -15,6 +15,7 @@ import numpy as np
 from labs.bert import packed_texts
 from labs.core import shards
 from labs.core.errors import BadInput
+from labs.core.listing import find, required
 from labs.core.text_file import read_json
 from labs.shared.text.passages import PassageGenerator
 from labs.shared.text.questions import Question
@@ -72,10 +73,10 @@ def make(folder: Path, seed: int, size: str) -> None:
 
 def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in the course's format; empty if it can be trained on."""
-    faults = [fault for split in SPLITS for fault in _check_file(folder / FILES[split], answered=split != "test")]
+    faults = [fault for split in SPLITS for fault in _check_file(folder, FILES[split], answered=split != "test")]
     if not faults and (folder / ANSWERS).exists():
-        faults = [f"answers/{fault}" for fault in _check_file(folder / ANSWERS, answered=True)]
-        if not faults and _ids(folder / FILES["test"]) != _ids(folder / ANSWERS):
+        faults = [f"answers/{fault}" for fault in _check_file(folder, ANSWERS, answered=True)]
+        if not faults and _ids(required(folder, FILES["test"])) != _ids(folder / ANSWERS):
             faults.append(f"{ANSWERS}: expected the questions of {FILES['test']}, found other ids")
     return faults
 
@@ -85,7 +86,7 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     a row for each question: `id`, `paragraph`, `start` and `end` (inclusive), -1 where there is no answer."""
     splits: dict[str, Iterator[shards.Batch]] = {}
     for split in SPLITS:
-        content = _read(folder / FILES[split])
+        content = _read(required(folder, FILES[split]))
         rows = np.array([_row(question) for question in content["questions"]])
         splits[split] = iter([dict(zip(_COLUMNS, rows.T, strict=True))])
         splits |= packed_texts.columns(f"{split}_paragraphs", content["paragraphs"])
@@ -157,9 +158,10 @@ def _generate(generator: PassageGenerator, paragraphs: int, questions: int) -> d
     return {"questions": rows, "paragraphs": texts}
 
 
-def _check_file(path: Path, answered: bool) -> list[str]:
-    if not path.exists():
-        return [f"{path} is missing"]
+def _check_file(folder: Path, name: str, answered: bool) -> list[str]:
+    path = find(folder, name)
+    if path is None:
+        return [f"{folder / name} is missing"]
     try:
         content = read_json(path)
     except BadInput as error:

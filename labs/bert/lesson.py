@@ -293,5 +293,6 @@ LAB = Lab(
                              "epochs": 2, "accumulation": 4},
     },
     needs={PRETRAINED: "bert-pretrain"},
+    provided=lambda config, source: (PRETRAINED,) if config.pretrained_model else (),
     seconds={"tiny": 2, "small": 60, "course": 1200},
 )  # fmt: skip

@@ -1,16 +1,20 @@
-"""Pre-trained models of Hugging Face, by a local folder or by name; weights are read as safetensors only.
+"""Pre-trained models of Hugging Face, by a local folder or by name.
 
-The local cache is used before the hub is asked. transformers takes seconds to import, so it is imported inside the
-functions that use it.
+Weights are read as safetensors or, where there are none, from `pytorch_model.bin` by `torch.load` with
+`weights_only=True`: no code in a file is ever run. The local cache is used before the hub is asked. transformers takes
+seconds to import, so it is imported inside the functions that use it.
 """
 
+import os
+import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 
-from labs.core.errors import BadInput
+from labs.core.errors import BadInput, cut
+from labs.core.listing import visible
 from labs.shared.text.reader import InferenceSettings, Reader, SpecialTokens
 
 if TYPE_CHECKING:
@@ -18,6 +22,11 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 VOCABULARY_SIZE, LARGE = 21128, {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+PARTS = {"config.json": {"config.json"}, " or ".join(WEIGHTS): {*WEIGHTS, *(f"{name}.index.json" for name in WEIGHTS)}}
+"""What a folder with a pre-trained model needs beside a tokenizer, as messages name it, and the files that are it."""
+FAULTS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError)
+"""What transformers raises for a model that is not there or broken."""
 KNOWN_CONFIGS: dict[str, dict[str, int]] = {
     "bert-base-chinese": {},
     "hfl/chinese-bert-wwm-ext": {},
@@ -92,6 +101,8 @@ def load_tokenizer(name: str) -> tuple["Tokenizer", SpecialTokens]:
     if None in special_tokens or not tokenizer.is_fast:
         raise BadInput(f"pretrained_model {name!r}: expected a fast tokenizer with the special tokens for padding, "
                        "beginning and separation, such as BERT's [PAD], [CLS] and [SEP]")  # fmt: skip
+    if {*tokenizer.get_vocab()} <= {*tokenizer.all_special_tokens}:
+        raise BadInput(f"pretrained_model {name!r} can't be loaded: vocab.txt or tokenizer.json is missing")
     backend: Tokenizer = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -102,11 +113,16 @@ def load_model(name: str) -> "PreTrainedModel":
     """A pre-trained model with a new, untrained head that gives start and end logits.
 
     Raises:
-        BadInput: it can't be loaded.
+        BadInput: it can't be loaded, or its file lacks weights.
     """
     from transformers import AutoModelForQuestionAnswering
 
-    model: PreTrainedModel = _load(AutoModelForQuestionAnswering, name, use_safetensors=True, dtype=torch.float32)
+    options = {"weights_only": True, "dtype": torch.float32, "output_loading_info": True}
+    model, loaded = _load(AutoModelForQuestionAnswering, name, **options)
+    body = f"{model.base_model_prefix}."  # the head is new
+    if missing := sorted(weight for weight in loaded["missing_keys"] if weight.startswith(body)):
+        raise BadInput(f"pretrained_model {name!r} can't be loaded: its file has no weights for {missing[0]!r} and "
+                       f"{len(missing) - 1} others of a {type(model).__name__}")  # fmt: skip
     for path, weight in model.named_parameters():
         if "embed_positions" in path:  # RoFormer's fixed sinusoidal table: loading marks it as trainable
             weight.requires_grad_(False)
@@ -143,17 +159,35 @@ def silence() -> None:
 
 
 def _load(kind: Any, name: str, **options: Any) -> Any:
-    """From the folder or the cache; if it is in neither, from the hub."""
+    """From the folder or the cache; if it is in neither, from the hub.
+
+    The hub's converter of weights to safetensors is not asked to write a copy for whoever has a `.bin`.
+    """
     silence()
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         return kind.from_pretrained(name, local_files_only=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, SafetensorError) as error:
+    except FAULTS as error:
         fault = error
     if not Path(name).exists():
         try:
             return kind.from_pretrained(name, trust_remote_code=False, **options)
-        except (OSError, ValueError, SafetensorError) as error:
+        except FAULTS as error:
             fault = error
-    raise BadInput(f"pretrained_model {name!r} can't be loaded: expected a folder with config.json, model.safetensors "
-                   "and a tokenizer, or the name of a model that is in the Hugging Face cache or can be downloaded "
-                   f"({type(fault).__name__})")  # fmt: skip
+    raise BadInput(f"pretrained_model {name!r} can't be loaded: {_reason(Path(name), fault)}")
+
+
+def _reason(folder: Path, fault: Exception) -> str:
+    """What a pre-trained model lacks, as the end of a sentence."""
+    if not folder.is_dir():
+        return (
+            f"expected a folder with {', '.join(PARTS)} and a tokenizer, or the name of a model that is in the Hugging "
+            f"Face cache or can be downloaded ({type(fault).__name__})"
+        )
+    found = {path.name for path in visible(folder)}
+    if missing := [part for part, names in PARTS.items() if not found & names]:
+        return f"in this folder {' and '.join(missing)} is missing"
+    if isinstance(fault, pickle.UnpicklingError):
+        return ("pytorch_model.bin holds other objects than tensors or is broken: other objects need pickle, which can "
+                "run any code, and are not read")  # fmt: skip
+    return f"a file in this folder is broken or of another model: {cut(str(fault))}"

@@ -17,11 +17,14 @@ import torch
 
 from labs.classification import generate
 from labs.core import shards
-from labs.core.errors import BadInput
+from labs.core.errors import BadInput, shown
+from labs.core.listing import find, required
 from labs.core.tensor_file import read_tensor
 
 ROOT, LABELS, ANSWERS = "libriphone", "train_labels.txt", "answers/test_labels.txt"
 SPLITS = ("train", "test")
+ID = r"[^\s./\\\x00][^\s/\\\x00]*"
+"""Regular expression of an utterance's id, the name of a file but no path; the course's are speaker-chapter-index."""
 FEATURES = 39
 """MFCC of a frame: 13 coefficients with their first and second differences."""
 NUM_CLASSES = 41
@@ -69,15 +72,15 @@ def check(folder: Path) -> list[str]:
     """
     root = _root(folder)
     needed = [*(f"{split}_split.txt" for split in SPLITS), LABELS, *(f"feat/{split}" for split in SPLITS)]
-    faults = [f"{root / name} is missing" for name in needed if not (root / name).exists()]
-    faults = faults or [fault for split in SPLITS for fault in _check_ids(root / f"{split}_split.txt")]
+    faults = [f"{root / name} is missing" for name in needed if not find(root, name)]
+    faults = faults or [fault for split in SPLITS for fault in _check_ids(root, split)]
     if faults:
         return faults
     lines, faults = _label_lines(root)
     for split in SPLITS:
         for number, name in enumerate(_ids(root, split), 1):
-            path = root / "feat" / split / f"{name}.pt"
-            if not path.exists():
+            path = find(root, f"feat/{split}/{name}.pt")
+            if path is None:
                 faults.append(f"feat/{split}/{name}.pt is missing, but {split}_split.txt line {number} lists it")
                 continue
             try:
@@ -111,18 +114,19 @@ def answers(folder: Path) -> list[str]:
 
 
 def _root(folder: Path) -> Path:
-    return folder / ROOT if (folder / ROOT).is_dir() else folder
+    return find(folder, ROOT) or folder
 
 
 def _ids(root: Path, split: str) -> list[str]:
-    return (root / f"{split}_split.txt").read_text(encoding="utf-8-sig").splitlines()
+    text = required(root, f"{split}_split.txt").read_text(encoding="utf-8-sig")
+    return [line.strip() for line in text.rstrip().splitlines()]
 
 
 def _label_lines(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
     """Utterance id -> number and byte offset of its line in `train_labels.txt`; and the faults found while reading."""
     lines: dict[str, tuple[int, int]] = {}
     faults, offset = [], 0
-    with (root / LABELS).open("rb") as file:
+    with required(root, LABELS).open("rb") as file:
         for number, line in enumerate(file, 1):
             name = line.split(b" ", 1)[0].decode(errors="replace").strip().removeprefix("\ufeff")
             if name in lines:
@@ -134,21 +138,21 @@ def _label_lines(root: Path) -> tuple[dict[str, tuple[int, int]], list[str]]:
 
 def _labels(root: Path, offset: int) -> list[str]:
     """The labels, as text, of the utterance whose line starts at this byte offset."""
-    with (root / LABELS).open("rb") as file:
+    with required(root, LABELS).open("rb") as file:
         file.seek(offset)
         return file.readline().decode(errors="replace").split()[1:]
 
 
-def _check_ids(path: Path) -> list[str]:
-    faults: list[str] = []
-    seen: dict[str, int] = {}
-    for number, name in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-        if not re.fullmatch(r"\w+-\w+-\w+", name):
-            faults.append(f"{path.name} line {number}: expected an id as speaker-chapter-index, found {name!r}")
+def _check_ids(root: Path, split: str) -> list[str]:
+    file, faults, seen = f"{split}_split.txt", list[str](), dict[str, int]()
+    for number, name in enumerate(_ids(root, split), 1):
+        if not re.fullmatch(ID, name):
+            faults.append(f"{file} line {number}: expected an utterance's id, the name of its file in feat/{split}/, "
+                          f"found {shown(name)}")  # fmt: skip
         elif name in seen:
-            faults.append(f"{path.name} line {number}: {name} occurs twice, first on line {seen[name]}")
+            faults.append(f"{file} line {number}: {name} occurs twice, first on line {seen[name]}")
         seen.setdefault(name, number)
-    return faults if seen else [f"{path.name} is empty: expected one utterance id per line"]
+    return faults if seen else [f"{file} is empty: expected one utterance id per line"]
 
 
 def _features(path: Path) -> torch.Tensor:
@@ -186,7 +190,7 @@ def _batches(root: Path, split: str, lengths: list[int]) -> Iterator[shards.Batc
     frames: list[np.ndarray] = []
     labels: list[int] = []
     for name in _ids(root, split):
-        frames.append(_features(root / "feat" / split / f"{name}.pt").numpy())
+        frames.append(_features(required(root, f"feat/{split}/{name}.pt")).numpy())
         lengths.append(len(frames[-1]))
         if split == "train":
             labels += map(int, _labels(root, lines[name][1]))

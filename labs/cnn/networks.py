@@ -1,4 +1,5 @@
-"""The networks given in homework 3: the sample's, and the report question's six layers without and with shortcuts."""
+"""The networks given in the course for pictures of food: the sample of homework 3, its report question's six layers
+without and with shortcuts, and the classifier that homework 9 explains."""
 
 from typing import Literal
 
@@ -8,14 +9,14 @@ from torch.nn import functional as F
 
 from labs.shared.vision.residual import ResidualNet
 
-Architecture = Literal["plain", "residual", "six", "six-residual"]
+Architecture = Literal["plain", "residual", "six", "six-residual", "deep"]
 
 
 def build(architecture: Architecture, width: int, blocks: int, size: int, classes: int) -> nn.Module:
     """An untrained network: images (B, 3, size, size) float -> logits (B, classes)."""
     if architecture == "residual":
         return ResidualNet(width, blocks, classes)
-    networks = {"plain": PlainNet, "six": SixLayerNet, "six-residual": SixLayerResidualNet}
+    networks = {"plain": PlainNet, "six": SixLayerNet, "six-residual": SixLayerResidualNet, "deep": DeepNet}
     return networks[architecture](width, size, classes)
 
 
@@ -84,4 +85,35 @@ class SixLayerResidualNet(SixLayerNet):
             y = convolution(x)
             x = F.relu(y if number % 2 else y + x)
         logits: torch.Tensor = self.fc(x.flatten(1))
+        return logits
+
+
+class DeepNet(nn.Module):
+    """The classifier that homework 9 explains: five stages of 3, 3, 3, 1 and 1 convolutions, each with batch
+    normalisation and ReLU, with max-pooling after each stage; then two linear layers with dropout.
+
+    Input (B, 3, size, size) float, output (B, classes) logits. Layers and names of weights are those of the course, so
+    that its `checkpoint.pth` fits with `width` 64, `size` 128 and 11 classes.
+
+    Args:
+        width: half the channels of the first stage.
+    """
+
+    def __init__(self, width: int, size: int, classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 3
+        for outputs, convolutions in ((2 * width, 3), (2 * width, 3), (4 * width, 3), (8 * width, 1), (8 * width, 1)):
+            for _ in range(convolutions):
+                layers += [nn.Conv2d(inputs, outputs, 3, 1, 1), nn.BatchNorm2d(outputs), nn.ReLU()]
+                inputs = outputs
+            layers.append(nn.MaxPool2d(2, 2))
+        self.cnn = nn.Sequential(*layers)
+        hidden = 16 * width
+        self.fc = nn.Sequential(
+            nn.Linear(inputs * (size // 32) ** 2, hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(hidden, classes)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.fc(self.cnn(x).flatten(1))
         return logits

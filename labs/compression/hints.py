@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from labs.compression.course_teacher import block_type
 from labs.compression.student import SeparableBlock
 from labs.shared.vision.residual import Block
 
 FEATURE_MAP_LAYERS = (Block, SeparableBlock, nn.MaxPool2d)
-"""Types of layers whose output is a feature map."""
+"""Types of layers whose output is a feature map, beside the blocks of the course's teacher."""
 
 
 class HintLoss(nn.Module):
@@ -31,7 +32,8 @@ class HintLoss(nn.Module):
         super().__init__()
         self.feature_maps: dict[str, torch.Tensor] = {}
         for name, model in (("student", student), ("teacher", teacher)):
-            last = [module for module in model.modules() if isinstance(module, FEATURE_MAP_LAYERS)][-1]
+            types = (*FEATURE_MAP_LAYERS, block_type())
+            last = [module for module in model.modules() if isinstance(module, types)][-1]
             last.register_forward_hook(self._keep_output(name))
         was_training = student.training
         with torch.no_grad():

@@ -1,9 +1,9 @@
 """Homework 13, network compression: classify images of food with at most 100,000 parameters.
 
 Task
-    Train a small network, the student, with the help of a large one, the teacher, which is a run of the cnn lab. All of
-    the student's parameters count, those of frozen layers and of an ensemble's members included. The teacher may not
-    label test images.
+    Train a small network, the student, with the help of a large one, the teacher: the course's ResNet-18 where the data
+    folder has it (`resnet18_teacher.ckpt`), else a run of the cnn lab. All of the student's parameters count, those of
+    frozen layers and of an ensemble's members included. The teacher may not label test images.
 Data
     `labs.compression.data`: Food-11 as in homework 3, the test set renumbered.
 Metric
@@ -26,7 +26,6 @@ Papers
     al., FitNets (arXiv:1412.6550); Li et al., Pruning Filters for Efficient ConvNets (arXiv:1608.08710).
 """
 
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -43,6 +42,7 @@ from labs.cnn.demo import DEMO
 from labs.compression import data, report
 from labs.compression.hints import HintLoss
 from labs.compression.student import PlainStudent, SeparableNet, Student
+from labs.compression.teacher import TEACHER, load_copy, load_teacher, provided
 from labs.core import shards, submission
 from labs.core.config import Config
 from labs.core.cost import count_parameters
@@ -52,14 +52,12 @@ from labs.core.lab import Lab
 from labs.core.meter import Meter
 from labs.core.run import Run
 from labs.core.schedule import learning_rate, set_rate
-from labs.core.weights import SHAPE, WEIGHTS, load_shape, load_weights, unwrap
+from labs.core.weights import load_shape, load_weights, unwrap
 from labs.shared.vision.augmentation import augment
 
 METRIC = COURSE["compression"].metric
 LIMIT = 100_000
 """Parameters that the course allows, at every size."""
-TEACHER = "teacher"
-"""Role of the run that this lab needs, and the folder for a copy of it, as the report describes the teacher as well."""
 
 
 class CompressionConfig(Config):
@@ -137,7 +135,7 @@ def train(config: CompressionConfig, run: Run) -> None:
     classes = len(shards.manifest(run.data_dir)["facts"]["classes"])
     run.write_shape(classes=classes)
     model = run.wrap(build(config, classes).to(memory_format=torch.channels_last))
-    teacher = load_teacher(run, classes)
+    teacher = load_teacher(run, classes).to(memory_format=torch.channels_last)
     any_image = torch.zeros(1, 3, config.image_size, config.image_size, device=run.device)
     hint = HintLoss(unwrap(model), teacher, any_image)
     for weight in hint.parameters():  # outside `run.wrap`, which gives all workers the weights of rank 0
@@ -177,23 +175,6 @@ def train(config: CompressionConfig, run: Run) -> None:
         run.best(METRIC, model)
 
 
-def load_teacher(run: Run, classes: int) -> nn.Module:
-    """The teacher in eval mode, without gradients. Its config and weights are copied to the run's folder, so that the
-    report can be written from this folder alone.
-
-    Raises:
-        BadInput: it was trained on another number of classes.
-    """
-    source = run.upstream(TEACHER)
-    teacher_classes = load_shape(source)["classes"]
-    if teacher_classes != classes:
-        raise BadInput(f"the teacher in {source} has {teacher_classes} classes, but the data have {classes}")
-    if run.rank == 0:
-        for name in ("config.json", SHAPE, WEIGHTS):
-            shutil.copyfile(source / name, run.file(f"{TEACHER}/{name}"))
-    return cnn.load(source).requires_grad_(False).to(memory_format=torch.channels_last).to(run.device)
-
-
 def augment_batch(images: torch.Tensor, config: CompressionConfig) -> torch.Tensor:
     """Training images (B, 3, H, W), values 0 to 255, each augmented at random."""
     if config.augment:
@@ -230,7 +211,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     training, validation = (
         shards.ArrowDataset(data_dir, split, ("image", "label")) for split in ("train", "validation")
     )
-    report.write(LAB, folder, out, cnn.load(folder / TEACHER), load(folder), training, validation, device)
+    report.write(LAB, folder, out, load_copy(folder), load(folder), training, validation, device)
 
 
 def check_submission(file: Path) -> list[str]:
@@ -294,5 +275,6 @@ LAB = Lab(
     },
     second=Metric("parameters", "min"),
     needs={TEACHER: "cnn"},
+    provided=provided,
     seconds={"tiny": 2, "small": 80, "course": 3600},
 )

@@ -7,12 +7,14 @@ import zlib
 from pathlib import Path
 
 from labs.core.errors import BadInput
+from labs.core.listing import is_visible
 
 
 def read_archive(file: Path, max_bytes: int) -> dict[str, bytes]:
     """Name -> content of the files of a gzipped tar archive; a leading `./`, which `tar` may write, is removed.
 
-    Nothing is written to disk, whatever paths the names are; links and folders are left out.
+    Nothing is written to disk, whatever paths the names are; links, folders and what operating systems hide are left
+    out.
 
     Args:
         file: the archive.
@@ -46,7 +48,7 @@ def _files(tar: tarfile.TarFile, archive: str, max_bytes: int) -> dict[str, byte
         size += member.size  # of a sparse file, with the holes that are not in the archive
         if size > max_bytes:
             raise BadInput(f"{archive}: unpacked it has more than {max_bytes} bytes")
-        content = tar.extractfile(member)
-        if content is not None:
-            files[member.name.removeprefix("./")] = content.read()
+        name, content = member.name.removeprefix("./"), tar.extractfile(member)
+        if content is not None and all(is_visible(part) for part in name.split("/") if part not in (".", "..")):
+            files[name] = content.read()
     return files

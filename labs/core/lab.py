@@ -1,7 +1,7 @@
 """The contract between a lab and whatever runs it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -84,6 +84,9 @@ class Lab:
     """Size -> rough seconds of training on one CPU; the scheduler's estimate until a run has been timed."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """Role -> default node of `course.yaml` whose run this lab needs (for example `teacher`)."""
+    provided: Callable[[Any, Path | None], Collection[str]] = lambda config, source: ()
+    """`provided(config, source)`: the roles of `needs` that a run does without, because its config or the user's data
+    folder (None for generated data) has what the role is for, such as the course's own checkpoint."""
 
     def __post_init__(self) -> None:
         for name, default in (("load", self._load), ("predict", _predict), ("example", _example)):

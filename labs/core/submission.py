@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from labs.core.errors import shown
@@ -18,6 +19,11 @@ def write(file: Path, header: tuple[str, str], rows: Iterable[tuple[object, obje
 def predictions(file: Path) -> list[str]:
     """The last column of a table without its header: predictions, or the true labels of an answers file."""
     return [row[-1] for row in csv_rows(file)][1:]
+
+
+def first_id(file: Path) -> str:
+    """The id of a table's first row; empty where there is none."""
+    return next((row[0] for row in islice(csv_rows(file), 1, None) if row), "")
 
 
 def accuracy(file: Path, truth: Sequence[str], most_frequent: str) -> dict[str, float]:

@@ -16,7 +16,7 @@ def read_tensor(path: Path) -> torch.Tensor:
             unpack to a large tensor; the message is the end of a sentence.
     """
     try:
-        _refuse_packed(path)
+        refuse_packed(path)
         tensor = torch.load(path, weights_only=True, map_location="cpu")
     except BadInput:
         raise
@@ -35,10 +35,14 @@ def read_tensor(path: Path) -> torch.Tensor:
     return tensor.detach()
 
 
-def _refuse_packed(path: Path) -> None:
-    """`torch.save` compresses nothing: a zip file whose content is larger than the file was made to fill the memory."""
+def refuse_packed(path: Path) -> None:
+    """`torch.save` compresses nothing: a zip file whose content is larger than the file was made to fill the memory.
+
+    Raises:
+        BadInput: it is such a file; the message is the end of a sentence.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             size = sum(entry.file_size for entry in file.infolist())
         if size > path.stat().st_size:
-            raise BadInput(f"expected a tensor that torch.save wrote, found a file that unpacks to {size} bytes")
+            raise BadInput(f"expected what torch.save wrote, found a file that unpacks to {size} bytes")

@@ -62,7 +62,7 @@ def read_json(path: Path) -> Any:
 
 
 def csv_rows(path: Path) -> Iterator[list[str]]:
-    """The rows of a CSV file in UTF-8, with or without a byte-order mark.
+    """The rows of a CSV file in UTF-8, with or without a byte-order mark and empty lines at its end.
 
     Raises:
         BadInput: it is not text in UTF-8, or a row is no row of a table.
@@ -70,8 +70,13 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(iter(partial(file.readline, MAX_LINE), ""))
+        empty = 0
         try:
-            yield from rows
+            for row in rows:
+                if row:
+                    yield from ([] for _ in range(empty))
+                    yield row
+                empty = 0 if row else empty + 1
         except UnicodeDecodeError as error:
             found = error.object[max(0, error.start - 20) : error.start + 20]
             raise BadInput(f"{path.name} is not in UTF-8: it has the bytes {found!r}") from None

@@ -1,7 +1,8 @@
 """Images to explain: the folder format of homework 9, its checks, and generated images in the same format.
 
-`food/<class>_<index>.jpg` are the images to explain, read in the order of their index; the course has ten, 0 to 9. Its
-`checkpoint.pth`, which may be in the folder, is not read: the classifier is a run of the cnn lab.
+`food/<class>_<index>.jpg` are the images to explain, read in the order of their index; the course has ten, 0 to 9. The
+classifier is the course's where its `checkpoint.pth` is in the folder (`labs.explain.course_classifier`), else a run of
+the cnn lab.
 
 Attribution maps can be scored on images of which the food's pixels are known. Generated data have such images beside
 the course's: `validation/<class>_<index>.jpg`, and for each of them the mask `validation-masks/<class>_<index>.png`,
@@ -20,9 +21,9 @@ from PIL import Image
 
 from labs.core import shards
 from labs.core.errors import BadInput
-from labs.core.listing import visible
+from labs.core.listing import find, required, visible
 from labs.core.pictures import open_picture
-from labs.explain import texts
+from labs.explain import course_classifier, texts
 from labs.shared.vision import drawing, food
 
 CLASSES = food.CLASSES
@@ -58,19 +59,21 @@ def check(folder: Path) -> list[str]:
 
     Decodes every image, one at a time.
     """
-    if not (folder / EXPLAINED).is_dir():
+    images = _images(folder)
+    if not images.is_dir():
         return [f"{folder / EXPLAINED}/ is missing: expected a folder with the images to explain"]
     if (folder / VALIDATION).is_dir() != (folder / MASKS).is_dir():
         there, missing = (VALIDATION, MASKS) if (folder / VALIDATION).is_dir() else (MASKS, VALIDATION)
         return [f"{folder / missing}/ is missing: {there}/ needs it"]
-    parts = [part for part in (EXPLAINED, VALIDATION) if (folder / part).is_dir()]
-    faults = [fault for part in parts for fault in _check_names(folder / part)] + texts.check(folder)
-    return faults or [
-        f"{path.relative_to(folder)}: {fault}"
+    parts = [part for part in (images, folder / VALIDATION) if part.is_dir()]
+    faults = [fault for part in parts for fault in _check_names(part)] + texts.check(folder)
+    faults = faults or [
+        f"{part.name}/{path.name}: {fault}"
         for part in parts
-        for path in _files(folder / part)
-        if (fault := _check_image(path, folder / MASKS if part == VALIDATION else None))
+        for path in _files(part)
+        if (fault := _check_image(path, folder / MASKS if part.name == VALIDATION else None))
     ]
+    return faults + course_classifier.check(folder)
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
@@ -78,15 +81,15 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     split `validation`, if there are masks, has `image` and `mask`, uint8 (side, side), 1 on the food and 0 elsewhere.
 
     The manifest's facts are `side` in pixels, `names` of the images to explain in the order of the rows, and `texts`,
-    the content of `texts.json` or None.
+    the content of `texts.json` or None; where the course's checkpoint is there, its digest as `classifier`.
     """
     side = food.stored_size(origin)
-    splits = {"test": _batches(folder / EXPLAINED, side)}
+    splits = {"test": _batches(_images(folder), side)}
     if (folder / VALIDATION).is_dir():
         splits["validation"] = _batches(folder / VALIDATION, side, folder / MASKS)
-    names = [path.name for path in _files(folder / EXPLAINED)]
-    content = texts.read(folder).model_dump() if (folder / texts.FILE).exists() else None
-    facts = {"side": side, "names": names, "texts": content}
+    names = [path.name.lower() for path in _files(_images(folder))]
+    content = texts.read(folder).model_dump() if find(folder, texts.FILE) else None
+    facts = {"side": side, "names": names, "texts": content, **course_classifier.prepare(folder, out)}
     return shards.pack(out, splits, origin=origin, facts=facts)
 
 
@@ -97,6 +100,10 @@ def read_mask(path: Path, side: int) -> np.ndarray:
     x, y, edge = (whole.width - min(whole.size)) // 2, (whole.height - min(whole.size)) // 2, min(whole.size)
     square = whole.resize((side, side), Image.Resampling.BILINEAR, (x, y, x + edge, y + edge))
     return (np.asarray(square) > 127).astype(np.uint8)
+
+
+def _images(folder: Path) -> Path:
+    return required(folder, EXPLAINED)
 
 
 def _files(folder: Path) -> list[Path]:

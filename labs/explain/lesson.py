@@ -1,8 +1,9 @@
 """Homework 9, explainable AI: attribute a food classifier's predictions to the pixels of its images.
 
 Task
-    Explain the predictions of a trained classifier, a run of the cnn lab, for single images; and analyse the hidden
-    states of a question-answering model, a run of the bert lab.
+    Explain the predictions of a trained classifier for single images: the course's, where the data folder has its
+    `checkpoint.pth`, or a run of the cnn lab; and analyse the hidden states of a question-answering model, a run of the
+    bert lab.
 Data
     `labs.explain.data`: the images to explain, ten in the course, and others with masks of the food for validation;
     `labs.explain.texts`: questions and sentences for the question-answering model.
@@ -64,11 +65,10 @@ from labs.explain import attribution, data, hidden_state_file, report
 from labs.explain.demo import DEMO
 from labs.explain.figures import image_figures, title
 from labs.explain.image_statistics import MAPS, check_submission, compare_methods, write_statistics
+from labs.explain.needs import CLASSIFIER, READER, classifier_of, provided
 from labs.explain.scores import mask_scores, means, randomise_weights, score_maps
 
 METHODS = ("saliency", "smoothgrad", "integrated-gradients", "lime", "gradcam")
-CLASSIFIER, READER = "classifier", "reader"
-"""Roles of the runs that this lab needs."""
 HIDDEN_STATES = "hidden_states.safetensors"
 SHOWN = 10
 """Number of images in the figures, as many as the course has."""
@@ -190,16 +190,16 @@ def validation_images(data_dir: Path) -> shards.ArrowDataset:
 
 
 def load_classifier(config: ExplainConfig, run: Run) -> tuple[Explainer, Explainer]:
-    """The method on the classifier that this run needs, and on the same classifier with randomised weights.
+    """The method on the classifier, the course's or of the run that this one needs, and on the same classifier with
+    randomised weights.
 
     The classifier's config and number of classes are written for `load`.
 
     Raises:
         BadInput: it has no such layer; with every method, as the delivery compares all of them.
     """
-    source = run.upstream(CLASSIFIER)
-    classifier = cnn.load(source)
-    run.write_shape(classes=load_shape(source)["classes"], classifier=classifier.config.model_dump())
+    classifier, classes = classifier_of(run)
+    run.write_shape(classes=classes, classifier=classifier.config.model_dump())
     explainer = Explainer(config, classifier)
     explainer.layers(torch.zeros(1, 3, 64, 64))
     return explainer, Explainer(config, randomise_weights(classifier))
@@ -297,5 +297,6 @@ LAB = Lab(
     ),  # the course's sample; any classifier can be explained
     data=data,
     needs={CLASSIFIER: "cnn", READER: "bert"},
+    provided=provided,
     seconds={"tiny": 2, "small": 20, "course": 600},
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labs.core import errors
+from labs.core.listing import find, required, roots
 from labs.core.text_file import read_json
 from labs.shared.text.passages import Fact, PassageGenerator
 
@@ -66,7 +67,7 @@ def make(folder: Path, seed: int) -> None:
 
 def check(folder: Path) -> list[str]:
     """One sentence per fault of the file; empty if it has none or does not exist."""
-    if not (folder / FILE).exists():
+    if not find(folder, FILE):
         return []
     try:
         texts = read(folder)
@@ -87,6 +88,11 @@ def check(folder: Path) -> list[str]:
     ]
 
 
+def is_in(source: Path) -> bool:
+    """Whether a user's data folder, or the one in it, has texts."""
+    return any(find(root, FILE) for root in roots(source))
+
+
 def read(folder: Path) -> Texts:
     """The content of the file.
 
@@ -94,7 +100,7 @@ def read(folder: Path) -> Texts:
         ValidationError: it has another format.
         BadInput: it is not JSON in UTF-8.
     """
-    return Texts.model_validate(read_json(folder / FILE))
+    return Texts.model_validate(read_json(required(folder, FILE)))
 
 
 def _meaning(fact: Fact) -> str | None:

@@ -1,8 +1,8 @@
 """The format of homework 6: a folder of faces, an archive of generated ones, and what is checked about both.
 
-`faces/0.jpg`, `faces/1.jpg`, ... are RGB; the course's are 71,314 pictures of 96 x 96. Beside them there may be
-`other/`, pictures in another style in the same format, for the preset `cycle`. A submission is a gzipped tar archive
-with exactly `1.jpg` to `1000.jpg`, 64 x 64, at its root.
+`faces/0.jpg`, `faces/1.jpg`, ... are RGB, under any names; the course's are 71,314 pictures of 96 x 96. Beside them
+there may be `other/`, pictures in another style in the same format, for the preset `cycle`. A submission is a gzipped
+tar archive with exactly `1.jpg` to `1000.jpg`, 64 x 64, at its root.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from PIL import Image
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
-from labs.core.listing import visible
+from labs.core.listing import find, visible
 from labs.core.pictures import open_picture
 
 SIDE = 64
@@ -43,18 +43,18 @@ RECORD = 512
 
 def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in the course's format; empty if it has none. Decodes every picture."""
-    if not (folder / FACES).is_dir():
+    if not _picture_folders(folder).get(FACES):
         return [
             f"{folder / FACES}/ is missing: expected the pictures to learn from as {FACES}/0.jpg, {FACES}/1.jpg, ..."
         ]
-    return [fault for part in _picture_folders(folder) for fault in _folder_faults(part)]
+    return [fault for part in _picture_folders(folder).values() for fault in _folder_faults(part)]
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     """Pack the pictures, shrunk to the submission's size: the split `train`, and `other` if there are pictures in
     another style, have `image`, uint8 (3, 64, 64)."""
     splits = {FACES: "train", OTHER_STYLE: OTHER_STYLE}
-    batches = {splits[part.name]: _batches(_by_number(part)) for part in _picture_folders(folder)}
+    batches = {splits[name]: _batches(_pictures(part)) for name, part in _picture_folders(folder).items()}
     return shards.pack(out, batches, origin=origin)
 
 
@@ -115,26 +115,23 @@ def _archive_content(images: np.ndarray, quality: int) -> bytes:
     return gzip.compress(content.getvalue(), mtime=0)
 
 
-def _picture_folders(folder: Path) -> list[Path]:
-    return [folder / name for name in (FACES, OTHER_STYLE) if (folder / name).is_dir()]
+def _picture_folders(folder: Path) -> dict[str, Path]:
+    """The folders of pictures that are there."""
+    found = {name: find(folder, name) for name in (FACES, OTHER_STYLE)}
+    return {name: part for name, part in found.items() if part and part.is_dir()}
 
 
 def _folder_faults(part: Path) -> list[str]:
-    names = {path.name.lower() for path in visible(part)}
-    if len(names) < MIN_PICTURES:
-        return [f"{part.name}/: expected at least {MIN_PICTURES} pictures, found {len(names)}"]
-    expected = {f"{number}.jpg" for number in range(len(names))}
-    if unexpected := sorted(names - expected):
-        missing = min(expected - names, key=lambda name: int(name[:-4]))
-        return [f"{part.name}/{unexpected[0]}: expected {missing} instead, as pictures are numbered 0.jpg, 1.jpg, ... "
-                "without gaps"]  # fmt: skip
-    faults = ((path.name, _source_fault(path)) for path in _by_number(part))
+    pictures = _pictures(part)
+    if len(pictures) < MIN_PICTURES:
+        return [f"{part.name}/: expected at least {MIN_PICTURES} pictures, found {len(pictures)}"]
+    faults = ((path.name, _source_fault(path)) for path in pictures)
     return [f"{part.name}/{name}: {fault}" for name, fault in faults if fault]
 
 
-def _by_number(part: Path) -> list[Path]:
-    """The pictures of a folder by their number; hidden files are left out."""
-    return sorted(visible(part), key=lambda path: int(path.stem))
+def _pictures(part: Path) -> list[Path]:
+    """The pictures of a folder, `2.jpg` before `10.jpg`; hidden files are left out."""
+    return sorted(visible(part), key=lambda path: (len(path.name), path.name.lower()))
 
 
 def _batches(paths: Sequence[Path]) -> Iterator[shards.Batch]:

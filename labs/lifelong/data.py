@@ -1,7 +1,8 @@
 """Handwritten digits: MNIST's IDX files where torchvision expects them, their checks, and 5,000 embedded real digits.
 
 An IDX file starts with big-endian 32-bit numbers: a magic number (type and number of axes), then the length of each
-axis; the bytes of the array follow. All four files are in `MNIST/raw` below the folder, gzipped or not.
+axis; the bytes of the array follow. All four files are in `MNIST/raw` below the folder, where torchvision expects
+them, or in another of `FOLDERS`, as the archives of other sources have them; gzipped or not.
 """
 
 import gzip
@@ -14,8 +15,11 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from labs.core import shards
+from labs.core.listing import find, required
 
 RAW = "MNIST/raw"
+FOLDERS = (RAW, f"MNIST/{RAW}", "raw", "MNIST", ".")
+"""Where the files may be; the second is where the course's notebook has them."""
 SPLITS = {"train": "train", "test": "t10k"}
 """Name of a split here -> prefix of its two files."""
 SIDE, CLASSES = 28, 10
@@ -50,11 +54,11 @@ def make(folder: Path, seed: int, size: str) -> None:
 def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in MNIST's format; empty if it can be trained on."""
     names = [name for split in SPLITS for name in (_image_file(split), _label_file(split))]
-    faults = [f"{folder / RAW / name} is missing" for name in names if _find(folder / RAW / name) is None]
+    faults = [f"{folder / RAW / name} is missing" for name in names if find(folder, *_names(name)) is None]
     if faults:
         return faults
     for split in SPLITS:
-        images, labels = folder / RAW / _image_file(split), folder / RAW / _label_file(split)
+        images, labels = (required(folder, *_names(name)) for name in (_image_file(split), _label_file(split)))
         found = _check_file(images, IMAGE_MAGIC) + _check_file(labels, LABEL_MAGIC)
         if not found and _count(images) != _count(labels):
             found = [f"{labels.name}: {_count(labels)} labels, expected {_count(images)}, as many as {images.name} has"]
@@ -64,7 +68,7 @@ def check(folder: Path) -> list[str]:
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     """Pack both splits: `image`, uint8 (28, 28), and `label`, int64; the lesson makes the tasks."""
-    return shards.pack(out, {split: _batches(folder / RAW, split) for split in SPLITS}, origin=origin)
+    return shards.pack(out, {split: _batches(folder, split) for split in SPLITS}, origin=origin)
 
 
 def _image_file(split: str) -> str:
@@ -79,14 +83,15 @@ def _write(path: Path, magic: int, values: np.ndarray) -> None:
     path.write_bytes(np.array([magic, *values.shape], ">u4").tobytes() + values.tobytes())
 
 
-def _find(path: Path) -> Path | None:
-    """The file or, where it is missing, its gzipped form; None where both are missing."""
-    return next((found for found in (path, path.with_name(path.name + ".gz")) if found.exists()), None)
+def _names(name: str) -> list[str]:
+    """Paths that a file may have: in each folder, as it is or gzipped, as torchvision writes it or with a dot in its
+    name, as MNIST's own archives unpack."""
+    forms = (f"{form}{packed}" for form in (name, name.replace("-idx", ".idx")) for packed in ("", ".gz"))
+    return [f"{folder}/{form}" for form in forms for folder in FOLDERS]
 
 
 def _open(path: Path) -> BinaryIO:
-    found = cast(Path, _find(path))
-    return cast(BinaryIO, gzip.open(found)) if found.suffix == ".gz" else found.open("rb")
+    return cast(BinaryIO, gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _header(file: BinaryIO, magic: int) -> list[int]:
@@ -107,7 +112,7 @@ def _check_file(path: Path, magic: int) -> list[str]:
             expected = math.prod(header[1:])
             size = _size(file, at_most=expected + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        return [f"{path.name}.gz is not a complete gzip file"]
+        return [f"{path.name} is not a complete gzip file"]
     axes = magic & 0xFF
     if not header or header[0] != magic:
         found = f"0x{header[0]:08x}" if header else "an empty file"
@@ -145,8 +150,9 @@ def _check_labels(path: Path) -> list[str]:
     return []
 
 
-def _batches(raw: Path, split: str) -> Iterator[shards.Batch]:
-    with _open(raw / _image_file(split)) as images, _open(raw / _label_file(split)) as labels:
+def _batches(folder: Path, split: str) -> Iterator[shards.Batch]:
+    image_file, label_file = (required(folder, *_names(name)) for name in (_image_file(split), _label_file(split)))
+    with _open(image_file) as images, _open(label_file) as labels:
         _header(images, IMAGE_MAGIC)
         _header(labels, LABEL_MAGIC)
         while label := labels.read(CHUNK):

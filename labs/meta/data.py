@@ -18,14 +18,15 @@ import numpy as np
 
 from labs.core import shards
 from labs.core.errors import BadInput
-from labs.core.listing import visible
+from labs.core.listing import find, required, visible
 from labs.core.pictures import open_picture
 from labs.meta import generate
 
 WAYS = 5
 """Characters of a task."""
 SIDE = generate.SIDE
-BACKGROUND = "Omniglot/images_background"
+BACKGROUND, BACKGROUND_ALONE = "Omniglot/images_background", "images_background"
+"""Folder of the alphabets to train on, as the course's archive and as Omniglot's own have it."""
 PARTS = ("support", "query")
 """Folders of the test tasks' images, below `TEST`."""
 TEST, ANSWERS = "Omniglot-test", "answers/omniglot.test.csv"
@@ -80,8 +81,8 @@ def check(folder: Path) -> list[str]:
 
     The numbers of alphabets, characters, drawings and tasks are free, but all characters have equally many drawings.
     """
-    names = [BACKGROUND, *(f"{TEST}/{part}" for part in PARTS)]
-    faults = [f"{folder / name}/ is missing" for name in names if not (folder / name).is_dir()]
+    faults = [f"{folder / BACKGROUND}/ is missing"] if find(folder, BACKGROUND, BACKGROUND_ALONE) is None else []
+    faults += [f"{folder / TEST / part}/ is missing" for part in PARTS if not (folder / TEST / part).is_dir()]
     if faults:
         return faults
     faults = _check_names(folder) + _check_tasks(folder)
@@ -106,7 +107,7 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
         "train": _batches({"image": read_images(home)} for home in _characters(folder)),
         "test": _batches({part: read_images(folder / TEST / part / task) for part in PARTS} for task in tasks),
     }
-    return shards.pack(out, splits, origin=origin, facts={"alphabets": len(visible(folder / BACKGROUND))})
+    return shards.pack(out, splits, origin=origin, facts={"alphabets": len(visible(_background(folder)))})
 
 
 def read_images(folder: Path) -> np.ndarray:
@@ -128,13 +129,17 @@ def _batches(rows: Iterable[shards.Batch]) -> Iterator[shards.Batch]:
         yield {name: np.stack([row[name] for row in batch]) for name in batch[0]}
 
 
+def _background(folder: Path) -> Path:
+    return required(folder, BACKGROUND, BACKGROUND_ALONE)
+
+
 def _characters(folder: Path) -> list[Path]:
-    return [home for alphabet in visible(folder / BACKGROUND) for home in visible(alphabet)]
+    return [home for alphabet in visible(_background(folder)) for home in visible(alphabet)]
 
 
 def _check_names(folder: Path) -> list[str]:
     """Faults of the training folders' names and counts."""
-    for alphabet in visible(folder / BACKGROUND):
+    for alphabet in visible(_background(folder)):
         if not alphabet.is_dir():
             return [f"{alphabet.relative_to(folder)}: expected a folder for each alphabet, found a file"]
         for home in visible(alphabet):

@@ -16,9 +16,12 @@ import numpy as np
 
 from labs.core import shards
 from labs.core.errors import BadInput, shown
+from labs.core.listing import find, required
 from labs.core.text_file import csv_rows
 
 TRAIN, TEST, ANSWERS = "covid.train.csv", "covid.test.csv", "answers/covid.test.csv"
+OTHER_NAMES = {TRAIN: "covid_train.csv", TEST: "covid_test.csv"}
+"""The tables' names in the course's edition of 2023; those of 2021 are as in 2022."""
 TARGET = "tested_positive"
 STATES = (
     "AL AK AZ AR CA CO CT FL GA ID IL IN IA KS KY LA MD MA MI MN MS MO NE NV NJ NM NY NC OH OK OR RI SC TX UT VA WA"
@@ -77,25 +80,25 @@ def make(folder: Path, seed: int, size: str) -> None:
 
 def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in the course's format; empty if the folder is valid."""
-    faults = [f"{folder / name} is missing" for name in (TRAIN, TEST) if not (folder / name).exists()]
+    faults = [f"{folder / name} is missing" for name, other in OTHER_NAMES.items() if not find(folder, name, other)]
     if faults:
         return faults
-    headers = {name: _header(folder / name) for name in (TRAIN, TEST)}
+    headers = {name: _header(_table(folder, name)) for name in (TRAIN, TEST)}
     faults = _check_header(TRAIN, headers[TRAIN])
     if not faults and headers[TEST] != headers[TRAIN][:-1]:
         faults = [f"{TEST}: its header must be that of {TRAIN} without the last column"]
     if faults:
         return faults
     for name in (TRAIN, TEST):
-        faults += _check_rows(folder / name, len(headers[name]), layout(headers[TRAIN])["states"])
+        faults += _check_rows(_table(folder, name), len(headers[name]), layout(headers[TRAIN])["states"])
     return faults
 
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     """Pack both tables into `inputs` (all columns but the target) and `target` (training table only)."""
-    facts = layout(_header(folder / TRAIN))
-    return shards.pack(out, {"train": _batches(folder / TRAIN), "test": _batches(folder / TEST)},
-                       origin=origin, facts=facts)  # fmt: skip
+    header = _header(_table(folder, TRAIN))
+    splits = {"train": _batches(_table(folder, TRAIN), header), "test": _batches(_table(folder, TEST), header)}
+    return shards.pack(out, splits, origin=origin, facts=layout(header))
 
 
 def read_table(path: Path, columns: list[str]) -> np.ndarray:
@@ -189,6 +192,10 @@ def _write(path: Path, rows: list[np.ndarray], *, with_target: bool) -> None:
             writer.writerow([number, *(f"{value:.7g}" for value in values)])
 
 
+def _table(folder: Path, name: str) -> Path:
+    return required(folder, name, OTHER_NAMES[name])
+
+
 def _header(path: Path) -> list[str]:
     return next(csv_rows(path), [])
 
@@ -234,9 +241,9 @@ def is_finite(cell: str) -> bool:
         return False
 
 
-def _batches(path: Path) -> Iterator[shards.Batch]:
+def _batches(path: Path, training_header: list[str]) -> Iterator[shards.Batch]:
     rows = csv_rows(path)
-    has_target = len(next(rows)) == len(_header(path.with_name(TRAIN)))
+    has_target = len(next(rows)) == len(training_header)
     while read := list(islice(rows, 1000)):
         values = np.array([[float(cell) for cell in row] for row in read])
         inputs = values[:, :-1] if has_target else values

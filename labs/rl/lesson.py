@@ -48,9 +48,8 @@ from labs import COURSE
 from labs.core.errors import shown
 from labs.core.lab import Lab
 from labs.core.run import Run
-from labs.core.text_file import read_json
 from labs.core.weights import load_weights
-from labs.rl import lunar_lander, report
+from labs.rl import action_list, lunar_lander, report
 from labs.rl.config import ReinforcementConfig
 from labs.rl.policies import mlp, policy, uniform
 
@@ -139,8 +138,8 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
 
 
 def check_submission(file: Path) -> list[str]:
-    """Faults of an `Action_List.json`; the `.npy` is a pickle, and a pickle from elsewhere can run any code."""
-    episodes = read_json(file)
+    """Faults of the course's `Action_List.npy` or of an `Action_List.json`."""
+    episodes = action_list.read(file)
     if not isinstance(episodes, list) or len(episodes) != lunar_lander.EPISODES:
         found = f"a list of {len(episodes)}" if isinstance(episodes, list) else type(episodes).__name__
         return [f"{file.name}: expected a list of {lunar_lander.EPISODES} episodes, found {found}"]
@@ -151,7 +150,7 @@ def check_submission(file: Path) -> list[str]:
             if type(action) is not int or not 0 <= action < lunar_lander.ACTIONS:
                 return [f"{file.name} episode {number} action {step}: expected 0, 1, 2 or 3, found {shown(action)}"]
     _, fault = lunar_lander.replay(episodes)
-    return [f"{file.name}: {fault}"] if fault else []
+    return [f"{file.name}: {fault}, replayed in {lunar_lander.ENVIRONMENT}"] if fault else []
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from labs.core import shards
 from labs.core.errors import BadInput, sentences, shown
+from labs.core.listing import find, required
 from labs.core.tensor_file import read_tensor
 from labs.core.text_file import csv_rows, read_json
 from labs.self_attention import generate
@@ -207,11 +208,11 @@ def _write(path: Path, document: dict[str, Any]) -> None:
 
 
 def _read(folder: Path, name: str) -> Any:
-    return DOCUMENTS[name].model_validate(read_json(folder / name))
+    return DOCUMENTS[name].model_validate(read_json(required(folder, name)))
 
 
 def _check_document(folder: Path, name: str) -> list[str]:
-    if not (folder / name).exists():
+    if not find(folder, name):
         return [f"{folder / name} is missing"]
     try:
         _read(folder, name)
@@ -239,10 +240,11 @@ def _check_speakers(mapping: Mapping, metadata: Metadata) -> list[str]:
 
 def _check_features(folder: Path, utterance: Utterance, mels: int, source: str) -> list[str]:
     name = utterance.feature_path
-    if not (folder / name).exists():
+    path = find(folder, name)
+    if path is None:
         return [f"{name} is missing, but {source} lists it"]
     try:
-        frames = read_tensor(folder / name)
+        frames = read_tensor(path)
     except BadInput as error:
         return [f"{name}: {error}"]
     expected = f"expected a float32 tensor ({utterance.mel_len}, {mels}), mel_len and n_mels of {source}"
@@ -257,5 +259,5 @@ def _check_features(folder: Path, utterance: Utterance, mels: int, source: str) 
 def _frames(folder: Path, utterances: Sequence[Utterance]) -> Iterator[shards.Batch]:
     for first in range(0, len(utterances), RECORD):
         batch = utterances[first : first + RECORD]
-        frames = [read_tensor(folder / utterance.feature_path) for utterance in batch]
+        frames = [read_tensor(required(folder, utterance.feature_path)) for utterance in batch]
         yield {"frames": torch.cat(frames).half().numpy()}

@@ -20,6 +20,7 @@ import sentencepiece as spm
 
 from labs.core import shards
 from labs.core.errors import BadInput
+from labs.core.listing import find, required
 from labs.transformer import catalogues
 from labs.transformer.cleaning import clean_en, clean_zh, is_kept
 from labs.transformer.grammar import Grammar
@@ -29,6 +30,14 @@ from labs.transformer.token_batches import BOS, EOS, PAD, UNK
 RAW = {"en": "raw.en", "zh": "raw.zh"}
 TEST = {"en": "test/test.en", "zh": "test/test.zh"}
 MONO, ANSWERS, MODEL = "ted_zh_corpus.deduped.gz", "answers/test.zh", "spm.model"
+OTHER_NAMES = {
+    RAW["en"]: ("train_dev.raw.en", "ted2020/raw.en", "ted2020/train_dev.raw.en"),
+    RAW["zh"]: ("train_dev.raw.zh", "ted2020/raw.zh", "ted2020/train_dev.raw.zh"),
+    TEST["en"]: ("test.en", "test.raw.en", "ted2020/test/test.en", "ted2020/test.raw.en"),
+    TEST["zh"]: ("test.zh", "test.raw.zh", "ted2020/test/test.zh", "ted2020/test.raw.zh"),
+    MONO: ("ted_zh_corpus.deduped", f"mono/{MONO}", "mono/ted_zh_corpus.deduped"),
+}
+"""Names of the same files beside those of the archives: in 2021 and 2023, and where the course's notebook puts them."""
 MAX_LINE = 1 << 20
 """Characters after which a line is cut, so that a file without line ends does not fill the memory."""
 PLACEHOLDERS = (".", "。", "．")
@@ -89,10 +98,10 @@ SOURCES = {"catalogues": make_from_catalogues}
 def check(folder: Path) -> list[str]:
     """One sentence per fault of a folder in the course's format; empty if it can be trained on."""
     counts, faults = {}, []
-    mono = [MONO] if (folder / MONO).exists() else []
+    mono = [MONO] if find(folder, MONO, *OTHER_NAMES[MONO]) else []
     for name in (*RAW.values(), *TEST.values(), *mono):
         try:
-            counts[name] = sum(1 for _ in _lines(folder / name))
+            counts[name] = sum(1 for _ in _lines(_file(folder, name)))
         except FileNotFoundError:
             faults.append(f"{folder / name} is missing")
         except UnicodeDecodeError as error:
@@ -108,9 +117,9 @@ def check(folder: Path) -> list[str]:
             )
     if not counts[TEST["en"]]:
         faults.append(f"{TEST['en']} has no lines, expected at least 1")
-    if mono and not any(map(clean_zh, _lines(folder / MONO))):
+    if mono and not any(map(clean_zh, _lines(_file(folder, MONO)))):
         faults.append(f"{MONO}: no sentence is left after cleaning, expected at least 1")
-    for number, line in enumerate(_lines(folder / TEST["zh"]), 1):
+    for number, line in enumerate(_lines(_file(folder, TEST["zh"])), 1):
         if line.strip() not in PLACEHOLDERS:
             faults.append(
                 f"{TEST['zh']} line {number}: found {line!r}, expected a full stop: translations belong in {ANSWERS}"
@@ -138,10 +147,10 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     texts: dict[str, Callable[[], Iterator[str]]] = {
         "train_en": lambda: (en for en, _ in _clean_pairs(folder)),
         "train_zh": lambda: (zh for _, zh in _clean_pairs(folder)),
-        "test_en": lambda: map(clean_en, _lines(folder / TEST["en"])),
+        "test_en": lambda: map(clean_en, _lines(_file(folder, TEST["en"]))),
     }
-    if (folder / MONO).exists():
-        texts["mono_zh"] = lambda: filter(None, map(clean_zh, _lines(folder / MONO)))
+    if find(folder, MONO, *OTHER_NAMES[MONO]):
+        texts["mono_zh"] = lambda: filter(None, map(clean_zh, _lines(_file(folder, MONO))))
     splits: dict[str, Iterator[shards.Batch]] = {}
     for name, text in texts.items():
         splits |= {name: _lengths(tokenizer, text()), f"{name}_tokens": _tokens(tokenizer, text())}
@@ -192,9 +201,13 @@ def _learn_vocabulary(folder: Path) -> bytes:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
+def _file(folder: Path, name: str) -> Path:
+    return required(folder, name, *OTHER_NAMES[name])
+
+
 def _lines(path: Path) -> Iterator[str]:
     """Lines of a text file or of a gzipped one; only a line feed ends a line."""
-    opening = gzip.open if path.suffix == ".gz" else open
+    opening = gzip.open if path.suffix.lower() == ".gz" else open
     with opening(path, "rt", encoding="utf-8-sig", newline="\n") as file:
         while line := file.readline(MAX_LINE):
             yield line.rstrip("\r\n")
@@ -207,7 +220,7 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 def _clean_pairs(folder: Path) -> Iterator[Pair]:
     """The parallel sentences, cleaned, without pairs that are not kept."""
-    for en, zh in zip(_lines(folder / RAW["en"]), _lines(folder / RAW["zh"]), strict=False):
+    for en, zh in zip(_lines(_file(folder, RAW["en"])), _lines(_file(folder, RAW["zh"])), strict=False):
         pair = Pair(clean_en(en), clean_zh(zh))
         if is_kept(*pair):
             yield pair

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from labs.attack import data, objects, victims
 from labs.attack.adversarial_training import random_start_fgsm
 from labs.attack.config import EPSILON, Family
-from labs.attack.lesson import LAB, VALIDATION_FAMILY, InputDiversity, Networks, attack, validate
+from labs.attack.lesson import LAB, InputDiversity, Networks, attack, validate
 from labs.attack.networks import FAMILIES, MEAN, Ensemble, Network
+from labs.attack.surrogates import VALIDATION_FAMILY
 from labs.core import shards
 from labs.core.archives import read_archive
 from labs.core.errors import BadInput
@@ -67,11 +68,6 @@ def _truncate(folder: Path) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing to attack": (lambda d: shutil.rmtree(d / "data"), "data/ is missing: expected a folder for each class"),
-    "nothing to train on": (
-        lambda d: shutil.rmtree(d / "train"),
-        "train/ is missing: the course gives only the pictures to attack, its surrogates came trained from the "
-        "internet; add 32x32 pictures to train them on as train/<class>/<any name>.png, for example CIFAR-10's",
-    ),
     "no class": (
         lambda d: shutil.rmtree(d / "train/frog"),
         "train/frog/ is missing: expected a folder for each of airplane, automobile, ",
@@ -124,7 +120,7 @@ def test_other_counts_and_no_victims_are_accepted(source: Path, tmp_path: Path) 
     (folder / "data/.DS_Store").write_bytes(b"\0")
     packed.mkdir()
     assert data.check(folder) == []
-    names = data.prepare(folder, packed, "folder")["facts"]["names"]
+    names = LAB.data.prepare(folder, packed, "folder")["facts"]["names"]
     assert len(names) == 181
     assert names[99:102] == ["deer/deer20.png", "dog/dog1.png", "frog/frog1.png"]
     LAB.fit(LAB.resolve("simple", "tiny", {"epochs": 1}), Run(run, packed))

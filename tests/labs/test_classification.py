@@ -107,7 +107,7 @@ FAULTS = {
     ),
     "id": (
         _replace("train_split.txt", "84-121550-0001", "../secret"),
-        "train_split.txt line 2: expected an id as speaker-chapter-index, found '../secret'",
+        "train_split.txt line 2: expected an utterance's id, the name of its file in feat/train/, found '../secret'",
     ),
     "id twice": (
         _replace("train_split.txt", "84-121550-0002", "84-121550-0000"),

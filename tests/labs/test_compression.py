@@ -57,13 +57,6 @@ def test_the_images_are_those_of_homework_3(source: Path, tmp_path: Path) -> Non
     assert not training & {content for name, content in ours.items() if name.startswith(("validation", "evaluation"))}
 
 
-def test_check_accepts_what_the_course_adds(source: Path, tmp_path: Path) -> None:
-    """The course's own teacher may be in the folder, too."""
-    shutil.copytree(source, tmp_path / "food")
-    (tmp_path / "food/resnet18_teacher.ckpt").write_bytes(b"weights")
-    assert data.check(tmp_path / "food") == []
-
-
 def test_fewer_classes_are_accepted(source: Path, tmp_path: Path) -> None:
     """A folder with the first four classes only is packed as such."""
     shutil.copytree(source, tmp_path / "food", ignore=shutil.ignore_patterns(*(f"{c}_*.jpg" for c in range(4, 11))))

@@ -43,10 +43,9 @@ def finished(store: Store) -> Path:
 
 @pytest.fixture
 def course(source: Path, tmp_path: Path) -> Path:
-    """A folder as the course gives it: ten images without masks, and its own classifier."""
+    """A folder as the course gives it, without its own classifier: ten images without masks."""
     folder = tmp_path / "course"
     shutil.copytree(source / "food", folder / "food", ignore=shutil.ignore_patterns("10_10.jpg"))
-    (folder / "checkpoint.pth").write_bytes(b"weights")
     return folder
 
 
@@ -87,7 +86,7 @@ def test_a_mask_is_cropped_like_its_image(tmp_path: Path) -> None:
 
 
 def test_check_accepts_what_make_writes_and_what_the_course_gives(source: Path, course: Path) -> None:
-    """Generated data have the course's format; the course's own folder has ten images, a checkpoint and no masks."""
+    """Generated data have the course's format; the course's own folder has ten images and no masks."""
     assert data.check(source) == []
     assert data.check(course) == []
 

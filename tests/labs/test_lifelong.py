@@ -239,8 +239,7 @@ def test_further_scenarios_train_and_score_all_their_tasks(scenario, data_dir, t
     """With replay, the final accuracy over all tasks is well above chance."""
     metrics = fit(tmp_path, data_dir, "replay", scenario=scenario, epochs_per_task=4)
     assert metrics["test/accuracy"] > 2.5 * metrics["test/trivial"]
-    (fault,) = LAB.check_submission(tmp_path / "deliver" / LAB.submission)
-    assert "expected the angles" in fault  # the course's submission is of rotated digits
+    assert LAB.check_submission(tmp_path / "deliver" / LAB.submission) == []
 
 
 @pytest.mark.parametrize("preset", LAB.presets)
@@ -298,7 +297,7 @@ GOOD = ["task,angle,accuracy", *(f"{task},{angle},0.5" for task, angle in enumer
         (0, "task,accuracy", "line 1: the header must be 'task,angle,accuracy'"),
         (2, "3,20,0.5", "line 3: expected '2,<degrees>,<fraction from 0 to 1>', found '3,20,0.5'"),
         (4, "4,60,70.6", "line 5: expected '4,<degrees>,<fraction from 0 to 1>', found '4,60,70.6'"),
-        (5, "5,90,0.5", "expected the angles [0.0, 20.0, 40.0, 60.0, 80.0], found [0.0, 20.0, 40.0, 60.0, 90.0]"),
+        (5, "5,90,0.5", "or 0 five times in other scenarios, found [0.0, 20.0, 40.0, 60.0, 90.0]"),
     ],
 )
 def test_check_submission_names_each_fault(line, text, sentence, tmp_path):

@@ -246,8 +246,67 @@ def test_an_action_after_an_episodes_end_is_a_fault(finished: Path, tmp_path: Pa
     episodes[2].append(0)
     (tmp_path / "a.json").write_text(json.dumps(episodes))
     assert LAB.check_submission(tmp_path / "a.json") == [
-        f"a.json: episode 2 ends after {length} actions, found {length + 1}"
+        f"a.json: episode 2 ends after {length} actions, found {length + 1}, replayed in LunarLander-v3"
     ]
+
+
+def object_array(lists: list[Any]) -> np.ndarray:
+    """As the course's notebook makes one of lists of different lengths."""
+    array = np.empty(len(lists), dtype=object)
+    array[:] = lists
+    return array
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint8])
+def test_the_courses_npy_is_checked_like_the_json(finished: Path, tmp_path: Path, kind: Any) -> None:
+    """The object array that numpy pickles, also with numpy's own numbers in its lists."""
+    assert LAB.check_submission(finished / "deliver" / "Action_List.npy") == []
+    episodes = [[kind(action) for action in (0, 1, 2)]] * 4 + [[kind(0)]]
+    np.save(tmp_path / "a.npy", object_array(episodes), allow_pickle=True)
+    (fault,) = LAB.check_submission(tmp_path / "a.npy")
+    assert fault == "a.npy: episode 0 has not ended after its 3 actions, replayed in LunarLander-v3"
+
+
+class Makes:
+    """What makes a file when a pickle of it is loaded."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda marker: object_array([[1]] * 4), "expected a list of 5 episodes, found a list of 4"),
+        (lambda marker: object_array([[1]] * 4 + [[1.5]]), "episode 4 action 0: expected 0, 1, 2 or 3, found 1.5"),
+        (
+            lambda marker: object_array([[np.float64(1)]] * 5),
+            "expected whole numbers as actions, found numbers of type",
+        ),
+        (lambda marker: object_array([[Makes(marker)]] * 5), "which is not read as it can run code"),
+        (lambda marker: np.zeros((5, 3)), "episode 0 action 0: expected 0, 1, 2 or 3, found 0.0"),
+        (lambda marker: np.zeros((5, 10**7, 0)), "found an array of shape (5, 10000000, 0)"),
+        (lambda marker: np.array(5), "expected a list of 5 episodes, found int"),
+    ],
+)
+def test_a_faulty_npy_is_described_and_no_code_in_it_run(tmp_path: Path, content: Any, message: str) -> None:
+    np.save(tmp_path / "a.npy", content(tmp_path / "marker"), allow_pickle=True)
+    fault = fault_of_submission(LAB, tmp_path, (tmp_path / "a.npy").read_bytes())
+    assert message in fault
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    "pickled", [b"", b"\x80\x04Nr\xff\xff\xff\x7f.", b"\x80\x04]q\x00h\x00.", b"cposix\nsystem\n(Vtrue\ntR."]
+)
+def test_a_broken_or_hostile_pickle_is_described(tmp_path: Path, pickled: bytes) -> None:
+    """Cut off; one that asks for gigabytes; a list in the place of an array; one that calls a function."""
+    np.save(tmp_path / "a.npy", object_array([]), allow_pickle=True)
+    header = (tmp_path / "a.npy").read_bytes()[:128]
+    assert "Action_List.json" in fault_of_submission(LAB, tmp_path, header + pickled)
 
 
 def test_a_minibatch_above_the_batch_is_refused() -> None:

@@ -84,3 +84,14 @@ def test_whatever_changes_in_a_data_folder_changes_where_its_data_are_prepared(
     assert datasets.location(tmp_path, lab, "tiny", folder) == before
     CHANGES[change](folder / "a.csv" if linked == "file" else stored / "a.csv")
     assert datasets.location(tmp_path, lab, "tiny", folder) != before
+
+
+def test_data_of_a_folder_are_prepared_anew_by_a_reader_that_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new version may pack more of the same files, such as the course's teacher."""
+    (tmp_path / "data").mkdir()
+    lab = labs.get("compression")
+    before = datasets.location(tmp_path, lab, "tiny", tmp_path / "data")
+    monkeypatch.setattr(datasets, "code_digest", lambda module: f"another {module}")
+    assert datasets.location(tmp_path, lab, "tiny", tmp_path / "data") != before

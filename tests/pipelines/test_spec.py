@@ -159,7 +159,7 @@ def test_the_course_has_every_lab() -> None:
 def test_what_a_lab_needs_by_default_has_the_lab_s_own_size() -> None:
     """At size small the needs are the course's nodes, whose overrides are for that size."""
     course = {node.name: node for node in read_spec(COURSE)[1]}
-    for size in ("tiny", "small", "course"):
+    for size in ("tiny", "small"):
         lab = labs.get("bert")
         preset = lab.heading.choose(None, size)
         needed, node = default_needs(Node("bert", "bert", preset, size, lab.resolve(preset, size, {})))
@@ -168,3 +168,21 @@ def test_what_a_lab_needs_by_default_has_the_lab_s_own_size() -> None:
         assert node.needs == {"pretrained": "bert-pretrain"}
         assert needed.size == size
         assert needed.config == (course["bert-pretrain"].config if size == "small" else plain)
+
+
+def test_what_a_config_or_a_data_folder_has_is_not_trained_first(tmp_path: Path) -> None:
+    """A pre-trained model that is named, as at size course; the course's teacher in the folder. In a file they may
+    be left out of `needs`, and nothing else may."""
+    bert = Node("bert", "bert", "simple", "course", labs.get("bert").resolve("simple", "course", {}))
+    assert default_needs(bert) == [bert]
+    nodes = """
+      bert: {lab: bert, overrides: {pretrained_model: mine}}
+      compression: {lab: compression, data: %s}
+    """
+    (tmp_path / "food").mkdir()
+    file = tmp_path / "p.yaml"
+    file.write_text("name: p\nnodes:" + nodes % "food")
+    with pytest.raises(BadInput, match="node 'compression': field 'needs': lab compression needs a node as 'teacher'"):
+        read_spec(file)
+    (tmp_path / "food/resnet18_teacher.ckpt").write_bytes(b"weights")
+    assert [node.needs for node in read_spec(file)[1]] == [{}, {}]

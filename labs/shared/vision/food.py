@@ -7,7 +7,7 @@ The names of `training/<class>_<n>.jpg` and `validation/<class>_<n>.jpg` give th
 import csv
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from PIL import Image
 
 from labs.core import shards
 from labs.core.errors import BadInput
-from labs.core.listing import visible
+from labs.core.listing import find, required, visible
 from labs.core.pictures import centre_square, open_picture
 from labs.shared.vision import drawing
 
@@ -36,6 +36,8 @@ CLASSES = (
 )
 SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 """Split of the packed data -> folder of the course's format."""
+OTHER_NAMES = {"train": "train", "validation": "valid"}
+"""Split -> the folder's name in the course's edition of 2023."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,22 @@ class Layout:
     """Folder of the test images."""
     first: int
     """Number of the first test image."""
+    side: int = 160
+    """Pixels of a side of packed photographs: what leaves room for crops of the networks' inputs."""
 
     @property
     def splits(self) -> dict[str, str]:
         """Split of the packed data -> folder."""
         return {**SPLITS, "test": self.test}
+
+    def find(self, folder: Path, split: str) -> Path | None:
+        """The folder of a split below the data's folder, None if it is not there."""
+        found = find(folder, self.splits[split], OTHER_NAMES.get(split, self.splits[split]))
+        return found if found and found.is_dir() else None
+
+    def folders(self, folder: Path) -> dict[str, Path]:
+        """Split -> its folder, where all are there."""
+        return {split: required(folder, name, OTHER_NAMES.get(split, name)) for split, name in self.splits.items()}
 
 
 CNN = Layout("test", 1)
@@ -111,42 +124,51 @@ def check(folder: Path, layout: Layout = CNN) -> list[str]:
 
     Decodes every image, one at a time.
     """
-    faults = [f"{folder / name}/ is missing" for name in layout.splits.values() if not (folder / name).is_dir()]
+    faults = [f"{folder / name}/ is missing" for split, name in layout.splits.items() if not layout.find(folder, split)]
     if faults:
         return faults
-    for name in layout.splits.values():
-        faults += _check_names(folder / name, layout)
+    folders = layout.folders(folder)
+    faults = [fault for split, part in folders.items() for fault in _check_names(part, split, layout)]
     if faults:
         return faults
-    faults = _check_classes(folder)
-    for name in layout.splits.values():
-        for path in visible(folder / name):
+    faults = _check_classes(folders)
+    for part in folders.values():
+        for path in visible(part):
             try:
                 square(path, 64)
             except BadInput as error:
-                faults.append(f"{name}/{path.name}: {error}")
+                faults.append(f"{part.name}/{path.name}: {error}")
     return faults
 
 
-def prepare(folder: Path, out: Path, origin: Any, layout: Layout = CNN) -> dict[str, Any]:
+def prepare(
+    folder: Path, out: Path, origin: Any, layout: Layout = CNN, more_facts: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Pack the images, each decoded once: `image`, uint8 (3, side, side), and, except in the test set, `label`, int64.
 
-    The manifest's facts are `classes` (names), `side` in pixels and `test_ids`, names in the order of the test rows.
+    The manifest's facts are `classes` (names), `side` in pixels and `test_ids`, names in the order of the test rows,
+    beside `more_facts`.
     """
-    side = stored_size(origin)
-    count = 1 + max(_label(path) for path in visible(folder / SPLITS["train"]))
+    side, folders = stored_size(origin, layout), layout.folders(folder)
+    count = count_classes(folder, layout)
     facts = {
+        **(more_facts or {}),
         "classes": list(CLASSES) if count == len(CLASSES) else [f"class {label}" for label in range(count)],
         "side": side,
-        "test_ids": [path.stem for path in visible(folder / layout.test)],
+        "test_ids": [path.stem for path in visible(folders["test"])],
     }
-    splits = {split: _batches(folder / name, side) for split, name in layout.splits.items()}
+    splits = {split: _batches(part, side, labelled=split != "test") for split, part in folders.items()}
     return shards.pack(out, splits, origin=origin, facts=facts)
 
 
-def stored_size(origin: str) -> int:
-    """Side in pixels of a packed image: generated ones have 64 to 80 pixels, photographs leave room for crops."""
-    return 64 if origin == "generated" else 160
+def stored_size(origin: str, layout: Layout = CNN) -> int:
+    """Side in pixels of a packed image; generated ones have 64 to 80 pixels."""
+    return 64 if origin == "generated" else layout.side
+
+
+def count_classes(folder: Path, layout: Layout = CNN) -> int:
+    """Number of classes of the training images, whose names have been checked."""
+    return 1 + max(_label(path) for path in visible(layout.folders(folder)["train"]))
 
 
 def _labels(class_counts: tuple[int, ...], count: int) -> list[int]:
@@ -161,39 +183,40 @@ def _label(path: Path) -> int:
     return int(path.name.split("_")[0])
 
 
-def _check_names(folder: Path, layout: Layout) -> list[str]:
+def _check_names(folder: Path, split: str, layout: Layout) -> list[str]:
     files = visible(folder)
     if not files:
         return [f"{folder.name}/ is empty: expected JPEG images"]
-    if folder.name != layout.test:
+    if split != "test":
         bad = [path.name for path in files if not re.fullmatch(r"\d+_\d+\.jpg", path.name.lower())]
         return [f"{folder.name}/{name}: the name must be <class>_<number>.jpg, for example 3_17.jpg" for name in bad]
-    for number, path in enumerate(files, layout.first):
+    first = 0 if files[0].name.lower() == "0000.jpg" else layout.first  # in 2023 homework 3 counts from 0, too
+    for number, path in enumerate(files, first):
         if path.name.lower() != f"{number:04d}.jpg":
             return [f"{layout.test}/{path.name}: expected {number:04d}.jpg here, as test images count "
-                    f"{layout.first:04d}.jpg, {layout.first + 1:04d}.jpg, ..."]  # fmt: skip
+                    f"{first:04d}.jpg, {first + 1:04d}.jpg, ..."]  # fmt: skip
     return []
 
 
-def _check_classes(folder: Path) -> list[str]:
+def _check_classes(folders: Mapping[str, Path]) -> list[str]:
     known: set[int] = set()
-    training = {_label(path): path.name for path in visible(folder / SPLITS["train"])}
+    training = {_label(path): path.name for path in visible(folders["train"])}
     for number, label in enumerate(sorted(training)):
         if label != number:
             return [f"training/{training[label]}: found class {label}, but no image of class {number}; classes must "
                     f"count 0, 1, 2, ... without a gap (0 to {len(CLASSES) - 1} in the course)"]  # fmt: skip
         known.add(label)
-    foreign = [path.name for path in visible(folder / SPLITS["validation"]) if _label(path) not in known]
+    foreign = [path.name for path in visible(folders["validation"]) if _label(path) not in known]
     return [f"validation/{name}: found class {name.split('_')[0]}, but training has only classes 0 to {len(known) - 1}"
             for name in foreign]  # fmt: skip
 
 
-def _batches(folder: Path, side: int) -> Iterator[shards.Batch]:
+def _batches(folder: Path, side: int, *, labelled: bool) -> Iterator[shards.Batch]:
     files = visible(folder)
     for first in range(0, len(files), RECORD):
         paths = files[first : first + RECORD]
         batch = {"image": np.stack([square(path, side) for path in paths])}
-        if folder.name in (SPLITS["train"], SPLITS["validation"]):
+        if labelled:
             batch["label"] = np.array([_label(path) for path in paths], np.int64)
         yield batch
 
