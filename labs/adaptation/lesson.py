@@ -277,7 +277,7 @@ LAB = Lab(
     },
     sizes={
         "tiny": {"width": 4, "epochs": 3},
-        "small": {"width": 16, "epochs": 20, "canny_low": 110, "canny_high": 220},
+        "small": {"width": 16, "epochs": 20},
         "course": {},
     },
     train=train,
