@@ -38,8 +38,7 @@ Report
 Papers
     Kingma & Welling, VAE (arXiv:1312.6114); Larsen et al., VAE/GAN (arXiv:1512.09300); Schlegl et al., f-AnoGAN
     (Medical Image Analysis 54, 2019); Kascenas et al., Denoising Autoencoders for Anomaly Detection (MIDL 2022);
-    Defard et al., PaDiM (arXiv:2011.08785); Sonderby et al., instance noise (arXiv:1610.04490); Li et al., CutPaste
-    (arXiv:2104.04015).
+    Defard et al., PaDiM (arXiv:2011.08785); Sonderby et al., instance noise (arXiv:1610.04490).
 """
 
 import math
