@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
+from labs.adaptation.canny import canny
 from labs.core import shards
 from labs.core.loader import BatchDataset
 
@@ -37,18 +37,12 @@ def photographs(data_dir: Path, thresholds: tuple[float, float] | None) -> Image
     """The source domain: photographs with their labels, in grey or as Canny edges, white on black like the drawings.
 
     Args:
-        thresholds: Canny's low and high threshold of the Sobel gradient of grey values 0 to 255; None for grey images.
+        thresholds: Canny's low and high threshold, of |gx| + |gy| of grey values 0 to 255; None for grey images.
     """
-    from skimage.feature import canny
-
     images, labels = (column.all() for column in shards.ArrowDataset(data_dir, "source", ("image", "label")).columns)
     grey = (images.float() @ torch.tensor([0.299, 0.587, 0.114])).round().byte()  # luma of ITU-R BT.601
     if thresholds:
-        # sigma=0: OpenCV's Canny, which the course uses, does not blur the image first either.
-        edges = [
-            canny(image, sigma=0, low_threshold=thresholds[0], high_threshold=thresholds[1]) for image in grey.numpy()
-        ]
-        grey = torch.from_numpy(np.stack(edges)).byte() * 255
+        grey = canny(grey, *thresholds).byte() * 255
     return Images(grey, labels)
 
 

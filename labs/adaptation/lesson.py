@@ -74,7 +74,7 @@ class AdaptationConfig(Config):
     edges: bool = True
     """Train on the photographs' Canny edges, which resemble line drawings, instead of their grey values."""
     canny_low: float = Field(170.0, ge=0)
-    """Canny's low threshold, of the Sobel gradient of grey values 0 to 255; no effect without `edges`."""
+    """Canny's low threshold, of |gx| + |gy|, the Sobel gradient of grey values 0 to 255; no effect without `edges`."""
     canny_high: float = Field(300.0, ge=0)
     """Canny's high threshold, in the same unit; no effect without `edges`."""
     width: int = Field(64, ge=4)
@@ -277,7 +277,7 @@ LAB = Lab(
     },
     sizes={
         "tiny": {"width": 4, "epochs": 3},
-        "small": {"width": 16, "epochs": 20, "canny_low": 110, "canny_high": 220},
+        "small": {"width": 16, "epochs": 20},
         "course": {},
     },
     train=train,

@@ -13,7 +13,7 @@ WINDOWS = 15
 FLOOR = 1e-4
 """Added to squared differences before the logarithm, so that invisibly small ones do not become outliers."""
 MIN_STD = 0.1
-"""Smallest standard deviation: in a place where the few held-out pictures happen to agree, a small difference would be
+"""Smallest standard deviation: in a place where the few pictures happen to agree, a small difference would be
 many standard deviations large."""
 
 

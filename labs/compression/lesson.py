@@ -139,7 +139,7 @@ def train(config: CompressionConfig, run: Run) -> None:
     any_image = torch.zeros(1, 3, config.image_size, config.image_size, device=run.device)
     hint = HintLoss(unwrap(model), teacher, any_image)
     for weight in hint.parameters():  # outside `run.wrap`, which gives all workers the weights of rank 0
-        weight.data = run.average(weight.data)
+        weight.data = run.broadcast(weight.data)
     weights = [*model.parameters(), *hint.parameters()]
     make_optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     optimizer = make_optimizer(weights, lr=config.lr, weight_decay=config.weight_decay)

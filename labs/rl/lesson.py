@@ -15,11 +15,12 @@ Ladder
     simple   REINFORCE as in the course's sample (but with Adam): the log-probability of an action is weighted by the
              reward of its own step.
     medium   It is weighted by the reward-to-go, the discounted sum of this and all later rewards: what followed from
-             the action.
+             the action. Where the time limit of 1000 steps cut the episode off, nothing estimates the rewards that
+             would have followed; they are left out.
     strong   It is weighted by the advantage: how much better that was than a second network, the critic, expected in
              this state. This is REINFORCE with a baseline and generalised advantage estimation, in which the critic
-             also estimates most of the later rewards. The critic takes many gradient steps on each batch, the policy
-             one.
+             also estimates most of the later rewards, and all those after the time limit. The critic takes many
+             gradient steps on each batch, the policy one.
     boss     PPO, the most common actor-critic: its clipped objective lets the policy, too, take many steps on a batch.
              `labs.rl.ppo` has advantages, loss and update beside their equations; RLlib's PPO learns with them.
 Outside the ladder

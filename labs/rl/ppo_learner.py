@@ -39,21 +39,17 @@ class ToSteps(ConnectorV2):  # type: ignore[misc]
     def __call__(self, *, rl_module: Any, episodes: Sequence[SingleAgentEpisode], **kwargs: Any) -> Any:
         module = rl_module[DEFAULT_MODULE_ID]
         device = next(module.parameters()).device
-        observations = [torch.from_numpy(episode.get_observations()) for episode in episodes]
-        with torch.no_grad():
-            values = module.compute_values({Columns.OBS: torch.cat(observations).to(device)}).cpu().double()
         advantages, value_targets = [], []
-        for episode, v in zip(episodes, values.split([len(each) for each in observations]), strict=True):
-            if episode.is_terminated:
-                v[-1] = 0
+        for episode, v in zip(episodes, module.unwrapped().state_values(episodes), strict=True):
             rewards = torch.from_numpy(episode.get_rewards())
             advantages.append(generalised_advantages(rewards, v, self.gamma, self.lambda_))
             # V^targ_t = A_t + V(s_t)
             value_targets.append(advantages[-1] + v[:-1].float())
+        observations = [torch.from_numpy(episode.get_observations()[:-1]) for episode in episodes]
         actions = [torch.from_numpy(episode.get_actions()) for episode in episodes]
         log_probs = [torch.from_numpy(each.get_extra_model_outputs(Columns.ACTION_LOGP)) for each in episodes]
         steps = Steps(
-            torch.cat([each[:-1] for each in observations]),
+            torch.cat(observations),
             torch.cat(actions),
             torch.cat(log_probs),
             normalised(torch.cat(advantages)),

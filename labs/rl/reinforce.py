@@ -35,7 +35,9 @@ from labs.rl.rl_modules import RETURN_SCALE, Actor
 
 
 class CreditAssignment(ConnectorV2):  # type: ignore[misc]
-    """The last connector of the learner's pipeline: adds `ADVANTAGES` and `VALUE_TARGETS` to a batch of whole episodes.
+    """The last connector of the learner's pipeline: adds `ADVANTAGES`, and with a critic `VALUE_TARGETS`, to the batch.
+
+    The episodes are whole: each ended, in a terminal state or at the time limit.
 
     psi_t is, before it is normalised (its mean serves as a constant baseline: with rewards that are all negative, every
     action would be made less probable, the best ones least of all),
@@ -47,6 +49,11 @@ class CreditAssignment(ConnectorV2):  # type: ignore[misc]
                    variance is lower still, but which is biased by the critic's errors.
 
     The value targets are the rewards-to-go.
+
+    An episode that the time limit cut off has no terminal state: rewards would have followed. With a critic, V(s_T)
+    stands for them in advantages and value targets. Without one there is nothing to estimate them with: the
+    reward-to-go counts only the rewards that the agent got, as the metric does, and the actions just before the limit
+    are credited as if nothing had followed from them.
     """
 
     def __init__(self, *spaces: Any, credit: Credit, gamma: float, lambda_: float) -> None:
@@ -56,31 +63,29 @@ class CreditAssignment(ConnectorV2):  # type: ignore[misc]
     def __call__(
         self, *, rl_module: Any, batch: dict[str, Any], episodes: Sequence[SingleAgentEpisode], **kwargs: Any
     ) -> Any:
-        module, columns = rl_module[DEFAULT_MODULE_ID], batch[DEFAULT_MODULE_ID]
+        module, columns = rl_module[DEFAULT_MODULE_ID].unwrapped(), batch[DEFAULT_MODULE_ID]
         rewards = [torch.from_numpy(episode.get_rewards()) for episode in episodes]
-        gamma = 0.0 if self.credit == "immediate" else self.gamma
-        # G_t = sum over l of gamma^l r_{t+l}, which is r_t alone for gamma = 0
-        targets = torch.cat([discounted_sums(of_episode, gamma) for of_episode in rewards])
-        credit = self._advantages(module, columns, rewards) if self.credit == "advantage" else targets
         device = columns[Columns.OBS].device
+        if self.credit == "advantage":
+            values = module.state_values(episodes)
+            credit = self._advantages(rewards, values)
+            columns[Postprocessing.VALUE_TARGETS] = self._value_targets(rewards, values).to(device)
+        else:
+            gamma = 0.0 if self.credit == "immediate" else self.gamma
+            # G_t = sum over l of gamma^l r_{t+l}, which is r_t alone for gamma = 0
+            credit = torch.cat([discounted_sums(of_episode, gamma) for of_episode in rewards])
         columns[Postprocessing.ADVANTAGES] = normalised(credit).to(device)
-        columns[Postprocessing.VALUE_TARGETS] = targets.to(device)
         return batch
 
-    def _advantages(
-        self, critic: ValueFunctionAPI, columns: dict[str, Any], rewards: Sequence[torch.Tensor]
-    ) -> torch.Tensor:
-        with torch.no_grad():
-            values = critic.compute_values(columns).cpu().double()
-        of_episodes = values.split([len(of_episode) for of_episode in rewards])
-        # V(s_T) = 0 even where the 1000-step limit cut the episode off: like the reward-to-go, the advantage counts
-        # only rewards that the agent got.
-        after_the_end = values.new_zeros(1)
+    def _advantages(self, rewards: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.cat(
-            [
-                generalised_advantages(r, torch.cat([v, after_the_end]), self.gamma, self.lambda_)
-                for r, v in zip(rewards, of_episodes, strict=True)
-            ]
+            [generalised_advantages(r, v, self.gamma, self.lambda_) for r, v in zip(rewards, values, strict=True)]
+        )
+
+    def _value_targets(self, rewards: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> torch.Tensor:
+        # G_t = sum over l < T - t of gamma^l r_{t+l}, + gamma^(T-t) V(s_T)
+        return torch.cat(
+            [discounted_sums(torch.cat([r, v[-1:]]), self.gamma)[:-1] for r, v in zip(rewards, values, strict=True)]
         )
 
 

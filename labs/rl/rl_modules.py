@@ -1,5 +1,6 @@
 """The lab's networks as RLlib's modules: actor, actor with critic, Q-network."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.utils import make_target_network
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, QNetAPI, TargetNetworkAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from labs.rl.policies import mlp
 
@@ -49,6 +51,22 @@ class ActorCritic(Actor, ValueFunctionAPI, InferenceOnlyAPI):  # type: ignore[mi
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
         values: torch.Tensor = RETURN_SCALE * self.critic(batch[Columns.OBS]).squeeze(-1)
         return values
+
+    def state_values(self, episodes: Sequence[SingleAgentEpisode]) -> list[torch.Tensor]:
+        """(T + 1,) float64 values V(s_0), ..., V(s_T) of each episode, or chunk of an episode, of T steps; in points.
+
+        V(s_T) is 0 only where the episode terminated. Where it was cut off, by the time limit or at the end of a chunk,
+        further rewards would have followed, and the critic estimates them.
+        """
+        observations = [torch.from_numpy(episode.get_observations()) for episode in episodes]
+        device = next(self.parameters()).device
+        with torch.no_grad():
+            together = self.compute_values({Columns.OBS: torch.cat(observations).to(device)}).cpu().double()
+        values = together.split([len(of_episode) for of_episode in observations])
+        for episode, v in zip(episodes, values, strict=True):
+            if episode.is_terminated:
+                v[-1] = 0
+        return list(values)
 
 
 class QNetwork(Actor, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI):  # type: ignore[misc]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
@@ -25,7 +26,7 @@ from labs.core import checkpoint, cost, shards
 from labs.core.errors import BadInput
 from labs.core.run import Run
 from labs.shared.vision import food
-from tests.labs.folders import contents, fault_of_submission, made, one_fault
+from tests.labs.folders import contents, fault_of_submission, made, one_fault, packed
 from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
 
@@ -159,6 +160,28 @@ def test_two_workers_agree(data_dir: Path, teacher: Path, tmp_path: Path) -> Non
     images, labels = (c.all() for c in shards.ArrowDataset(data_dir, "validation", ("image", "label")).columns)
     correct = (model.eval()(images).argmax(1) == labels).sum().item()
     assert last_metrics(tmp_path / "two")["val/accuracy"] == pytest.approx(correct / len(labels), abs=1e-9)
+
+
+def test_two_workers_train_like_one(source: Path, teacher: Path, tmp_path: Path) -> None:
+    """Student and regressor of two workers are one worker's: they begin alike and have the same loss.
+
+    All training images are one picture whose rows are uniform, with the labels of the others: flips do not change it,
+    and its batch statistics are the same on every worker. Adam makes whole steps of gradients that are but rounding
+    errors; at this rate they stay below the tolerance.
+    """
+    shutil.copytree(source, tmp_path / "food")
+    rows = np.random.default_rng(0).integers(0, 256, (64, 1, 3), np.uint8)
+    for file in (tmp_path / "food/training").iterdir():
+        Image.fromarray(rows.repeat(64, 1)).save(file)
+    (tmp_path / "packed").mkdir()
+    uniform = packed(data, tmp_path / "food", tmp_path / "packed")
+    config = LAB.resolve("boss", "tiny", {"epochs": 1, "augment": 0.0, "lr": 1e-4})
+    (alone,) = train_on(1, "compression", config, uniform, tmp_path / "one", {TEACHER: teacher})
+    zero, one = train_on(2, "compression", config, uniform, tmp_path / "two", {TEACHER: teacher})
+    assert "hint.regressor.weight" in alone
+    assert all(torch.equal(zero[name], one[name]) for name in alone)
+    torch.testing.assert_close(zero, alone, atol=3e-4, rtol=0)
+    assert last_metrics(tmp_path / "two") == pytest.approx(last_metrics(tmp_path / "one"), rel=1e-4)
 
 
 def test_a_teacher_of_other_classes_is_refused(data_dir: Path, teacher: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """REINFORCE as an RLlib algorithm: its update against the formula in plain numpy and torch, the episodes it uses."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +22,41 @@ from labs.rl.rl_modules import RETURN_SCALE, Actor, ActorCritic
 LAB = labs.get("rl")
 GAMMA, LAMBDA, LR, ENTROPY = 0.9, 0.8, 0.01, 0.02
 LENGTHS = (1, 4, 7)
+WHOLE = ("terminated", "terminated", "terminated")
+CUT = ("terminated", "truncated", "truncated")
 
 
-def made_episodes() -> list[SingleAgentEpisode]:
-    """Whole episodes of several lengths, with observations, actions and rewards drawn at random."""
+def made_episodes(ends: Sequence[str] = WHOLE) -> list[SingleAgentEpisode]:
+    """Episodes of several lengths, with observations, actions and rewards drawn at random."""
     generator = np.random.default_rng(0)
     return [
         SingleAgentEpisode(
             observations=list(generator.normal(size=(steps + 1, 8)).astype(np.float32)),
             actions=list(generator.integers(4, size=steps)),
             rewards=generator.normal(scale=50, size=steps).tolist(),
-            terminated=True,
+            terminated=end == "terminated",
+            truncated=end == "truncated",
             len_lookback_buffer=0,
         ).to_numpy()
-        for steps in LENGTHS
+        for steps, end in zip(LENGTHS, ends, strict=True)
     ]
 
 
-def returns(rewards: np.ndarray, credit: str) -> list[float]:
-    """The immediate reward or the discounted return from each step of an episode on, sum by sum."""
+def returns(rewards: np.ndarray, credit: str, last_value: float = 0.0) -> list[float]:
+    """The immediate reward or the discounted return from each step of an episode on, sum by sum.
+
+    `last_value` stands for the rewards that would have followed after a cut.
+    """
     if credit == "immediate":
         return rewards.tolist()
-    later = range(len(rewards))
-    return [sum(GAMMA ** (k - t) * rewards[k] for k in later[t:]) for t in later]
+    steps = range(len(rewards))
+    terms = [*rewards, last_value]
+    return [sum(GAMMA ** (k - t) * terms[k] for k in range(t, len(terms))) for t in steps]
 
 
-def advantages(rewards: np.ndarray, values: np.ndarray) -> list[float]:
+def advantages(rewards: np.ndarray, values: np.ndarray, last_value: float) -> list[float]:
     """Generalised advantage estimates: the discounted TD errors of each step and all later ones, sum by sum."""
-    next_values = [*values[1:], 0.0]
+    next_values = [*values[1:], last_value]
     td_errors = [r + GAMMA * after - v for r, after, v in zip(rewards, next_values, values, strict=True)]
     later = range(len(rewards))
     return [sum((GAMMA * LAMBDA) ** (k - t) * td_errors[k] for k in later[t:]) for t in later]
@@ -58,12 +66,14 @@ def update_by_the_formula(module: Any, episodes: list[SingleAgentEpisode], credi
     """One step of Adam on the policy's loss as the papers write it, several on the critic's; in place."""
     observations = torch.from_numpy(np.concatenate([episode.get_observations()[:-1] for episode in episodes]))
     actions = torch.from_numpy(np.concatenate([episode.get_actions() for episode in episodes]))
-    targets = np.concatenate([returns(episode.get_rewards(), credit) for episode in episodes])
-    psi = targets
+    psi = np.concatenate([returns(episode.get_rewards(), credit) for episode in episodes])
     if credit == "advantage":
-        values = RETURN_SCALE * module.critic(observations).squeeze(1).detach().numpy()
-        of_episodes = np.split(values, np.cumsum(LENGTHS)[:-1])
-        psi = np.concatenate([advantages(e.get_rewards(), v) for e, v in zip(episodes, of_episodes, strict=True)])
+        values = [critic_values(module, episode) for episode in episodes]
+        # A terminal state has the value 0; where the time limit cut the episode, the critic says what would follow.
+        lasts = [0.0 if e.is_terminated else v[-1] for e, v in zip(episodes, values, strict=True)]
+        ended = list(zip(episodes, values, lasts, strict=True))
+        psi = np.concatenate([advantages(e.get_rewards(), v[:-1], last) for e, v, last in ended])
+        targets = np.concatenate([returns(e.get_rewards(), credit, last) for e, _, last in ended])
         optimizer = torch.optim.Adam(module.critic.parameters(), lr=LR)
         for _ in range(critic_steps):
             predicted = module.critic(observations).squeeze(1)
@@ -76,6 +86,13 @@ def update_by_the_formula(module: Any, episodes: list[SingleAgentEpisode], credi
     optimizer = torch.optim.Adam(module.actor.parameters(), lr=LR)
     (-(normalised * of_actions).mean() + ENTROPY * (log_probs.exp() * log_probs).sum(1).mean()).backward()
     optimizer.step()
+
+
+def critic_values(module: Any, episode: SingleAgentEpisode) -> np.ndarray:
+    """(T + 1,) values of all states of an episode, in points."""
+    with torch.no_grad():
+        values: np.ndarray = module.critic(torch.from_numpy(episode.get_observations())).squeeze(1).numpy()
+    return RETURN_SCALE * values
 
 
 def built_learner(credit: str, critic_steps: int, grad_clip: float | None = None) -> Any:
@@ -99,15 +116,17 @@ def built_learner(credit: str, critic_steps: int, grad_clip: float | None = None
     return learner
 
 
+@pytest.mark.parametrize("ends", [WHOLE, CUT])
 @pytest.mark.parametrize(
     ("credit", "critic_steps"), [("immediate", 1), ("reward-to-go", 1), ("advantage", 1), ("advantage", 5)]
 )
-def test_an_update_is_that_of_the_formula(credit: str, critic_steps: int) -> None:
+def test_an_update_is_that_of_the_formula(credit: str, critic_steps: int, ends: Sequence[str]) -> None:
+    """A cut episode goes on with the critic's value of its last state; without a critic nothing follows it."""
     learner = built_learner(credit, critic_steps)
     module = learner.module["default_policy"]
     expected = copy.deepcopy(module)
-    update_by_the_formula(expected, made_episodes(), credit, critic_steps)
-    learner.update(episodes=made_episodes())
+    update_by_the_formula(expected, made_episodes(ends), credit, critic_steps)
+    learner.update(episodes=made_episodes(ends))
     torch.testing.assert_close(dict(module.state_dict()), dict(expected.state_dict()), rtol=0, atol=1e-5)
 
 

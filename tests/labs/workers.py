@@ -1,6 +1,6 @@
 """A lab's training loop on two plain gloo processes: what several workers learn, without starting Ray."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from functools import cache
@@ -24,11 +24,25 @@ LIMIT_S = 120
 
 
 class ObservedRun(Run):
-    """A run that keeps a reference to the model it wrapped."""
+    """A run that keeps references to the model it wrapped, and to all that its checkpoints hold."""
 
     def wrap(self, model: Any, **options: Any) -> Any:
         self.model: nn.Module = super().wrap(model, **options)
         return self.model
+
+    def epochs(self, n: int, state: dict[str, Any]) -> Iterator[int]:
+        self.state = state
+        return super().epochs(n, state)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Those of the wrapped model, and of each other network by its name in the checkpoint."""
+        model = unwrap(self.model)
+        found = dict(model.named_parameters())
+        others = {role: unwrap(part) for role, part in self.state.items() if isinstance(part, nn.Module)}
+        for role, other in others.items():
+            if other is not model:
+                found |= {f"{role}.{name}": parameter for name, parameter in other.named_parameters()}
+        return found
 
 
 def in_two_processes(function: Callable[..., Any], *arguments: Any, wait_s: float = 60) -> list[Any]:
@@ -46,7 +60,7 @@ def in_two_processes(function: Callable[..., Any], *arguments: Any, wait_s: floa
 def train_on(
     workers: int, lab: str, config: Config, data_dir: Path, folder: Path, upstream: Mapping[str, Path] | None = None
 ) -> list[dict[str, torch.Tensor]]:
-    """Train, on two processes or in this one; the parameters of the model as each worker has them at the end."""
+    """Train, on two processes or in this one; the parameters of all networks as each worker has them at the end."""
     folder.mkdir()
     arguments = (lab, config, data_dir, folder, upstream)
     if workers == 1:
@@ -68,7 +82,7 @@ def _train(
     torch.set_num_threads(1)
     run = ObservedRun(folder, data_dir, seed=3, upstream=upstream, device=torch.device("cpu"))
     labs.get(lab).train(config, run)
-    torch.save(dict(unwrap(run.model).named_parameters()), folder / f"rank{rank}.pt")
+    torch.save(run.parameters(), folder / f"rank{rank}.pt")
 
 
 def _in_group(rank: int, function: Callable[..., Any], arguments: tuple[Any, ...], store: str, wait_s: float) -> Any:
