@@ -81,7 +81,7 @@ COURSE = {
         Heading(
             "anomaly", 8, "Anomaly detection",
             Metric("auc", "max", "", _baselines(0.52970, 0.72895, 0.77196, 0.79506)),
-            LADDER, "labs.anomaly.lesson",
+            (*LADDER, "fcn"), "labs.anomaly.lesson",
         ),
         Heading(
             "explain", 9, "Explainable AI", Metric("mass_accuracy", "max"),
@@ -95,7 +95,7 @@ COURSE = {
         Heading(
             "adaptation", 11, "Domain adaptation",
             Metric("accuracy", "max", "", _baselines(0.44616, 0.64576, 0.75840, 0.80640), "target"),
-            LADDER, "labs.adaptation.lesson",
+            (*LADDER, "source-only"), "labs.adaptation.lesson",
         ),
         Heading("rl", 12, "LunarLander", Metric("return", "max", "points"), (*LADDER, "dqn"), "labs.rl.lesson"),
         Heading(

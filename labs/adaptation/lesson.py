@@ -19,14 +19,16 @@ Metric
 
     An upper bound on the embedded data is 0.99, the accuracy of the same network trained on 3,600 labelled drawings.
 Ladder
-    simple   training on the source domain only, on Canny edges: the course's sample code (which has a constant weight
-             of 0.1 and separate steps for the domain classifier) without its domain classifier.
-    medium   domain-adversarial training (DaNN): a domain classifier behind a gradient reversal layer, whose weight
-             rises during the training.
+    simple   the course's sample code: domain-adversarial training (DaNN) on Canny edges with a constant weight of 0.1.
+             The sample takes a step of its domain classifier before each step of the others; here one step with a
+             gradient reversal layer updates all three.
+    medium   a larger weight, which rises during the training.
     strong   self-training: the most confident predictions on drawings become pseudo-labels, equally many of each class,
              and more of them as the training goes on.
     boss     mean teacher: an ensemble with EMA weights predicts the pseudo-labels, the students train on stronger
              augmentation, and for longer.
+Beyond
+    `source-only`: the sample's training without domain classifier, what the drawings are good for is measured beside.
 Report
     (a)  How do the features of photographs lie by class, early, in the middle and at the end of the training?
     (b)  How do the features of photographs and of drawings lie at these stages?
@@ -83,8 +85,8 @@ class AdaptationConfig(Config):
     """Networks of the ensemble; their mean probabilities are the prediction."""
     adversarial: float = Field(0.0, ge=0)
     """Largest weight lambda of the domain classifier's reversed gradient; 0 for no domain classifier."""
-    gamma: float = Field(10.0, gt=0)
-    """Slope of the schedule by which lambda rises; no effect with `adversarial=0`."""
+    gamma: float = Field(10.0, ge=0)
+    """Slope of the schedule by which lambda rises; 0 for a constant lambda. No effect with `adversarial=0`."""
     pseudo_fraction: float = Field(0.0, ge=0, le=1)
     """Fraction of the drawings that have a pseudo-label at the end of the training; 0 for no pseudo-labels."""
     pseudo_start: float = Field(0.3, ge=0, lt=1)
@@ -175,7 +177,10 @@ def train(config: AdaptationConfig, run: Run) -> None:
 
 
 def lambda_schedule(progress: float, gamma: float) -> float:
-    """Factor of lambda, 0 to 1, after the fraction `progress` of the training (Ganin et al., section 5.2.2)."""
+    """Factor of lambda, 0 to 1, after the fraction `progress` of the training (Ganin et al., section 5.2.2); 1 for a
+    gamma of 0."""
+    if gamma == 0:
+        return 1.0
     return 2 / (1 + math.exp(-gamma * progress)) - 1  # lambda_p = 2 / (1 + exp(-gamma p)) - 1
 
 
@@ -270,10 +275,11 @@ LAB = Lab(
     heading=COURSE["adaptation"],
     config=AdaptationConfig,
     presets={
-        "simple": {},
+        "simple": {"adversarial": 0.1, "gamma": 0.0},
         "medium": {"adversarial": 0.3},
         "strong": {"adversarial": 0.3, "pseudo_fraction": 0.8},
         "boss": {"adversarial": 0.3, "pseudo_fraction": 0.9, "pseudo_start": 0.35, **MEAN_TEACHER},
+        "source-only": {},
     },
     sizes={
         "tiny": {"width": 4, "epochs": 3},

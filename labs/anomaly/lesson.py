@@ -18,8 +18,10 @@ Metric
     and with PCA on the drawn faces, 1000 components instead of 32 lower the error from .060 to .017 and the AUC of
     miscoloured faces from .88 to .78.
 Ladder
-    simple   the sample's fully connected autoencoder with a latent code of 3 dimensions; score: reconstruction error.
-    medium   a convolutional autoencoder and 128 dimensions: enough to reconstruct faces, too few for other pictures.
+    simple   the sample's model, a convolutional variational autoencoder (VAE); score: reconstruction error. The sample
+             adds a KL divergence that is summed over the code to an error that is a mean over values, so that the
+             divergence dominates: the reconstructions hardly depend on the picture.
+    medium   the autoencoder without it, and 128 dimensions: enough to reconstruct faces, too few for other pictures.
     strong   a multi-encoder autoencoder: the codes of a fully connected, a convolutional and a residual encoder are
              added, and one decoder reconstructs. It is a denoising autoencoder: smooth noise is added to the encoders'
              input, and the target is the picture without it (Kascenas et al.).
@@ -29,12 +31,12 @@ Ladder
              (f-AnoGAN's features, PaDiM's Gaussian at each place).
     At size small, on one seed, boss gains by its score, not by its training: strong with that score has .89, boss .87.
 Beyond
-    `variational=true`: a VAE. Its KL divergence and its squared error are both per value; the sample adds a sum over
-    the code to a mean over values, so that the divergence dominates. `score=latent` uses the code's divergence alone.
+    `fcn`: the sample's fully connected autoencoder with a latent code of 3 dimensions. `kl=1`: the divergence and the
+    squared error are both per value, as in the paper. `score=latent` uses the code's divergence alone.
 Report
     (a)  What is a VAE, what is its advantage over a plain autoencoder, and what is a problem of it?
     (b)  What do at least two elements of the latent code stand for? (The course asks for a fully connected autoencoder,
-         which is preset simple.)
+         which is preset fcn.)
 Papers
     Kingma & Welling, VAE (arXiv:1312.6114); Larsen et al., VAE/GAN (arXiv:1512.09300); Schlegl et al., f-AnoGAN
     (Medical Image Analysis 54, 2019); Kascenas et al., Denoising Autoencoders for Anomaly Detection (MIDL 2022);
@@ -230,12 +232,13 @@ def space() -> dict[str, dict[str, object]]:
 
 
 MEDIUM = {"encoders": ("conv",), "decoder": "conv", "latent": 128}
+SIMPLE = {**MEDIUM, "variational": True, "kl": float(3 * SIDE**2)}
 STRONG = {**MEDIUM, "encoders": ("fcn", "conv", "resnet"), "noise": 1.0}
 BOSS = {**STRONG, "noise": 0.7, "adversarial": 0.0001, "score": "local"}
 LAB = Lab(
     heading=COURSE["anomaly"],
     config=AnomalyConfig,
-    presets={"simple": {}, "medium": MEDIUM, "strong": STRONG, "boss": BOSS},
+    presets={"simple": SIMPLE, "medium": MEDIUM, "strong": STRONG, "boss": BOSS, "fcn": {}},
     sizes={
         "tiny": {"width": 4, "batch_size": 20, "epochs": 2},
         "small": {"batch_size": 50, "epochs": 12},

@@ -296,4 +296,4 @@ def test_a_wrong_field_is_named() -> None:
     with pytest.raises(BadInput, match="encoders"):
         LAB.resolve("simple", "tiny", {"encoders": ["vgg"]})
     with pytest.raises(BadInput, match="field 'score': latent needs variational"):
-        LAB.resolve("simple", "tiny", {"score": "latent"})
+        LAB.resolve("medium", "tiny", {"score": "latent"})
