@@ -28,7 +28,7 @@ Ladder
     boss     mean teacher: an ensemble with EMA weights predicts the pseudo-labels, the students train on stronger
              augmentation, and for longer.
 Beyond
-    `source-only`: the sample's training without domain classifier, what the drawings are good for is measured beside.
+    `source-only`: no domain classifier, so that the drawings are not used at all.
 Report
     (a)  How do the features of photographs lie by class, early, in the middle and at the end of the training?
     (b)  How do the features of photographs and of drawings lie at these stages?
