@@ -43,7 +43,8 @@ def pictures() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_losses_are_the_papers() -> None:
-    """Cross-entropy with labels 1 and 0, as in the sample; the critic's values without a logarithm."""
+    """Cross-entropy with labels 1 and 0, as in the sample; the critic's values without a logarithm; squared distances
+    to the labels, by hand."""
     real, fake = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.3, 2.0, -1.0])
     entropy = F.binary_cross_entropy
     ones, zeros = torch.ones(3), torch.zeros(3)
@@ -52,6 +53,9 @@ def test_losses_are_the_papers() -> None:
     assert losses.generator_loss("bce", fake) == pytest.approx(entropy(fake.sigmoid(), ones).item())
     assert losses.critic_loss("wasserstein", real, fake) == pytest.approx((fake.mean() - real.mean()).item())
     assert losses.generator_loss("wasserstein", fake) == pytest.approx(-fake.mean().item())
+    squares = (0 + 9 + 0.25) / 3 + (0.09 + 4 + 1) / 3
+    assert losses.critic_loss("least-squares", real, fake) == pytest.approx(squares / 2)
+    assert losses.generator_loss("least-squares", fake) == pytest.approx((0.49 + 1 + 4) / 3)
 
 
 def test_the_penalty_of_a_linear_critic_is_known(pictures: tuple[torch.Tensor, torch.Tensor]) -> None:
