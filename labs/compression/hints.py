@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from labs.compression.course_teacher import block_type
+from labs.compression.course_teacher import block_types
 from labs.compression.student import SeparableBlock
 from labs.shared.vision.residual import Block
 
@@ -32,7 +32,7 @@ class HintLoss(nn.Module):
         super().__init__()
         self.feature_maps: dict[str, torch.Tensor] = {}
         for name, model in (("student", student), ("teacher", teacher)):
-            types = (*FEATURE_MAP_LAYERS, block_type())
+            types = (*FEATURE_MAP_LAYERS, *block_types())
             last = [module for module in model.modules() if isinstance(module, types)][-1]
             last.register_forward_hook(self._keep_output(name))
         was_training = student.training

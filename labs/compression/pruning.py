@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from labs.compression.course_teacher import block_type
+from labs.compression.course_teacher import block_types
 from labs.shared.vision.residual import Block
 
 ConvPair = tuple[nn.Conv2d, nn.BatchNorm2d, nn.Conv2d]
@@ -43,18 +43,15 @@ def prune_channels(model: nn.Module, ratio: float) -> nn.Module:
 
 def conv_pairs(model: nn.Module) -> Iterator[ConvPair]:
     """The pairs between which channels can be removed: inside residual blocks, and in stacks of convolutions."""
-    course_block = block_type()
+    course_blocks = block_types()
+    types = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, Block, *course_blocks)
     for module in model.modules():
         if isinstance(module, Block):
             yield module.conv1, module.norm1, module.conv2
-        elif isinstance(module, course_block):
+        elif isinstance(module, course_blocks):
             yield module.conv1, module.bn1, module.conv2  # type: ignore[misc]
         elif isinstance(module, nn.Sequential):
-            layers = [
-                layer
-                for layer in module
-                if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.Linear | Block | course_block)
-            ]
+            layers = [layer for layer in module if isinstance(layer, types)]
             for first, norm, second in zip(layers, layers[1:], layers[2:], strict=False):
                 if isinstance(first, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and isinstance(second, nn.Conv2d):
                     yield first, norm, second
