@@ -51,6 +51,9 @@ def check(folder: Path) -> list[str]:
     if len(files) < 2:
         return [f"{FOLDER}/: found {len(files)} networks, expected at least 2, as the last one by name takes the "
                 "victims' place in validation"]  # fmt: skip
+    stems = [path.stem for path in files]
+    if twice := [path.name for path in files if stems.count(path.stem) > 1]:
+        return [f"{FOLDER}/: expected a name of its own for each network, found {' and '.join(twice)}"]
     return [f"{FOLDER}/{path.name}: {fault}" for path in files if (fault := _fault(path))]
 
 
@@ -96,9 +99,9 @@ def _fault(path: Path) -> str | None:
         network = _network(path.stem)
         fill(network, read_weights(path), f"torchvision's {architecture} with {CLASSES} outputs")
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, SIDE, SIDE))
+            finite = network.eval()(torch.zeros(1, 3, SIDE, SIDE)).isfinite().all()
     except BadInput as error:
         return str(error)
     except RuntimeError as error:  # of a layer whose input would have no pixels
         return f"expected a network that takes {SIDE}x{SIDE} pictures, but {architecture} does not: {cut(str(error))}"
-    return None
+    return None if finite else "expected finite outputs, found others for a black picture"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from labs.core.errors import BadInput, cut
+from labs.core.errors import BadInput, cut, shown
 from labs.core.listing import visible
+from labs.core.pickle_scan import refuse_hostile_weights
 from labs.shared.text.reader import InferenceSettings, Reader, SpecialTokens
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ VOCABULARY_SIZE, LARGE = 21128, {"hidden_size": 1024, "num_hidden_layers": 24, "
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 PARTS = {"config.json": {"config.json"}, " or ".join(WEIGHTS): {*WEIGHTS, *(f"{name}.index.json" for name in WEIGHTS)}}
 """What a folder with a pre-trained model needs beside a tokenizer, as messages name it, and the files that are it."""
-FAULTS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, pickle.UnpicklingError)
-"""What transformers raises for a model that is not there or broken."""
 KNOWN_CONFIGS: dict[str, dict[str, int]] = {
     "bert-base-chinese": {},
     "hfl/chinese-bert-wwm-ext": {},
@@ -43,12 +42,22 @@ def load_reader(name: str, members: int, settings: InferenceSettings) -> tuple[R
         BadInput: the model can't be loaded, or its maximum input is shorter than a question and a window.
     """
     config = load_config(name)
-    maximum, needed = config.max_position_embeddings, settings.question_tokens + settings.paragraph_tokens + 3
+    maximum, needed = (
+        getattr(config, "max_position_embeddings", None),
+        settings.question_tokens + settings.paragraph_tokens + 3,
+    )
+    if not isinstance(maximum, int):
+        raise BadInput(f"pretrained_model {name!r}: expected a model like BERT, with a whole number as "
+                       f"max_position_embeddings in its config.json, found {shown(maximum)}")  # fmt: skip
     if needed > maximum:
         raise BadInput(f"question_tokens {settings.question_tokens}, paragraph_tokens {settings.paragraph_tokens} and "
                        f"3 special tokens are {needed} tokens, but the maximum of pretrained_model {name!r} is "
                        f"{maximum}")  # fmt: skip
     tokenizer, special_tokens = load_tokenizer(name)
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise BadInput(f"pretrained_model {name!r}: its tokenizer has {tokenizer.get_vocab_size()} tokens, but its "
+                       f"config.json a vocab_size of {config.vocab_size}; a byte-order mark before the first line of "
+                       "vocab.txt makes that one unknown")  # fmt: skip
     models = [load_model(name).train() for _ in range(members)]
     return Reader(models, tokenizer, special_tokens, settings), config
 
@@ -124,6 +133,10 @@ def load_model(name: str) -> "PreTrainedModel":
         raise BadInput(f"pretrained_model {name!r} can't be loaded: its file has no weights for {missing[0]!r} and "
                        f"{len(missing) - 1} others of a {type(model).__name__}")  # fmt: skip
     for path, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise BadInput(
+                f"pretrained_model {name!r} can't be loaded: expected finite numbers, found others in {path!r}"
+            )
         if "embed_positions" in path:  # RoFormer's fixed sinusoidal table: loading marks it as trainable
             weight.requires_grad_(False)
     return model
@@ -164,17 +177,29 @@ def _load(kind: Any, name: str, **options: Any) -> Any:
     The hub's converter of weights to safetensors is not asked to write a copy for whoever has a `.bin`.
     """
     silence()
+    for file in visible(Path(name)) if Path(name).is_dir() else ():
+        if file.suffix == ".bin":
+            _refuse_hostile(name, file)
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         return kind.from_pretrained(name, local_files_only=True, trust_remote_code=False, **options)
-    except FAULTS as error:
+    except Exception as error:  # of any class: a file of the folder can have any content
         fault = error
     if not Path(name).exists():
         try:
             return kind.from_pretrained(name, trust_remote_code=False, **options)
-        except FAULTS as error:
+        except Exception as error:
             fault = error
     raise BadInput(f"pretrained_model {name!r} can't be loaded: {_reason(Path(name), fault)}")
+
+
+def _refuse_hostile(name: str, file: Path) -> None:
+    try:
+        refuse_hostile_weights(file)
+    except BadInput as error:
+        raise BadInput(f"pretrained_model {name!r} can't be loaded: {file.name}: {error}") from None
+    except Exception:  # no pickle: what reads it says so
+        return
 
 
 def _reason(folder: Path, fault: Exception) -> str:

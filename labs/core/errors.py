@@ -1,5 +1,6 @@
 """Errors of the user, each described in one clear sentence."""
 
+import reprlib
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
@@ -10,6 +11,12 @@ if TYPE_CHECKING:
 
 MAX_FAULTS, MAX_SHOWN, MAX_MESSAGE = 5, 300, 2000
 """Faults of a file or folder that a message has, characters of a fault or a value in it, and of a whole message."""
+
+
+_repr = reprlib.Repr()
+_repr.maxlevel, _repr.maxlist, _repr.maxtuple, _repr.maxdict, _repr.maxset = 3, 8, 8, 8, 8
+_repr.maxstring = _repr.maxother = MAX_SHOWN
+"""Of lists within lists only the first ones: a small file can hold some whose text has no end."""
 
 
 class BadInput(ValueError):
@@ -30,7 +37,7 @@ def cut(text: str, length: int = MAX_SHOWN) -> str:
 def shown(value: object) -> str:
     """A value as a message quotes it."""
     try:
-        return cut(repr(value))
+        return cut(_repr.repr(value) if isinstance(value, list | tuple | dict | set) else repr(value))
     except ValueError:
         return "a number of thousands of digits"  # Python writes none of more than 4,300
 

@@ -1,11 +1,11 @@
 """Reads a user's `.pt` file that must hold one tensor; no code in it is ever run."""
 
-import zipfile
 from pathlib import Path
 
 import torch
 
 from labs.core.errors import BadInput
+from labs.core.pickle_scan import refuse_hostile_weights
 
 
 def read_tensor(path: Path) -> torch.Tensor:
@@ -16,7 +16,7 @@ def read_tensor(path: Path) -> torch.Tensor:
             unpack to a large tensor; the message is the end of a sentence.
     """
     try:
-        refuse_packed(path)
+        refuse_hostile_weights(path)
         tensor = torch.load(path, weights_only=True, map_location="cpu")
     except BadInput:
         raise
@@ -33,16 +33,3 @@ def read_tensor(path: Path) -> torch.Tensor:
         shape, size = tuple(tensor.shape), path.stat().st_size
         raise BadInput(f"expected all values of a tensor of shape {shape}, found a file of only {size} bytes")
     return tensor.detach()
-
-
-def refuse_packed(path: Path) -> None:
-    """`torch.save` compresses nothing: a zip file whose content is larger than the file was made to fill the memory.
-
-    Raises:
-        BadInput: it is such a file; the message is the end of a sentence.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as file:
-            size = sum(entry.file_size for entry in file.infolist())
-        if size > path.stat().st_size:
-            raise BadInput(f"expected what torch.save wrote, found a file that unpacks to {size} bytes")

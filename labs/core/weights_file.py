@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from labs.core.errors import BadInput, shown
-from labs.core.tensor_file import refuse_packed
+from labs.core.pickle_scan import refuse_hostile_weights
 
 IN_CHECKPOINT = ("model_state_dict", "state_dict", "model")
 """Names under which a training's checkpoint has the weights, beside the optimizer's state and others."""
@@ -36,6 +36,10 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     for name, tensor in weights.items():
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise BadInput(f"expected weights, a state dict of tensors, found {_kind(tensor)} as {shown(name)}")
+        if not tensor.numel():
+            raise BadInput(f"expected values in {name!r}, found a shape of {tuple(tensor.shape)}")
+        if tensor.is_quantized or tensor.is_nested or tensor.is_complex():
+            raise BadInput(f"expected plain numbers as weights, found {name!r} of type {tensor.type()}")
     size = path.stat().st_size
     if any(tensor.nbytes > size for tensor in weights.values()):  # one stored value can stand for any number of them
         raise BadInput(f"expected all values of the weights, found a file of only {size} bytes")
@@ -62,8 +66,12 @@ def fill(network: nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> 
         if tensor.shape != own[name].shape:
             found, expected = tuple(tensor.shape), tuple(own[name].shape)
             raise BadInput(f"expected the weights of {what}, found {name!r} of shape {found} in place of {expected}")
-        if not tensor.isfinite().all():
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise BadInput(f"expected {name!r} of type {own[name].dtype}, found {tensor.dtype}")
+        if not tensor.float().isfinite().all():  # for numbers of 8 bits isfinite itself is not there
             raise BadInput(f"expected finite numbers, found others in {name!r}")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise BadInput(f"expected variances of 0 or more, found others in {name!r}")
     network.load_state_dict(dict(weights), assign=next(network.parameters()).is_meta)
 
 
@@ -77,7 +85,7 @@ def _load(path: Path) -> object:
     try:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
-        refuse_packed(path)
+        refuse_hostile_weights(path)
         return torch.load(path, weights_only=True, map_location="cpu")
     except BadInput:
         raise

@@ -29,6 +29,8 @@ def check(folder: Path) -> list[str]:
     try:
         weights = read_weights(file)
         width, classes = sizes(weights)
+        if classes != CLASSES:
+            raise BadInput(f"expected a classifier of {CLASSES} classes, found one of {classes}")
         with torch.device("meta"):
             network = build("deep", width, 1, SIDE, classes)
         fill(network, weights, "the course's classifier")

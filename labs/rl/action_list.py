@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from labs.core.errors import BadInput, shown
+from labs.core.pickle_scan import refuse_hostile
 from labs.core.text_file import read_json
 
 MAGIC = b"\x93NUMPY"
@@ -56,20 +57,43 @@ def _read_array(content: bytes) -> Any:
     if not dtype.hasobject:  # lists of equal length are a plain array
         return np.load(io.BytesIO(content), allow_pickle=False).tolist()
     pickled = content[file.tell() :]
+    refuse_hostile(io.BytesIO(pickled))
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name in ("PUT", "LONG_BINPUT") and isinstance(argument, int) and argument > len(pickled):
             raise BadInput("expected an array of lists, found a pickle that asks for too much memory")
     array = _Unpickler(io.BytesIO(pickled)).load()
-    return array.values if isinstance(array, Array) else array
+    if not isinstance(array, Array):
+        return array
+    return _nested([value.plain() if isinstance(value, Array) else value for value in array.plain()], shape)
+
+
+def _nested(values: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    """Values, in the order of their last index, as lists of an array's shape."""
+    if math.prod(shape) != len(values):
+        raise BadInput(f"expected an array of shape {shown(shape)}, found {len(values)} values")
+    for length in shape[:0:-1]:
+        values = [values[start : start + length] for start in range(0, len(values), length)]
+    return values
 
 
 class Array:
     """In the place of numpy's array: keeps the values that it is given."""
 
+    kind: Any = None
     values: Any = None
 
     def __setstate__(self, state: Any) -> None:
-        _, _, _, _, self.values = state
+        _, _, self.kind, _, self.values = state
+
+    def plain(self) -> list[Any]:
+        """The values: objects, or whole numbers that are stored as bytes."""
+        if isinstance(self.values, bytes) and isinstance(self.kind, Type):
+            width = int(self.kind.name[1:])
+            parts = range(0, len(self.values), width)
+            return [_number(self.kind, self.values[start : start + width]) for start in parts]
+        if not isinstance(self.values, list):
+            raise BadInput("expected an array of lists, found another one")
+        return self.values
 
 
 class Type:

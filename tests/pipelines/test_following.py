@@ -121,6 +121,7 @@ def test_a_view_that_is_interrupted_when_the_driver_ends_tells_that_end(
 
 def test_a_sweep_is_followed_and_continued_as_well(labs_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """`labs tune` refused a sweep that another process worked on."""
+    from pipelines import pipeline
     from pipelines.tuning import command
 
     def sweep_of(*arguments: Any, **more: Any) -> Any:
@@ -136,8 +137,8 @@ def test_a_sweep_is_followed_and_continued_as_well(labs_cli: Cli, monkeypatch: p
     made = command.Sweep
     monkeypatch.setattr(command, "Sweep", sweep_of)
     monkeypatch.setattr(command, "conduct", conduct)
-    monkeypatch.setattr(command.connect, "connect", lambda: None)
-    monkeypatch.setattr(command.shared_home, "serve_nodes_without_it", lambda home, say: None)
+    monkeypatch.setattr(pipeline.connect, "connect", lambda: None)
+    monkeypatch.setattr(pipeline.shared_home, "serve_nodes_without_it", lambda home, say: None)
     said = labs_cli("tune", "regression", "--size", "tiny", "--trials", "1", "--json")
     assert (said.code, said.json["status"]) == (0, "FINISHED"), said.err
     assert "another process runs regression-simple-tiny" in said.err

@@ -140,7 +140,7 @@ def test_a_server_that_is_down_at_the_end_gets_all_later_and_passwords_are_nowhe
     synced = labs_cli("sync", "--store", servers.uri)
     assert synced.code == 0, synced.err
     assert is_complete(home, servers.uri)
-    assert len(servers.files()) < 20
+    assert len(servers.files()) < 25  # the code of a model is one of them
     (run,) = (run for run in runs_of(home, servers.uri) if "labs.lab" in run.data.tags)
     secrets = (PASSWORD, KEYS["AWS_SECRET_ACCESS_KEY"])
     written = [file.read_bytes() for file in home.rglob("*") if file.is_file() and not file.is_symlink()]
