@@ -178,7 +178,7 @@ def _load(kind: Any, name: str, **options: Any) -> Any:
     """
     silence()
     for file in visible(Path(name)) if Path(name).is_dir() else ():
-        if file.suffix == ".bin":
+        if file.name.startswith("pytorch_model") and file.suffix == ".bin":
             _refuse_hostile(name, file)
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
@@ -198,8 +198,8 @@ def _refuse_hostile(name: str, file: Path) -> None:
         refuse_hostile_weights(file)
     except BadInput as error:
         raise BadInput(f"pretrained_model {name!r} can't be loaded: {file.name}: {error}") from None
-    except Exception:  # no pickle: what reads it says so
-        return
+    except Exception as error:  # no pickle, or no file
+        raise BadInput(f"pretrained_model {name!r} can't be loaded: {_reason(Path(name), error)}") from None
 
 
 def _reason(folder: Path, fault: Exception) -> str:
@@ -215,4 +215,5 @@ def _reason(folder: Path, fault: Exception) -> str:
     if isinstance(fault, pickle.UnpicklingError):
         return ("pytorch_model.bin holds other objects than tensors or is broken: other objects need pickle, which can "
                 "run any code, and are not read")  # fmt: skip
-    return f"a file in this folder is broken or of another model: {cut(str(fault))}"
+    said = " ".join(str(fault).split())
+    return f"a file in this folder is broken or of another model ({type(fault).__name__}: {cut(said)})"

@@ -5,6 +5,7 @@ as long with each level, or to fill the memory.
 """
 
 import io
+import pickle
 import pickletools
 import zipfile
 from collections.abc import Iterator
@@ -50,9 +51,15 @@ def refuse_hostile_weights(path: Path) -> None:
 
     Raises:
         BadInput: it is such a file; the message is the end of a sentence.
+        pickle.UnpicklingError: it is no pickle.
     """
     for pickled in _pickles(path):
-        refuse_hostile(pickled)
+        try:
+            refuse_hostile(pickled)
+        except BadInput:
+            raise
+        except Exception as error:  # of any class, as for `pickle` itself
+            raise pickle.UnpicklingError(str(error)) from None
 
 
 def _pickles(path: Path) -> Iterator[BinaryIO]:

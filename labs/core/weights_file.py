@@ -66,11 +66,11 @@ def fill(network: nn.Module, weights: Mapping[str, torch.Tensor], what: str) -> 
         if tensor.shape != own[name].shape:
             found, expected = tuple(tensor.shape), tuple(own[name].shape)
             raise BadInput(f"expected the weights of {what}, found {name!r} of shape {found} in place of {expected}")
-        if tensor.is_floating_point() != own[name].is_floating_point():
+        if own[name].is_floating_point() and not tensor.is_floating_point():
             raise BadInput(f"expected {name!r} of type {own[name].dtype}, found {tensor.dtype}")
         if not tensor.float().isfinite().all():  # for numbers of 8 bits isfinite itself is not there
             raise BadInput(f"expected finite numbers, found others in {name!r}")
-        if name.endswith("running_var") and (tensor < 0).any():
+        if name.endswith("running_var") and (tensor.float() < 0).any():
             raise BadInput(f"expected variances of 0 or more, found others in {name!r}")
     network.load_state_dict(dict(weights), assign=next(network.parameters()).is_meta)
 

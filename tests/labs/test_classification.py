@@ -119,7 +119,7 @@ FAULTS = {
     ),
     "unreadable": (
         lambda d: (d / ONE).write_bytes((d / ONE).read_bytes()[:300]),
-        f"{ONE}: expected a tensor that torch.save wrote, found a file that torch can't read (RuntimeError)",
+        f"{ONE}: expected a tensor that torch.save wrote, found a file that torch can't read (UnpicklingError)",
     ),
     "pickle": (
         _save(ONE, Path("anything")),

@@ -14,6 +14,7 @@ from torchvision.models import get_model
 from torchvision.transforms.v2 import functional as transforms
 
 import labs
+from labs.attack import trained_surrogates
 from labs.cnn.networks import DeepNet
 from labs.compression.pruning import prune_channels
 from labs.compression.teacher import load_copy, load_teacher
@@ -193,6 +194,12 @@ def _not_finite(path: Path) -> None:
     torch.save(state, path)
 
 
+def _changed(name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Path], None]:
+    """A function that writes a teacher with other weights of one name."""
+    state = resnet18().state_dict()
+    return lambda path: torch.save({**state, name: change(state[name])}, path)
+
+
 TEACHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a whole network": (lambda path: torch.save(resnet18(), path), "which need pickle and so can run any code"),
     "text": (lambda path: path.write_text("weights"), "expected tensors alone"),
@@ -206,6 +213,9 @@ TEACHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "numbers": (lambda path: torch.save({"a": 1}, path), "a state dict of tensors, found a int as 'a'"),
     "empty": (lambda path: torch.save({}, path), "a state dict of tensors, found an empty one"),
     "not finite": (_not_finite, "expected finite numbers, found others in 'conv1.weight'"),
+    "whole numbers": (_changed("conv1.weight", lambda weight: weight.long()), "'conv1.weight' of type torch.float32"),
+    "complex numbers": (_changed("conv1.weight", lambda weight: weight + 1j), "plain numbers as weights"),
+    "variances": (_changed("bn1.running_var", lambda weight: weight - 2), "variances of 0 or more"),
     "one value for many": (
         lambda path: torch.save({"conv1.weight": torch.zeros(1).expand(10**12)}, path),
         "expected all values of the weights",
@@ -228,6 +238,22 @@ def test_a_checkpoint_of_another_network_is_named(food9: Path) -> None:
     torch.save({"model_state_dict": resnet18().state_dict()}, food9 / "checkpoint.pth")
     with pytest.raises(BadInput, match=r"checkpoint.pth: expected the weights of the course's classifier, found none "):
         datasets.check(EXPLAIN, food9)
+
+
+def test_a_checkpoint_of_other_classes_is_named(food9: Path) -> None:
+    """One of ImageNet's thousand was taken."""
+    torch.save({"model_state_dict": DeepNet(4, 128, 1000).state_dict()}, food9 / "checkpoint.pth")
+    with pytest.raises(BadInput, match="expected a classifier of 11 classes, found one of 1000"):
+        datasets.check(EXPLAIN, food9)
+
+
+def test_two_surrogates_of_one_name_are_refused(tmp_path: Path) -> None:
+    """The second one's weights took the place of the first one's."""
+    (tmp_path / "surrogates").mkdir()
+    for name in ("resnet18.pth", "resnet18.safetensors"):
+        (tmp_path / "surrogates" / name).touch()
+    (fault,) = trained_surrogates.check(tmp_path)
+    assert fault.endswith("found resnet18.pth and resnet18.safetensors")
 
 
 def test_no_code_in_weights_is_run(tmp_path: Path) -> None:

@@ -9,14 +9,17 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from labs.core.archives import read_archive
-from labs.core.errors import BadInput
+from labs.core.errors import BadInput, shown
 from labs.core.pictures import open_picture
 from labs.core.tensor_file import read_tensor
 from labs.core.text_file import csv_rows, read_json
+from labs.core.weights_file import read_weights
+from labs.rl import action_list
 
 LIMIT = 20_000_000
 
@@ -152,3 +155,60 @@ def test_a_hostile_table_is_named(content: bytes, tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(BadInput, match=r"a\.csv"):
         list(csv_rows(file))
+
+
+DOUBLED = b")" + 60 * b"2\x86"
+"""Operations of a pickle: an empty tuple, then sixty times the tuple of two of what there is."""
+HOSTILE = {
+    "key": b"\x80\x02}" + DOUBLED + b"K\x01s.",
+    "pairs": b"\x80\x02ccollections\nOrderedDict\n](" + DOUBLED + b"K\x01\x86e\x85R.",
+    "memory": b"\x80\x02}X\x01\x00\x00\x00acbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x01\x85Rs.",
+}
+"""Pickles without any code that take 2^60 steps to hash a key, or 4 GB of memory."""
+
+
+def zipped(pickled: bytes) -> bytes:
+    """As `torch.save` writes it."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in (("a/data.pkl", pickled), ("a/version", b"3\n"), ("a/byteorder", b"little")):
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def numpy_file(pickled: bytes) -> bytes:
+    """As `numpy.save` writes an array of five objects."""
+    file = io.BytesIO()
+    header = {"descr": "|O", "fortran_order": False, "shape": (5,)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + pickled
+
+
+@pytest.mark.parametrize("pickled", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(
+    ("read", "packed"),
+    [(read_tensor, zipped), (read_weights, zipped), (action_list.read, numpy_file)],
+    ids=["tensor", "weights", "actions"],
+)
+@pytest.mark.timeout(20)
+def test_a_pickle_that_would_never_end_is_named(
+    read: Callable[[Path], object], packed: Callable[[bytes], bytes], pickled: bytes, tmp_path: Path
+) -> None:
+    """A file of less than a kilobyte kept `--check` busy for ever, and no signal ended it."""
+    file = tmp_path / "own.pt"
+    file.write_bytes(packed(pickled))
+    with pytest.raises(BadInput, match="expected tensors or lists"):
+        read(file)
+
+
+@pytest.mark.timeout(20)
+def test_a_list_without_an_end_is_shown_in_a_line() -> None:
+    """Lists within lists, each twice: their text has 2^60 characters."""
+    deep: list[object] = []
+    for _ in range(60):
+        deep = [deep, deep]
+    assert len(shown(deep)) < 200
+    for _ in range(100_000):
+        deep = [deep]
+    assert len(shown(deep)) < 200
+    assert shown([1, "a", (2.5, None)]) == "[1, 'a', (2.5, None)]"

@@ -96,6 +96,28 @@ def test_weights_that_a_file_lacks_are_named(kept: str, tmp_path: Path) -> None:
         loaded(published(tmp_path / "bert", weights))
 
 
+@pytest.mark.parametrize("content", [[1, 2], torch.eye(2), {1: torch.eye(2)}], ids=["list", "tensor", "numbers"])
+def test_a_file_that_holds_no_weights_is_named(content: object, tmp_path: Path) -> None:
+    """Whatever transformers raises for it."""
+    with pytest.raises(BadInput, match="can't be loaded"):
+        loaded(published(tmp_path / "bert", content))
+
+
+def test_weights_that_are_no_finite_numbers_are_named(tmp_path: Path) -> None:
+    weights = model().state_dict()
+    weights["bert.embeddings.word_embeddings.weight"][0] = torch.nan
+    with pytest.raises(BadInput, match=r"expected finite numbers, found others in 'bert\.embeddings.word_embeddings"):
+        loaded(published(tmp_path / "bert", weights))
+
+
+def test_a_vocabulary_that_is_larger_than_the_model_s_is_named(tmp_path: Path) -> None:
+    """With a byte-order mark the first token was another one, and training ended in an IndexError."""
+    folder = published(tmp_path / "bert", model().state_dict())
+    (folder / "vocab.txt").write_text("\ufeff" + "\n".join(VOCABULARY), encoding="utf-8")
+    with pytest.raises(BadInput, match=r"its tokenizer has 11 tokens, but its config\.json a vocab_size of 10"):
+        loaded(folder)
+
+
 def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
     folder = published(tmp_path / "bert", {})
     for content in pickles(tmp_path / "marker"):

@@ -15,7 +15,7 @@ import labs
 from labs.core import events
 from labs.core.errors import BadInput
 from labs.core.run import STOP, Interrupted, Run
-from labs.rl import lunar_lander
+from labs.rl import action_list, lunar_lander
 from labs.rl.policies import Policy, policy, sampled
 from pipelines.ray_train import end_idle
 from tests.labs.folders import fault_of_submission
@@ -324,3 +324,24 @@ def test_course_size_learns_on_two_steps_of_two_environments(tmp_path: Path, pre
     small = {"iterations": 1, "batch_size": 4, "minibatch_size": 4, "num_env_runners": 0, "envs_per_runner": 2}
     LAB.train(LAB.config.model_validate({**course.model_dump(), **small}), Run(tmp_path, tmp_path))
     assert events.read(tmp_path)[-1]["metrics"]["train/env_steps"] >= 4
+
+
+@pytest.mark.parametrize("kind", ["lists", "arrays", "numbers"])
+def test_episodes_of_one_length_are_read_in_any_form_of_numpy_s(kind: str, tmp_path: Path) -> None:
+    """As objects they are an array with two axes, whose shape was lost; an episode can be an array itself."""
+    episodes = [[episode, 1, 2] for episode in range(5)]
+    array = np.array(episodes, dtype=np.int64 if kind == "numbers" else object)
+    if kind == "arrays":
+        array = object_array([np.array(episode) for episode in episodes])
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    assert action_list.read(tmp_path / "a.npy") == episodes
+
+
+def test_an_episode_within_a_list_is_no_episode(tmp_path: Path) -> None:
+    """An array of shape (5, 1) of lists was taken, where the judge would find lists as actions."""
+    array = np.empty((5, 1), dtype=object)
+    for row in range(5):
+        array[row, 0] = [0, 1]
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    (fault,) = LAB.check_submission(tmp_path / "a.npy")
+    assert "episode 0 action 0: expected 0, 1, 2 or 3, found [0, 1]" in fault
