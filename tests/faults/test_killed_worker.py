@@ -38,7 +38,7 @@ from tests.labs.workers import train_on
 Cli = Callable[..., Said]
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_session")]
 LAB = labs.get("regression")
-CONFIG = LAB.resolve("strong", "tiny", {"epochs": EPOCHS // 4, "patience": EPOCHS // 4})
+CONFIG = LAB.resolve("strong", "tiny", {"epochs": EPOCHS // 2, "patience": EPOCHS // 2})
 
 
 def processes(name: str) -> list[psutil.Process]:
