@@ -132,14 +132,16 @@ def train(config: AnomalyConfig, run: Run) -> None:
         run.log({"train/loss": run.mean(loss_meter.sum, loss_meter.count)})
         if config.adversarial:
             run.log({"train/critic_loss": run.mean(discriminator_meter.sum, discriminator_meter.count)})
-        if config.score == "local":
-            fit_local_score(detector, fitted, run)
+        fit_local_score(config, detector, fitted, run)
         run.log(evaluate(detector, held_out, run))
         run.keep(detector)
 
 
-def fit_local_score(detector: Detector, fitted: Pictures, run: Run) -> None:
-    """Fit the local score to training faces: its statistics must not be those of faces that it is judged on."""
+def fit_local_score(config: AnomalyConfig, detector: Detector, fitted: Pictures, run: Run) -> None:
+    """Fit the score, where it is the local one, to training faces: its statistics must not be those of faces that it is
+    judged on."""
+    if config.score != "local":
+        return
     maps: list[torch.Tensor] = []
     with run.evaluation(detector) as net:
         for pictures, _ in run.loader(fitted, 200):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
 from labs.core.errors import BadInput, cut, shown
 from labs.core.listing import visible
@@ -42,10 +41,8 @@ def load_reader(name: str, members: int, settings: InferenceSettings) -> tuple[R
         BadInput: the model can't be loaded, or its maximum input is shorter than a question and a window.
     """
     config = load_config(name)
-    maximum, needed = (
-        getattr(config, "max_position_embeddings", None),
-        settings.question_tokens + settings.paragraph_tokens + 3,
-    )
+    maximum = getattr(config, "max_position_embeddings", None)
+    needed = settings.question_tokens + settings.paragraph_tokens + 3
     if not isinstance(maximum, int):
         raise BadInput(f"pretrained_model {name!r}: expected a model like BERT, with a whole number as "
                        f"max_position_embeddings in its config.json, found {shown(maximum)}")  # fmt: skip
@@ -126,6 +123,10 @@ def load_model(name: str) -> "PreTrainedModel":
     """
     from transformers import AutoModelForQuestionAnswering
 
+    try:
+        _refuse_hostile(Path(name))
+    except Exception as error:  # as in `_load`
+        raise BadInput(f"pretrained_model {name!r} can't be loaded: {_reason(Path(name), error)}") from None
     options = {"weights_only": True, "dtype": torch.float32, "output_loading_info": True}
     model, loaded = _load(AutoModelForQuestionAnswering, name, **options)
     body = f"{model.base_model_prefix}."  # the head is new
@@ -156,10 +157,12 @@ def check_folder(folder: Path) -> list[str]:
 
     silence()
     try:
+        _refuse_hostile(folder)
         for kind in (AutoModelForMaskedLM, AutoTokenizer):
             kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        return [f"expected a model in a folder with its config.json and tokenizer, found a fault: {error}"]
+    except Exception as error:  # of any class: a file of the folder can have any content
+        said = " ".join(str(error).split())
+        return [f"expected a model in a folder with its config.json and tokenizer, found a fault: {cut(said)}"]
     return []
 
 
@@ -177,9 +180,6 @@ def _load(kind: Any, name: str, **options: Any) -> Any:
     The hub's converter of weights to safetensors is not asked to write a copy for whoever has a `.bin`.
     """
     silence()
-    for file in visible(Path(name)) if Path(name).is_dir() else ():
-        if file.name.startswith("pytorch_model") and file.suffix == ".bin":
-            _refuse_hostile(name, file)
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         return kind.from_pretrained(name, local_files_only=True, trust_remote_code=False, **options)
@@ -193,13 +193,18 @@ def _load(kind: Any, name: str, **options: Any) -> Any:
     raise BadInput(f"pretrained_model {name!r} can't be loaded: {_reason(Path(name), fault)}")
 
 
-def _refuse_hostile(name: str, file: Path) -> None:
-    try:
-        refuse_hostile_weights(file)
-    except BadInput as error:
-        raise BadInput(f"pretrained_model {name!r} can't be loaded: {file.name}: {error}") from None
-    except Exception as error:  # no pickle, or no file
-        raise BadInput(f"pretrained_model {name!r} can't be loaded: {_reason(Path(name), error)}") from None
+def _refuse_hostile(folder: Path) -> None:
+    """Look at the pickles in a folder's weights, if it is one.
+
+    Raises:
+        BadInput: one would keep its reader busy for ever, or fill the memory; the message is the end of a sentence.
+        pickle.UnpicklingError: one is no pickle.
+    """
+    for file in sorted(folder.glob("pytorch_model*.bin")):
+        try:
+            refuse_hostile_weights(file)
+        except BadInput as error:
+            raise BadInput(f"{file.name}: {error}") from None
 
 
 def _reason(folder: Path, fault: Exception) -> str:
@@ -212,6 +217,8 @@ def _reason(folder: Path, fault: Exception) -> str:
     found = {path.name for path in visible(folder)}
     if missing := [part for part, names in PARTS.items() if not found & names]:
         return f"in this folder {' and '.join(missing)} is missing"
+    if isinstance(fault, BadInput):
+        return str(fault)
     if isinstance(fault, pickle.UnpicklingError):
         return ("pytorch_model.bin holds other objects than tensors or is broken: other objects need pickle, which can "
                 "run any code, and are not read")  # fmt: skip

@@ -9,12 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs.compression.student import MEAN, STD
-from labs.core.errors import BadInput
-from labs.core.listing import find, roots
-from labs.core.weights_file import fill, pack, read_weights
+from labs.core.weights_file import GivenWeights, fill, read_weights
 
-FILE, PACKED = "resnet18_teacher.ckpt", "teacher.safetensors"
-"""The weights in the course's folder, and in packed data."""
+GIVEN = GivenWeights(
+    "resnet18_teacher.ckpt", "teacher.safetensors", "teacher", "the teacher is a run of the cnn lab"
+)  # fmt: skip
 RESIZED, CROPPED = 256, 224
 """Pixels of a side to which the course scales images for the teacher, and of the centre that it then takes."""
 
@@ -47,31 +46,14 @@ def block_types() -> tuple[type[nn.Module], ...]:
     return (module.BasicBlock,) if module else ()
 
 
-def is_in(source: Path | None) -> bool:
-    """Whether a user's data folder, or the one in it, has the course's teacher."""
-    return source is not None and any(find(root, FILE) for root in roots(source))
-
-
 def check(folder: Path, classes: int) -> list[str]:
     """The fault of the teacher's file in a sentence; empty if it has none or is not there.
 
     Args:
+        folder: the data folder.
         classes: number of classes of the data.
     """
-    file = find(folder, FILE)
-    if file is None:
-        return []
-    try:
-        fill(_empty(classes), read_weights(file), f"a ResNet-18 of {classes} classes")
-    except BadInput as error:
-        return [f"{file.name}: {error}; without this file the teacher is a run of the cnn lab"]
-    return []
-
-
-def prepare(folder: Path, out: Path) -> dict[str, str]:
-    """Pack the weights, if they are there; returns their digest as `teacher`, a fact of the data."""
-    file = find(folder, FILE)
-    return {} if file is None else {"teacher": pack(read_weights(file), out / PACKED)}
+    return GIVEN.check(folder, lambda weights: fill(_empty(classes), weights, f"a ResNet-18 of {classes} classes"))
 
 
 def load(file: Path, classes: int) -> CourseTeacher:

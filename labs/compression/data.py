@@ -30,4 +30,4 @@ def check(folder: Path) -> list[str]:
 
 def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     """As `labs.shared.vision.food.prepare`; beside the images the teacher's weights, if they are there."""
-    return food.prepare(folder, out, origin, LAYOUT, course_teacher.prepare(folder, out))
+    return food.prepare(folder, out, origin, LAYOUT, course_teacher.GIVEN.prepare(folder, out))

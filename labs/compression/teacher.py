@@ -19,7 +19,7 @@ TEACHER = "teacher"
 
 def provided(config: Any, source: Path | None) -> Collection[str]:
     """No run of the cnn lab is needed where the data folder has the course's teacher."""
-    return (TEACHER,) if course_teacher.is_in(source) else ()
+    return (TEACHER,) if course_teacher.GIVEN.are_in(source) else ()
 
 
 def load_teacher(run: Run, classes: int) -> nn.Module:
@@ -29,9 +29,9 @@ def load_teacher(run: Run, classes: int) -> nn.Module:
     Raises:
         BadInput: it was trained on another number of classes.
     """
-    own = run.data_dir / course_teacher.PACKED
+    own = run.data_dir / course_teacher.GIVEN.packed
     if own.exists():
-        copied = {own: course_teacher.PACKED}
+        copied = {own: course_teacher.GIVEN.packed}
     else:
         source = run.upstream(TEACHER)
         teacher_classes = load_shape(source)["classes"]
@@ -50,5 +50,5 @@ def load_copy(folder: Path) -> nn.Module:
 
 
 def _load(folder: Path, classes: int) -> nn.Module:
-    file = folder / course_teacher.PACKED
+    file = folder / course_teacher.GIVEN.packed
     return course_teacher.load(file, classes) if file.exists() else cnn.load(folder)

@@ -60,6 +60,11 @@ def find(folder: Path, *names: str) -> Path | None:
     return None
 
 
+def is_in(source: Path | None, name: str) -> bool:
+    """Whether a file is in a user's data folder, or in one of those around the data; not where there is no folder."""
+    return source is not None and any(find(root, name) for root in roots(source))
+
+
 def required(folder: Path, *names: str) -> Path:
     """As `find`, of what a check has found to be there."""
     return find(folder, *names) or folder / names[0]

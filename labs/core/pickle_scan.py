@@ -16,8 +16,12 @@ from labs.core.errors import BadInput
 
 MAX_DEPTH = 20
 """Tuples within tuples; those that torch and numpy write have five levels at most."""
+MAX_MEMO = 1_000_000
+"""Largest number under which a value is kept, as a reader makes room for as many."""
 MAX_BYTES = 200_000_000
 """Of a pickle that is looked at; the tensors' values are in files of their own."""
+ZIP = b"PK\x03\x04"
+"""First bytes of a zip file."""
 LEGACY = 5
 """Pickles that `torch.save` wrote one after the other before it made zip files, ahead of the values."""
 
@@ -35,7 +39,10 @@ def refuse_hostile(pickled: BinaryIO) -> None:
         if isinstance(argument, str) and argument.split()[-1:] == ["bytearray"]:
             raise BadInput("expected tensors or lists, found a pickle that asks for memory of any size")
         if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            memo[len(memo) if name == "MEMOIZE" else int(argument or 0)] = stack[-1]
+            number = len(memo) if name == "MEMOIZE" else int(argument or 0)
+            if number > MAX_MEMO:
+                raise BadInput("expected tensors or lists, found a pickle that asks for memory of any size")
+            memo[number] = stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
             stack.append(memo[int(argument or 0)])
         else:
@@ -63,10 +70,12 @@ def refuse_hostile_weights(path: Path) -> None:
 
 
 def _pickles(path: Path) -> Iterator[BinaryIO]:
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as stream:
+    with path.open("rb") as stream:
+        is_zip = stream.read(len(ZIP)) == ZIP  # by which torch decides, too
+        if not is_zip:
+            stream.seek(0)
             yield from (stream for _ in range(LEGACY))
-        return
+            return
     with zipfile.ZipFile(path) as file:
         size = sum(entry.file_size for entry in file.infolist())
         if size > path.stat().st_size:

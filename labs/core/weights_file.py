@@ -2,7 +2,8 @@
 
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,12 +12,52 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from labs.core.errors import BadInput, shown
+from labs.core.listing import find, is_in
 from labs.core.pickle_scan import refuse_hostile_weights
 
 IN_CHECKPOINT = ("model_state_dict", "state_dict", "model")
 """Names under which a training's checkpoint has the weights, beside the optimizer's state and others."""
 WRAPPED = "module."
 """What `DataParallel` puts before the name of each weight."""
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """Weights of a trained network that a user's data folder may have."""
+
+    file: str
+    """Name in the folder."""
+    packed: str
+    """Name of the file in packed data."""
+    role: str
+    """What the network is for: the name of the weights' digest among the facts of the data."""
+    otherwise: str
+    """What is used without the file, for messages."""
+
+    def are_in(self, source: Path | None) -> bool:
+        """Whether a user's data folder, None for generated data, has them."""
+        return is_in(source, self.file)
+
+    def check(self, folder: Path, fit: Callable[[dict[str, torch.Tensor]], None]) -> list[str]:
+        """The fault of the file in a sentence; empty if it has none or is not there.
+
+        Args:
+            folder: the data folder.
+            fit: raises `BadInput` for weights that are not those of the network.
+        """
+        file = find(folder, self.file)
+        if file is None:
+            return []
+        try:
+            fit(read_weights(file))
+        except BadInput as error:
+            return [f"{file.name}: {error}; without this file {self.otherwise}"]
+        return []
+
+    def prepare(self, folder: Path, out: Path) -> dict[str, str]:
+        """Pack the weights, if they are there; returns their digest, a fact of the data."""
+        file = find(folder, self.file)
+        return {} if file is None else {self.role: pack(read_weights(file), out / self.packed)}
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -89,7 +89,7 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
         splits["validation"] = _batches(folder / VALIDATION, side, folder / MASKS)
     names = [path.name.lower() for path in _files(_images(folder))]
     content = texts.read(folder).model_dump() if find(folder, texts.FILE) else None
-    facts = {"side": side, "names": names, "texts": content, **course_classifier.prepare(folder, out)}
+    facts = {"side": side, "names": names, "texts": content, **course_classifier.GIVEN.prepare(folder, out)}
     return shards.pack(out, splits, origin=origin, facts=facts)
 
 

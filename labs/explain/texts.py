@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from labs.core import errors
-from labs.core.listing import find, required, roots
+from labs.core.listing import find, required
 from labs.core.text_file import read_json
 from labs.shared.text.passages import Fact, PassageGenerator
 
@@ -86,11 +86,6 @@ def check(folder: Path) -> list[str]:
         for number, sentence in enumerate(texts.sentences)
         if sentence.text[sentence.start : sentence.start + 1] != texts.character
     ]
-
-
-def is_in(source: Path) -> bool:
-    """Whether a user's data folder, or the one in it, has texts."""
-    return any(find(root, FILE) for root in roots(source))
 
 
 def read(folder: Path) -> Texts:

@@ -162,9 +162,10 @@ DOUBLED = b")" + 60 * b"2\x86"
 HOSTILE = {
     "key": b"\x80\x02}" + DOUBLED + b"K\x01s.",
     "pairs": b"\x80\x02ccollections\nOrderedDict\n](" + DOUBLED + b"K\x01\x86e\x85R.",
+    "number": b"\x80\x02]r\xff\xff\xff\x7f.",
     "memory": b"\x80\x02}X\x01\x00\x00\x00acbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x01\x85Rs.",
 }
-"""Pickles without any code that take 2^60 steps to hash a key, or 4 GB of memory."""
+"""Pickles without any code that take 2^60 steps to hash a key, or gigabytes of memory."""
 
 
 def zipped(pickled: bytes) -> bytes:
@@ -197,6 +198,16 @@ def test_a_pickle_that_would_never_end_is_named(
     """A file of less than a kilobyte kept `--check` busy for ever, and no signal ended it."""
     file = tmp_path / "own.pt"
     file.write_bytes(packed(pickled))
+    with pytest.raises(BadInput, match="expected tensors or lists"):
+        read(file)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("read", [read_tensor, read_weights])
+def test_a_pickle_before_a_zip_file_is_looked_at(read: Callable[[Path], object], tmp_path: Path) -> None:
+    """A zip file is known by its end, and PyTorch reads by the beginning."""
+    file = tmp_path / "own.pt"
+    file.write_bytes(HOSTILE["key"] + zipped(b"\x80\x02}."))
     with pytest.raises(BadInput, match="expected tensors or lists"):
         read(file)
 

@@ -14,6 +14,7 @@ from labs.core.errors import BadInput
 from labs.core.run import Run
 from pipelines.spec import Node, default_needs
 from tests.fuzz import pickles
+from tests.labs.test_hostile_files import HOSTILE, zipped
 
 VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"年生於的在")
 Weights = Mapping[str, torch.Tensor]
@@ -101,6 +102,18 @@ def test_a_file_that_holds_no_weights_is_named(content: object, tmp_path: Path) 
     """Whatever transformers raises for it."""
     with pytest.raises(BadInput, match="can't be loaded"):
         loaded(published(tmp_path / "bert", content))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("pickled", HOSTILE.values(), ids=HOSTILE)
+def test_a_checkpoint_that_would_never_be_read_is_named(pickled: bytes, tmp_path: Path) -> None:
+    """No signal ended a training that had begun to read it. The check of a submission reads models, too."""
+    folder = published(tmp_path / "bert", {})
+    (folder / "pytorch_model.bin").write_bytes(zipped(pickled))
+    with pytest.raises(BadInput, match=r"can't be loaded: pytorch_model\.bin: expected tensors or lists"):
+        loaded(folder)
+    (fault,) = pretrained_models.check_folder(folder)
+    assert "pytorch_model.bin: expected tensors or lists" in fault
 
 
 def test_weights_that_are_no_finite_numbers_are_named(tmp_path: Path) -> None:
