@@ -20,6 +20,8 @@ ANSWER_S = 2
 LOST_AFTER_S = 45.0  # Ray ends a process whose head node has been silent for 60 s, with no word of what to do
 OBJECT_STORE_BYTES = 512 * 2**20  # data is memory-mapped from files: only results pass through the store
 NO_DASHBOARD = "http://127.0.0.1:9"  # a helper of each Ray Train run would otherwise look for one for ten seconds
+TIMED_OUT = "node timed out during startup"
+"""How Ray says that a process of a node that it has started did not answer."""
 TOKEN_PLACES = "RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
 
 
@@ -58,17 +60,36 @@ def connect(*, num_cpus: int | None = None, quiet: bool = True) -> Cluster:
         # variable, it would also keep child processes from joining real clusters.
         ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
         with environment.variable("RAY_API_SERVER_ADDRESS", NO_DASHBOARD):  # for the processes that are started
+            _start(num_cpus or int(capacity.local().cpus), quiet)
+        if quiet:
+            _end_needless_processes()
+    return capacity.total()
+
+
+def _start(num_cpus: int, quiet: bool) -> None:
+    """Start a Ray on this machine; once more, on other ports, where its node has not answered within Ray's 30 s."""
+    import ray
+
+    for is_last in (False, True):
+        try:
             ray.init(
                 address="local",
-                num_cpus=num_cpus or int(capacity.local().cpus),
+                num_cpus=num_cpus,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=environment.short_folder(),
                 **_log_options(quiet),
             )
-        if quiet:
-            _end_needless_processes()
-    return capacity.total()
+        except Exception as error:  # Ray has no class for it
+            if TIMED_OUT not in str(error):
+                raise
+            if is_last:
+                raise ClusterError(
+                    "Ray has not started on this machine within twice 30 s: the machine is busy, or memory or processes "
+                    "are short (labs doctor looks at both); the same command tries again"
+                ) from None
+        else:
+            return
 
 
 def _end_needless_processes() -> None:

@@ -58,15 +58,15 @@ def refuse_hostile_weights(path: Path) -> None:
 
     Raises:
         BadInput: it is such a file; the message is the end of a sentence.
-        pickle.UnpicklingError: it is no pickle.
+        pickle.UnpicklingError: it is no pickle, or a zip file that is damaged.
     """
-    for pickled in _pickles(path):
-        try:
+    try:
+        for pickled in _pickles(path):
             refuse_hostile(pickled)
-        except BadInput:
-            raise
-        except Exception as error:  # of any class, as for `pickle` itself
-            raise pickle.UnpicklingError(str(error)) from None
+    except (BadInput, OSError):
+        raise
+    except Exception as error:  # of any class, as for `pickle` itself
+        raise pickle.UnpicklingError(str(error)) from None
 
 
 def _pickles(path: Path) -> Iterator[BinaryIO]:

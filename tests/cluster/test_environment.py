@@ -27,6 +27,26 @@ import ray
 assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
 print("started at", ray.util.get_node_ip_address(), "with", ray.get_runtime_context().runtime_env)
 """
+SLOW = """
+from cluster import connect, environment, errors
+def lose(*arguments):
+    lost.append(arguments)
+    if len(lost) <= TIMES:
+        raise Exception("The current node timed out during startup. This could happen because it is busy.")
+    return get_node(*arguments)
+def patch():  # Ray's settings are in the environment by now, and it is imported next
+    global get_node
+    import ray._private.services as services
+    get_node, services.get_node = services.get_node, lose
+lost, environment.check_limits = [], patch
+try:
+    connect.connect(num_cpus=1)
+except errors.ClusterError as error:
+    print("refused:", error)
+else:
+    import ray
+    print("started with", ray.cluster_resources()["CPU"], "CPU after", len(lost) - 1)
+"""
 CONNECT = """
 from cluster import connect, errors
 try:
@@ -79,6 +99,15 @@ def test_ray_starts_in_a_scheduler_s_job_without_a_home_behind_a_proxy_under_uv_
     )
     assert said == "started at 127.0.0.1 with {}\n"
     assert stat.S_IMODE(Path("/tmp", f"ray-{os.getuid()}").stat().st_mode) == 0o700
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("times", "said"), [(1, "started with 1.0 CPU after "), (2, "refused: Ray has not started on ")]
+)
+def test_a_ray_that_does_not_answer_is_started_once_more(times: int, said: str) -> None:
+    """On a machine that starts several at once, Ray gave up after 30 s, with a traceback."""
+    assert _python(SLOW.replace("TIMES", str(times))).startswith(said)
 
 
 def _with_an_unknown_hostname() -> tuple[str, ...]:
