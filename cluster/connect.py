@@ -85,8 +85,8 @@ def _start(num_cpus: int, quiet: bool) -> None:
                 raise
             if is_last:
                 raise ClusterError(
-                    "Ray has not started on this machine within twice 30 s: the machine is busy, or memory or processes "
-                    "are short (labs doctor looks at both); the same command tries again"
+                    "Ray has not started on this machine within twice 30 s: the machine is busy, or memory or "
+                    "processes are short (labs doctor looks at both); the same command tries again"
                 ) from None
         else:
             return
