@@ -31,7 +31,7 @@ SLOW = """
 from cluster import connect, environment, errors
 def lose(*arguments):
     lost.append(arguments)
-    if len(lost) <= TIMES:
+    if len(lost) <= 3:
         raise Exception("The current node timed out during startup. This could happen because it is busy.")
     return get_node(*arguments)
 def patch():  # Ray's settings are in the environment by now, and it is imported next
@@ -43,9 +43,9 @@ try:
     connect.connect(num_cpus=1)
 except errors.ClusterError as error:
     print("refused:", error)
-else:
-    import ray
-    print("started with", ray.cluster_resources()["CPU"], "CPU after", len(lost) - 1)
+connect.connect(num_cpus=1)  # whose first try is lost as well
+import ray
+print("started with", ray.cluster_resources()["CPU"], "CPU")
 """
 CONNECT = """
 from cluster import connect, errors
@@ -102,12 +102,11 @@ def test_ray_starts_in_a_scheduler_s_job_without_a_home_behind_a_proxy_under_uv_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("times", "said"), [(1, "started with 1.0 CPU after "), (2, "refused: Ray has not started on ")]
-)
-def test_a_ray_that_does_not_answer_is_started_once_more(times: int, said: str) -> None:
+def test_a_ray_that_does_not_answer_is_started_once_more() -> None:
     """On a machine that starts several at once, Ray gave up after 30 s, with a traceback."""
-    assert _python(SLOW.replace("TIMES", str(times))).startswith(said)
+    refused, started = _python(SLOW).splitlines()
+    assert refused.startswith("refused: Ray has not started on this machine within twice 30 s")
+    assert started == "started with 1.0 CPU"
 
 
 def _with_an_unknown_hostname() -> tuple[str, ...]:
