@@ -490,6 +490,13 @@ def test_simple_at_course_size_has_the_sample_s_shape() -> None:
     assert net.encoder.bidirectional
 
 
+@pytest.mark.parametrize("preset", ["strong", "boss"])
+def test_the_strong_baseline_at_course_size_is_as_wide_as_transformer_base(preset: str) -> None:
+    """It had half its width and half its heads."""
+    config: Any = LAB.resolve(preset, "course")
+    assert (config.d_model, config.d_ff, config.heads, config.layers) == (512, 2048, 8, 4)
+
+
 # --- messages --------------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import labs
 from pipelines import datasets
+from tests.conftest import Said
 
 
 def test_a_look_at_data_that_move_to_their_place_is_no_error(tmp_path: Path) -> None:
@@ -95,3 +96,12 @@ def test_data_of_a_folder_are_prepared_anew_by_a_reader_that_has_changed(
     before = datasets.location(tmp_path, lab, "tiny", tmp_path / "data")
     monkeypatch.setattr(datasets, "code_digest", lambda module: f"another {module}")
     assert datasets.location(tmp_path, lab, "tiny", tmp_path / "data") != before
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_among_the_data_is_named_and_not_waited_for(tmp_path: Path, labs_cli: Callable[..., Said]) -> None:
+    """A reader opens it and waits for a writer that never comes."""
+    os.mkfifo(tmp_path / "covid.train.csv")
+    said = labs_cli("train", "regression", "--data", tmp_path)
+    assert said.code == 2
+    assert "covid.train.csv is a pipe, a socket or a device" in said.err
