@@ -263,7 +263,7 @@ SIZES: dict[str, dict[str, object]] = {
     "course": {},
 }  # fmt: skip
 BASE = {"layers": 4, "d_model": 512, "d_ff": 2048, "heads": 8}
-"""Towards which the course's strong baseline goes: transformer-base (Vaswani et al., table 3), of four layers, not six."""
+"""Transformer-base (Vaswani et al., table 3), with four layers in place of six, as the course suggests."""
 STRONG = {"architecture": "transformer", "schedule": "inverse-sqrt", "dropout": 0.1}
 LAB = Lab(
     heading=COURSE["transformer"],
