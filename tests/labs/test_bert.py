@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import random
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -172,6 +173,23 @@ def test_metrics_count_characters() -> None:
     assert character_f1(["林林文"], ["林文文德"]) == pytest.approx(2 * 2 / 7)
     assert character_f1(["林林文文"], ["林文文德"]) == pytest.approx(2 * 3 / 8)
     assert character_f1(["", "甲", "1,0"], ["乙", "甲", "10"]) == pytest.approx(2 / 3)
+
+
+def test_metrics_are_those_of_squad_in_characters() -> None:
+    """As SQuAD's scorer gives them for 200 pairs whose characters are its words."""
+    from torchmetrics.functional.text import squad
+
+    draw = random.Random(0)
+    answers = ["".join(draw.choices("林文德1874年《》", k=draw.randint(1, 6))) for _ in range(200)]
+    predictions = [
+        draw.choice([each, each[:2], each + "年", "".join(draw.sample(each, len(each)))]) for each in answers
+    ]
+    theirs = squad(
+        [{"prediction_text": " ".join(text), "id": str(n)} for n, text in enumerate(predictions)],
+        [{"answers": {"answer_start": [0], "text": [" ".join(text)]}, "id": str(n)} for n, text in enumerate(answers)],
+    )
+    assert 100 * exact_match(predictions, answers) == pytest.approx(float(theirs["exact_match"]))
+    assert 100 * character_f1(predictions, answers) == pytest.approx(float(theirs["f1"]))
 
 
 def test_the_trivial_answer_is_of_the_most_similar_clause() -> None:

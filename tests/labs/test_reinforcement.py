@@ -1,15 +1,19 @@
 """The reinforcement-learning lab, run as the pipelines run it: `lab.fit` on a run's folder."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import ray
 import torch
+from gymnasium.utils.env_checker import check_env
 
 import labs
 from labs.core import events
@@ -22,6 +26,18 @@ from tests.labs.folders import fault_of_submission
 from tests.labs.test_reports import check_report
 
 LAB = labs.get("rl")
+JUDGE = """
+import json, sys
+import gymnasium, numpy
+environment, returns = gymnasium.make("LunarLander-v3"), []
+environment.reset(seed=543)
+for episode in numpy.load(sys.argv[1], allow_pickle=True).tolist():
+    steps = [environment.step(action) for action in episode]
+    assert [step[2] or step[3] for step in steps] == [False] * (len(steps) - 1) + [True]
+    returns.append(sum(float(step[1]) for step in steps))
+    environment.reset()
+print(json.dumps(returns))
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -77,6 +93,24 @@ def test_the_actor_that_is_kept_is_the_one_that_was_measured(tmp_path: Path, pre
     returns = lunar_lander.returns(policy(LAB.load(tmp_path), selection), lunar_lander.VALIDATION_SEEDS)
     assert np.mean(returns) == pytest.approx(best)
     assert best == max(epoch["val/return"] for epoch in curve(tmp_path))
+
+
+def test_the_delivered_actions_repeat_their_returns_in_a_process_of_their_own(finished: Path) -> None:
+    """As the course's judge replays them: with gymnasium alone, and nothing of this program."""
+    actions = finished / "deliver" / "Action_List.npy"
+    replayed = subprocess.run(
+        [sys.executable, "-c", JUDGE, actions], capture_output=True, text=True, timeout=120, check=True, cwd="/"
+    )
+    returns, fault = lunar_lander.replay(json.loads((finished / "deliver" / "Action_List.json").read_text()))
+    assert fault == ""
+    assert json.loads(replayed.stdout) == returns
+
+
+def test_the_environment_is_one_of_gymnasium_s() -> None:
+    environment, observation = lunar_lander.judge_environment()
+    check_env(environment.unwrapped, skip_render_check=True)
+    assert observation.shape == (lunar_lander.OBSERVATIONS,)
+    assert environment.action_space == gymnasium.spaces.Discrete(lunar_lander.ACTIONS)
 
 
 def test_the_npy_has_the_same_actions_as_the_json(finished: Path) -> None:
