@@ -60,6 +60,9 @@ StoreUri = Annotated[
         show_envvar=False,
     ),
 ]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Set a config field: field=value. Repeatable.", metavar="FIELD=VALUE")
+]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(

@@ -23,6 +23,7 @@ from pipelines.commands.options import (
     PrecisionOption,
     Preset,
     Retries,
+    Set,
     Size,
     Spec,
     StoreUri,
@@ -49,9 +50,7 @@ def train(
     lab: LabName,
     preset: Preset = None,
     size: Size = "small",
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Set a config field: field=value. Repeatable.")
-    ] = None,
+    set_: Set = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of config fields; --set overrides it.")] = None,
     workers: Annotated[
         int, typer.Option(help="Number of Ray Train workers. 0 trains in this process, without Ray.")

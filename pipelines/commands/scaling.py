@@ -8,11 +8,14 @@ import typer
 
 from pipelines.commands.options import (
     TRAIN,
+    CpusPerWorker,
     Force,
     Home,
     Json,
     LabName,
+    PrecisionOption,
     Preset,
+    Set,
     Size,
     StoreUri,
     print_json,
@@ -27,15 +30,18 @@ def add_to(app: typer.Typer) -> None:
 
 def scale(
     lab: LabName,
-    workers: Annotated[str, typer.Option(help="Counts of workers, with commas; each worker has one CPU.")] = "1,2",
+    workers: Annotated[str, typer.Option(help="Counts of workers, with commas.")] = "1,2",
     preset: Preset = None,
     size: Size = "small",
+    set_: Set = None,
     epochs: Annotated[
         int, typer.Option(min=1, help="Epochs of each run; the first does not count where there are more.")
     ] = 4,
+    cpus_per_worker: CpusPerWorker = 1,
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has GPUs, else 0.")
     ] = None,
+    precision: PrecisionOption = "auto",
     store: StoreUri = None,
     home: Home = None,
     force: Force = False,
@@ -48,12 +54,15 @@ def scale(
     model of the step's time, fitted to the two smallest counts, predicts the larger ones.
     """
     import labs
+    from pipelines.commands.running import overrides
     from pipelines.show.display import say
     from pipelines.spec_fields import NodeResources, from_options
 
     preset = labs.heading(lab).choose(preset, size)
     counts = _counts(workers)
-    resources = from_options(NodeResources, workers=counts[-1], gpus_per_worker=gpus_per_worker)
+    asked = {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker, "precision": precision}
+    resources = from_options(NodeResources, workers=counts[-1], **asked)
+    fields = {"epochs": epochs, **overrides(None, set_ or [])}
     say(f"scaling {lab} {preset} {size}, workers {workers}: starting")
 
     from pipelines.home import find_home
@@ -66,7 +75,7 @@ def scale(
 
     where = find_home(home)
     found = Store(where, store)
-    scaled = Scaled(lab, preset, size, counts, epochs, resources)
+    scaled = Scaled(lab, preset, size, counts, fields, resources)
     with redirect_stdout(sys.stderr):  # as for other commands: standard output is the document's
         folder, rows, code = run_scale(where, scaled, found, ScreenReporter(), force=force)
         if folder and not rows:

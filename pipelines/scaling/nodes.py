@@ -1,8 +1,8 @@
 """The runs of `labs scale` as nodes of a pipeline, each of which waits for the one before."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import labs
 from cluster import capacity
@@ -27,8 +27,9 @@ class Scaled:
     size: str
     counts: tuple[int, ...]
     """Workers, in ascending order."""
-    epochs: int
-    """Of a lab whose config has epochs; others train as long as their preset does."""
+    fields: Mapping[str, Any]
+    """Config fields that differ from preset and size. Its `epochs` are those of a lab whose config has epochs; others
+    train as long as their preset does."""
     resources: NodeResources
     """Of the largest count."""
 
@@ -51,7 +52,9 @@ class Scaled:
     def has_torchrun(self, workers: int) -> bool:
         """Whether this machine holds a script of so many processes."""
         own = capacity.local()
-        return workers <= (own.gpus if own.gpus and self.resources.gpus_per_worker != 0 else own.cpus)
+        if own.gpus and self.resources.gpus_per_worker != 0:
+            return workers <= own.gpus
+        return workers * self.resources.cpus_per_worker <= own.cpus
 
     def _which(self) -> Iterator[tuple[int, Kind]]:
         for workers in self.counts:
@@ -63,7 +66,9 @@ class Scaled:
 
     def _node(self, workers: int, kind: Kind) -> Node:
         lab = labs.get(self.lab)
-        fields = {"epochs": self.epochs} if "epochs" in lab.config.model_fields else {}
+        fields = {
+            name: value for name, value in self.fields.items() if name != "epochs" or name in lab.config.model_fields
+        }
         config = lab.resolve(self.preset, self.size, fields)
         if kind == "weak":
             batch = lab.batch_field(config)

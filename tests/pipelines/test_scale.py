@@ -30,7 +30,8 @@ def test_a_command_measures_the_program_and_a_plain_script(
     """The numbers are in the document, in the store and in a figure, and the runs are compared with no others."""
     from mlflow import MlflowClient
 
-    said = labs_cli("scale", "regression", "--size", "tiny", "--workers", "2", "--epochs", "2", "--json")
+    scale = ("scale", "regression", "--size", "tiny", "--workers", "2", "--epochs", "2", "--set", "hidden=[8]")
+    said = labs_cli(*scale, "--json")
     assert said.code == 0, said.err
     (row,) = said.json
     assert set(row) >= KEYS
@@ -39,13 +40,14 @@ def test_a_command_measures_the_program_and_a_plain_script(
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
     run = client.get_run(row["run_id"])
     assert run.data.metrics["perf/step_s"] == row["step_s"]
+    assert run.data.params["hidden"] == "[8]"
     parent = run.data.tags["mlflow.parentRunId"]
     (speed,) = client.get_metric_history(parent, "scale/samples_per_s")
     assert (speed.step, speed.value) == (2, row["samples_per_s"])
     assert [file.path for file in client.list_artifacts(parent, "figures")] == ["figures/scaling.png"]
     assert labs_cli("compare", "--json").json == []
     monkeypatch.setenv("COLUMNS", "80")
-    again = labs_cli("scale", "regression", "--size", "tiny", "--workers", "2", "--epochs", "2")
+    again = labs_cli(*scale)
     assert "already finished" in again.err
     assert f"{row['samples_per_s']:,.0f}" in again.out
 
@@ -64,7 +66,9 @@ def synthetic(tmp_path: Path) -> Callable[..., Measured]:
     """Finished runs on some counts of workers whose steps follow the closed form, but for a factor."""
 
     def make(counts: tuple[int, ...], slower: dict[int, float] | None = None) -> Measured:
-        scaled = Scaled("cnn", "simple", "tiny", counts, 2, NodeResources(workers=counts[-1], gpus_per_worker=0))
+        scaled = Scaled(
+            "cnn", "simple", "tiny", counts, {"epochs": 2}, NodeResources(workers=counts[-1], gpus_per_worker=0)
+        )
         folders = {}
         for workers in counts:
             folder = folders[scaled.name(workers, "strong")] = tmp_path / "runs" / str(workers)
@@ -128,12 +132,23 @@ def test_no_part_of_a_predicted_step_is_negative(few: float, many: float) -> Non
 
 def test_weak_runs_have_the_batch_of_one_worker_for_each() -> None:
     nodes = {
-        node.name: node for node in Scaled("transformer", "simple", "tiny", (1, 2), 3, NodeResources(workers=2)).nodes()
+        node.name: node
+        for node in Scaled("transformer", "simple", "tiny", (1, 2), {"epochs": 3}, NodeResources(workers=2)).nodes()
     }
     batches = {name: node.config.model_dump()["accumulation"] for name, node in nodes.items()}
     assert batches == {"transformer-1": 2, "transformer-1-torchrun": 2, "transformer-2": 2,
                        "transformer-2-torchrun": 2, "transformer-2-weak": 4}  # fmt: skip
     assert {node.config.model_dump()["epochs"] for node in nodes.values()} == {3}
+
+
+def test_fields_precision_and_threads_are_those_of_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script of torchrun is measured beside as many workers as this machine has CPUs for."""
+    monkeypatch.setattr("cluster.capacity.local", lambda: capacity.Resources(2))
+    resources = NodeResources(workers=2, cpus_per_worker=2, gpus_per_worker=0, precision="bf16")
+    nodes = Scaled("cnn", "simple", "tiny", (1, 2), {"epochs": 2, "lr": 0.5}, resources).nodes()
+    assert [node.name for node in nodes] == ["cnn-1", "cnn-1-torchrun", "cnn-2", "cnn-2-weak"]
+    assert {node.config.model_dump()["lr"] for node in nodes} == {0.5}
+    assert {(node.resources.precision, node.resources.cpus_per_worker) for node in nodes} == {("bf16", 2)}
 
 
 REFUSED = {
@@ -149,6 +164,7 @@ REFUSED = {
         ("cnn", "--gpus-per-worker", "1.5"),
         "'--gpus-per-worker': 1.5 GPUs are neither a whole number",
     ),
+    "no such field": (("cnn", "--set", "learning=1"), "learning"),
     "another way to scale": (("rl", "--workers", "1"), "scales by its config (num_env_runners), not by workers"),
 }
 
