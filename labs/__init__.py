@@ -68,7 +68,7 @@ COURSE = {
         ),
         Heading(
             "bert-pretrain", 7, "A small BERT, pre-trained on text alone", Metric("accuracy", "max"),
-            ("spans", "characters"), "labs.bert.pretraining",
+            ("spans", "characters", "statements"), "labs.bert.pretraining",
         ),
         Heading(
             "bert", 7, "Extractive question answering in Chinese",

@@ -1,7 +1,9 @@
-"""Chinese text without questions, on which a language model is pre-trained: a folder of two files.
+"""Chinese text on which a language model is pre-trained: a folder of two files.
 
 `train.txt` and `dev.txt` have one text per line. Its first sentence, up to the first full stop 。, repeats in other
-words some of the facts that the rest of the text states.
+words some of the facts that the rest of the text states. In generated text half of them are repeated as a question and
+its answer, about other people but in the words of the questions of the `bert` lab: the pre-training sees the form of
+the task, which that of a BERT does not.
 """
 
 from collections.abc import Iterator
@@ -51,9 +53,15 @@ def prepare(folder: Path, out: Path, origin: Any) -> dict[str, Any]:
     return shards.pack(out, splits, origin=origin, facts={"characters": "".join(characters)})
 
 
-def split_first_sentence(text: str) -> tuple[str, str]:
-    """The first sentence, and the rest of the text."""
+def split_first_sentence(text: str, *, questions: bool = True) -> tuple[str, str]:
+    """The first sentence and the rest of the text.
+
+    Args:
+        questions: False leaves out, of the facts that commas separate in the first sentence, those with a question.
+    """
     first, _, rest = text.partition(STOP)
+    if not questions:
+        first = "，".join(fact for fact in first.split("，") if "？" not in fact)
     return first + STOP, rest
 
 

@@ -4,7 +4,8 @@ Task
     Fine-tune a pre-trained model to predict an answer's first and last token, in windows that fit its input length.
 Data
     `labs.bert.data`: 31,690 training, 4131 validation and 4957 test questions, on 10,524, 1490 and 1586 paragraphs; or
-    generated biographies of invented people (`labs.shared.text.passages`): each fact is a clause about one person.
+    generated biographies of invented people (`labs.shared.text.passages`): each fact is a clause about one person. The
+    generated text of `bert-pretrain` asks and answers questions in the same words, unlike that of a public BERT.
 Metric
     Exact match, the fraction of questions answered to the character; higher is better. Course's public thresholds:
     simple 0.45139, medium 0.65792, strong 0.78136, boss 0.84388. `f1`, the overlap in characters, is logged beside it.

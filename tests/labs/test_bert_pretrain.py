@@ -46,6 +46,22 @@ def test_a_first_sentence_repeats_facts_of_the_rest(source: Path) -> None:
     assert sum(names) > 0.8 * len(names)
 
 
+def test_statements_are_learnt_without_the_questions_of_the_fine_tuning(source: Path) -> None:
+    """Whole facts are left out, with their answers; the rest of a text stays as it is."""
+    lines = (source / "train.txt").read_text().splitlines()
+    kept, whole = (
+        [corpus.split_first_sentence(line, questions=LAB.resolve(preset, "tiny").questions) for line in lines]
+        for preset in ("statements", "spans")
+    )
+    assert sum("？" in first for first, _ in whole) > len(lines) / 2
+    assert not any("？" in first for first, _ in kept)
+    assert [rest for _, rest in kept] == [rest for _, rest in whole]
+    facts, statements = ([first.rstrip("。").split("，") for first, _ in part] for part in (whole, kept))
+    assert [[fact for fact in text if "？" not in fact] for text in facts] == [
+        [*filter(None, text)] for text in statements
+    ]
+
+
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no file": (lambda d: (d / "dev.txt").unlink(), "dev.txt is missing"),
     "empty": (lambda d: (d / "train.txt").write_text(""), "train.txt has no lines, expected at least 1"),
