@@ -27,8 +27,9 @@ def write(lab: Lab, config: Any, folder: Path, out: Path) -> None:
     report = Report(lab, folder, out)
 
     report.question("a")
-    report.text(f"""Method `{config.method}`; the other methods are presets, each a run of its own. After several runs,
-                `labs compare --lab lifelong --figure methods.png` draws their mean accuracies in one figure.""")
+    report.text(f"""Method `{config.method}`. `labs pipeline run lifelong-report` trains the course's six methods;
+                `labs compare --pipeline lifelong-report --figure methods.png` then draws their mean accuracies in one
+                figure.""")
     figure = accuracy_curve(folder, names, config.epochs_per_task)
     report.figure("acc_summary", figure, "Accuracy on held-out training images while the tasks are learnt.")
 

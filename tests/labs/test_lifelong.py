@@ -19,6 +19,7 @@ from labs.lifelong import data
 from labs.lifelong.lesson import LAB
 from labs.lifelong.scenarios import rotate
 from labs.lifelong.transfer import MEASURES
+from pipelines.spec import SPECS, read_spec
 from tests.labs.workers import train_on
 
 FILES = [f"{prefix}-{kind}-ubyte" for prefix in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
@@ -284,6 +285,13 @@ def states(folder: Path) -> dict[str, torch.Tensor]:
     state = torch.load(folder / "checkpoints/step-000002/state.pt", weights_only=True)
     model = {f"model.{name.removeprefix('module.')}": tensor for name, tensor in state["model"].items()}
     return model | state["method"]
+
+
+def test_the_reports_pipeline_trains_the_courses_six_methods():
+    """One run of each, with its preset's strength, on the course's rotated digits."""
+    _, nodes = read_spec(SPECS / "lifelong-report.yaml")
+    assert sorted(node.config.method for node in nodes) == ["baseline", "ewc", "mas", "rwalk", "scp", "si"]
+    assert all(node.config == LAB.resolve(node.preset, node.size) for node in nodes)
 
 
 # --- submission ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import labs
 from labs.core import events
 from labs.core.lab import Lab
 from labs.core.report import questions
+from pipelines.spec import SPECS, read_spec
 from tests.labs.store import Store
 from tests.labs.test_every_lab import RUNS
 
@@ -26,6 +28,8 @@ NUMBERS = {
     "meta": ("val/accuracy", "val/accuracy_inductive"),
 }
 """Lab -> metrics of the finished run that stand in the tables of its report."""
+EXPERIMENTS = sorted(spec.stem for spec in SPECS.glob("*-report.yaml"))
+"""Pipelines whose runs a report compares, each named after its lab."""
 
 
 def check_report(lab: Lab, folder: Path) -> None:
@@ -57,6 +61,19 @@ def check_report(lab: Lab, folder: Path) -> None:
 @pytest.mark.parametrize(("lab", "preset"), RUNS, ids=map("-".join, RUNS))
 def test_a_report_answers_each_question_of_the_homework(lab: str, preset: str, store: Store) -> None:
     check_report(labs.get(lab), store.finished(lab, preset))
+
+
+@pytest.mark.parametrize("pipeline", EXPERIMENTS)
+def test_a_report_names_the_pipeline_of_its_experiments(pipeline: str, store: Store) -> None:
+    """The command names a spec that comes with the program, whose runs of the lab differ in their configs."""
+    lab = pipeline.removesuffix("-report")
+    preset = next(preset for name, preset in RUNS if name == lab)
+    assert f"`labs pipeline run {pipeline}`" in (store.finished(lab, preset) / "deliver/report.md").read_text()
+    name, nodes = read_spec(SPECS / f"{pipeline}.yaml")
+    configs = [node.config for node in nodes if node.lab == lab]
+    assert name == pipeline
+    assert len(configs) > 1
+    assert all(one != other for one, other in pairwise(sorted(configs, key=repr)))
 
 
 def test_what_a_table_says_can_be_any_text(store: Store, tmp_path: Path) -> None:
