@@ -218,6 +218,10 @@ def test_matrix_of_accuracies_is_delivered_and_agrees_with_the_metrics(undisturb
     for name, measure in MEASURES.items():
         assert metrics[f"val/{name}"] == pytest.approx(measure(matrix), abs=1e-5)
     assert (folder / "deliver/task_matrix.png").read_bytes().startswith(b"\x89PNG")
+    falls = [max(row[task] for row in matrix[task + 1 :]) - matrix[-1][task] for task in range(4)]
+    most = int(np.argmax(falls))
+    said = f"Task {most + 1}, {header[1 + most]}, is forgotten most: from {matrix[-1][most] + falls[most]:.3f} to "
+    assert said in (folder / "deliver/report.md").read_text()
 
 
 @pytest.mark.parametrize("preset", LAB.presets)
@@ -240,6 +244,8 @@ def test_further_scenarios_train_and_score_all_their_tasks(scenario, data_dir, t
     """With replay, the final accuracy over all tasks is well above chance."""
     metrics = fit(tmp_path, data_dir, "replay", scenario=scenario, epochs_per_task=4)
     assert metrics["test/accuracy"] > 2.5 * metrics["test/trivial"]
+    kind = "class-incremental" if scenario == "class-incremental" else "domain-incremental"
+    assert f"\n{kind.capitalize()}: " in (tmp_path / "deliver/report.md").read_text()
     assert LAB.check_submission(tmp_path / "deliver" / LAB.submission) == []
 
 

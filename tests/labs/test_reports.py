@@ -74,6 +74,24 @@ def test_a_report_names_the_pipeline_of_its_experiments(pipeline: str, store: St
     assert len(runs) == sum(node.lab == lab for node in nodes) > 1
 
 
+@pytest.mark.parametrize(
+    ("preset", "learnt"),
+    [("simple", "the policy alone"), ("strong", "the value (the critic)"), ("dqn", "the value of each action")],
+)
+def test_the_landers_report_says_what_of_muzero_a_run_learns(preset: str, learnt: str, tmp_path: Path) -> None:
+    """By the networks that the method has; and how many steps it took in the environment instead of in a model."""
+    from labs.rl import report
+
+    lab = labs.get("rl")
+    (tmp_path / "config.json").write_text(lab.resolve(preset, "tiny").model_dump_json())
+    metrics = {"val/return": -100.0, "train/return": -200.0, "train/env_steps": 3072.0}
+    events.append(tmp_path, {"time": 0.0, "step": 1, "metrics": metrics})
+    report.write(lab, tmp_path, tmp_path / "out", {"greedy": [1.0], "sampled": [2.0]}, "sampled")
+    text = (tmp_path / "out/report.md").read_text()
+    assert learnt in text.split("## (d)")[1]
+    assert "in all 3,072 steps" in text.split("## (c)")[1]
+
+
 def test_what_a_table_says_can_be_any_text(store: Store, tmp_path: Path) -> None:
     """A cell with a bar stays one cell, and a small number keeps its digits."""
     from labs.core.report import Report
