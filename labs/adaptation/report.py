@@ -24,6 +24,8 @@ def write(lab: Lab, folder: Path, out: Path) -> None:
     report.figure("features", figure, "t-SNE of the features: photographs by class above, both domains below.")
     header = ("stage", "nearest ten photographs that are of the same class, fraction")
     report.table(header, ((stage, same_class) for stage, (same_class, _) in near.items()))
+    report.text(f"""It is 1 where each class has a region of its own, and about {1 / len(data.CLASSES):g} where the
+                classes are mixed.""")
 
     report.question("b")
     report.text(f"""See the lower half of the figure. Where the domains are mixed, a photograph's neighbours are

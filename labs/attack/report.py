@@ -1,5 +1,6 @@
 """The report of homework 10."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,10 +78,10 @@ def write(
 
 def _attack(config: Any, surrogates: Sequence[str]) -> str:
     """How the noise is made, in words."""
-    names = ", ".join(surrogates)
+    names = ", ".join(name if count == 1 else f"{count} {name}" for name, count in Counter(surrogates).items())
     text = f"The noise is made by {config.attack.upper()} on the surrogates {names}: "
     if config.attack == "fgsm":
-        text += f"each value of a picture changes by {EPSILON} of 255 levels, up or down as the loss's gradient."
+        text += f"each value of a picture changes by {EPSILON} of 255 levels, by the sign of the loss's gradient."
     else:
         text += (
             f"{config.steps} steps of {config.alpha:g} of 255 levels by the gradient's sign, at most {EPSILON} in all."

@@ -41,7 +41,7 @@ def write(lab: Lab, folder: Path, out: Path, reader: Reader, dev: Split) -> None
     report.text("""`labs pipeline run bert-report` fine-tunes two models of lab bert-pretrain in the same way, and
                 `labs compare --pipeline bert-report --lab bert` sets them side by side. BERT masks single characters
                 (`characters`), which their neighbours often give away; the second one masks runs of characters
-                (`spans`), as Chinese RoBERTa masks whole words. That one also trains longer, and without the prediction
+                (`spans`), as Chinese RoBERTa masks whole words. RoBERTa also trains longer, and without the prediction
                 of the next sentence; MacBERT replaces masked words by similar ones instead of [MASK], which fine-tuning
-                never sees. Two of these, by name: `--set pretrained_model=hfl/chinese-macbert-base`.""")
+                never sees. `pretrained_model` takes models like these by name, such as `hfl/chinese-macbert-base`.""")
     report.write()

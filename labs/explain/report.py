@@ -101,6 +101,6 @@ def _write_choices(report: Report, methods: Mapping[str, Mapping[str, Any]]) -> 
     plain, smooth = methods["saliency"], methods["smoothgrad"]
     better = {"deletion": smooth["deletion"] < plain["deletion"], "insertion": smooth["insertion"] > plain["insertion"]}
     chosen = " and ".join(name for name, improves in better.items() if improves)
-    report.text(f"""By {chosen or "neither"}: deletion (lower is better) is {plain["deletion"]:.3f} with saliency and
-                {smooth["deletion"]:.3f} with SmoothGrad, insertion (higher is better) {plain["insertion"]:.3f} and
-                {smooth["insertion"]:.3f}.""")
+    report.text(f"""By {chosen or "neither"}: deletion (lower is better) is {plain["deletion"]:.4f} with saliency and
+                {smooth["deletion"]:.4f} with SmoothGrad, insertion (higher is better) {plain["insertion"]:.4f} and
+                {smooth["insertion"]:.4f}.""")

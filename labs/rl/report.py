@@ -46,8 +46,8 @@ def write(lab: Lab, folder: Path, out: Path, returns: Mapping[str, Sequence[floa
     report.text(f"The run took {steps:,.0f} steps in the environment.")
 
     report.question("b")
-    report.text(f"""Of {len(returns[selection])} further episodes; the {selection} actions were delivered, as they were
-                better in episodes that were used for nothing else.""")
+    report.text(f"""The table has the returns of {len(returns[selection])} further episodes. The {selection} actions
+                were delivered, as they were better in episodes that were used for nothing else.""")
     header = ("actions", "mean return", "standard deviation", "lowest", "highest")
     report.table(header, [(name, *_summary(values)) for name, values in returns.items()])
     report.image("landing.gif", "The first test episode.")
