@@ -221,10 +221,13 @@ def _describe_data(node: Node, packed: Path) -> dict[str, Any]:
 
 
 def _params(planned: PlannedNode) -> dict[str, Any]:
-    """The run's parameters in MLflow; `cpus` and `gpus` are those that all its processes hold."""
+    """The run's parameters in MLflow; `cpus` and `gpus` are those that all its processes hold. The preset of each run
+    that it needs is one as well, by role: two runs that differ in nothing else are not seeds of the same setting."""
     job, held = planned.job, capacity.in_all(planned.bundles)
+    needed = {role: folder for role, folder in job.upstream.items() if role != BEST_CONFIG_ROLE}
     return {
         **flatten(job.config),
+        **{role: read_record(folder)["preset"] for role, folder in needed.items()},
         "preset": job.preset,
         "size": job.size,
         "seed": job.seed,

@@ -55,3 +55,8 @@ def drawings(data_dir: Path) -> Images:
 def evenly_spaced(images: Images, count: int) -> torch.Tensor:
     """Indices of at most `count` images, evenly spaced over the data set."""
     return torch.linspace(0, len(images) - 1, min(count, len(images))).long()
+
+
+def random_indices(images: Images, count: int) -> torch.Tensor:
+    """Indices of at most `count` images, drawn without replacement, the same in every call."""
+    return torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count]

@@ -8,29 +8,37 @@ import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
-from labs.adaptation.domains import Images, evenly_spaced
+from labs.adaptation.domains import Images, evenly_spaced, random_indices
 from labs.adaptation.networks import Ensemble
 from labs.core.plots import COLOURS, legend_beside, styled
 from labs.core.run import Run
 
 STAGES = ("early", "middle", "final")
 """Stages of the training whose features the figure shows."""
-PLOTTED = 250
-"""Number of images of each domain in the figure."""
+BATCH = 250
+"""Images whose features are computed at once."""
+FEW = 500
+"""Photographs up to which a panel of the figure is small."""
 
 
-def save_features(model: Ensemble, source: Images, target: Images, epoch: int, epochs: int, run: Run) -> None:
-    """In the first, the middle and the last epoch, save the first member's features of some images for `deliver`."""
-    for stage, at in zip(STAGES, (1, (epochs + 1) // 2, epochs), strict=True):
-        if epoch != at:
-            continue
-        with run.evaluation(model) as net:
-            if run.rank == 0:
-                (photos, labels), (sketches, _) = (
-                    domain[evenly_spaced(domain, PLOTTED)] for domain in (source, target)
-                )
-                tensors = {name: net.features(images.to(run.device)).cpu().contiguous()
-                           for name, images in (("source", photos), ("target", sketches))}  # fmt: skip
+def stages_at(epoch: int, epochs: int) -> list[str]:
+    """The stages that end with this epoch, counted from 1: the first, the middle and the last one."""
+    ends = zip(STAGES, (1, (epochs + 1) // 2, epochs), strict=True)
+    return [stage for stage, end in ends if end == epoch]
+
+
+def save_features(model: Ensemble, source: Images, target: Images, names: Sequence[str], count: int, run: Run) -> None:
+    """Save the first member's features of at most `count` images of each domain for `deliver`, under these stages'
+    names. The photographs are evenly spread over the classes, the drawings random, and the same at every stage."""
+    if not names:
+        return
+    chosen = {"source": evenly_spaced(source, count), "target": random_indices(target, count)}
+    with run.evaluation(model) as net:
+        if run.rank == 0:
+            (photos, labels), (sketches, _) = source[chosen["source"]], target[chosen["target"]]
+            tensors = {name: torch.cat([net.features(part.to(run.device)).cpu() for part in images.split(BATCH)])
+                       for name, images in (("source", photos), ("target", sketches))}  # fmt: skip
+            for stage in names:
                 save_file({**tensors, "label": labels}, run.file(f"features/{stage}.safetensors"))
 
 
@@ -46,7 +54,9 @@ def feature_maps(stages: Mapping[str, Mapping[str, np.ndarray]], classes: Sequen
     """
     from sklearn.manifold import TSNE
 
-    figure = Figure(figsize=(3.6 * len(stages) + 1.5, 7.5))
+    many = max(len(features["source"]) for features in stages.values()) > FEW
+    side, area = (7.2, 16) if many else (3.6, 32)  # inches of a panel, square points of a marker
+    figure = Figure(figsize=(side * len(stages) + 1.5, 2 * side + 0.3))
     panels = figure.subplots(2, len(stages), squeeze=False)
     for (by_class, by_domain), (stage, features) in zip(panels.T, stages.items(), strict=True):
         both = np.concatenate([features["source"], features["target"]])
@@ -56,10 +66,10 @@ def feature_maps(stages: Mapping[str, Mapping[str, np.ndarray]], classes: Sequen
         for label, name in enumerate(classes):
             x, y = source[features["label"] == label].T
             colour = COLOURS[label % len(COLOURS)]
-            by_class.scatter(x, y, s=32, marker=f"${label}$", color=colour, linewidths=0, label=name)
+            by_class.scatter(x, y, s=area, marker=f"${label}$", color=colour, linewidths=0, label=name)
         by_domain.set_title(f"{stage}: by domain")
-        by_domain.scatter(*source.T, s=14, marker="o", linewidths=0, label="photographs")
-        by_domain.scatter(*target.T, s=18, marker="x", linewidths=1, label="drawings")
+        by_domain.scatter(*source.T, s=0.45 * area, marker="o", linewidths=0, label="photographs")
+        by_domain.scatter(*target.T, s=0.55 * area, marker="x", linewidths=1, label="drawings")
         for axes in (by_class, by_domain):
             axes.set(xticks=[], yticks=[], xlabel="t-SNE, first axis", ylabel="t-SNE, second axis")
     for axes, title in zip(panels[:, -1], ("class", "domain"), strict=True):

@@ -51,11 +51,12 @@ from torch.nn import functional as F
 from labs import COURSE
 from labs.adaptation import data, report
 from labs.adaptation.demo import DEMO
-from labs.adaptation.domains import Images, as_input, drawings, evenly_spaced, photographs
-from labs.adaptation.figures import save_features
+from labs.adaptation.domains import Images, as_input, drawings, photographs
+from labs.adaptation.figures import save_features, stages_at
 from labs.adaptation.networks import Ensemble
-from labs.adaptation.pseudo_labels import IGNORE, balanced_agreement, pseudo_labels, sinkhorn
-from labs.adaptation.views import fixed_view, random_view
+from labs.adaptation.pseudo_labels import IGNORE, pseudo_labels, sinkhorn
+from labs.adaptation.validation import VALIDATION_BATCH, view_agreement
+from labs.adaptation.views import random_view
 from labs.core import shards, submission
 from labs.core.config import Config
 from labs.core.ema import update_ema
@@ -65,10 +66,6 @@ from labs.core.run import Run
 from labs.core.weights import load_shape, load_weights, unwrap
 
 HEADER = ("id", "label")
-VALIDATED = 500
-"""Number of drawings that `val/accuracy` is measured on."""
-VALIDATION_BATCH = 128
-"""Drawings that are classified at once: with 512, whose feature maps leave the caches, a CPU takes twice as long."""
 MEAN_TEACHER = {"ema_decay": 0.98, "members": 3, "augment": 0.2}
 
 
@@ -103,6 +100,8 @@ class AdaptationConfig(Config):
     """Photographs of a global batch, and as many drawings."""
     epochs: int = Field(200, ge=1)
     """Passes over the photographs."""
+    plotted: int = Field(5000, ge=20)
+    """Images of each domain, at most, in the report's t-SNE; 5,000 take minutes to draw."""
 
     @field_validator("canny_high")
     @classmethod
@@ -173,7 +172,7 @@ def train(config: AdaptationConfig, run: Run) -> None:
         run.log({"train/accuracy": run.mean(correct.sum, correct.count)})
         run.log({"val/accuracy": view_agreement(teacher, target, classes, run)})
         run.keep(teacher)
-        save_features(teacher, source, target, epoch + 1, config.epochs, run)
+        save_features(teacher, source, target, stages_at(epoch + 1, config.epochs), config.plotted, run)
 
 
 def lambda_schedule(progress: float, gamma: float) -> float:
@@ -201,18 +200,6 @@ def predict_pseudo_labels(
         probabilities[rank :: run.world_size] = part
     growth = (progress - config.pseudo_start) / (1 - config.pseudo_start)
     return pseudo_labels(sinkhorn(probabilities), config.pseudo_fraction * (0.5 + 0.5 * growth))
-
-
-def view_agreement(model: Ensemble, target: Images, classes: int, run: Run) -> float:
-    """`balanced_agreement` of the predictions for some drawings and for their fixed views."""
-    indices = evenly_spaced(target, VALIDATED)
-    predictions: list[list[int]] = []
-    with run.evaluation(model) as net:
-        for images, _ in run.loader(Images(target.images[indices], indices), VALIDATION_BATCH):
-            pairs = torch.stack([net.classify(view).argmax(1) for view in (images, fixed_view(images))], 1)
-            predictions += pairs.tolist()
-    first, second = torch.tensor(run.gather(predictions)).T
-    return balanced_agreement(first, second, classes)
 
 
 def load(folder: Path) -> Ensemble:
@@ -282,8 +269,8 @@ LAB = Lab(
         "source-only": {},
     },
     sizes={
-        "tiny": {"width": 4, "epochs": 3},
-        "small": {"width": 16, "epochs": 20},
+        "tiny": {"width": 4, "epochs": 3, "plotted": 250},
+        "small": {"width": 16, "epochs": 20, "plotted": 250},
         "course": {},
     },
     train=train,

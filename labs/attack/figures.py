@@ -23,7 +23,7 @@ def defence_figure(
     """
     images = np.concatenate([benign, adversarial, jpeg(adversarial)])
     figure = Figure(figsize=(9, 3.8))
-    figure.suptitle(f"{name}, and the class that the surrogates predict")
+    figure.suptitle(f"{name}, and the class that the network predicts")
     titles = ("benign", "FGSM", f"FGSM, then JPEG of quality {JPEG_QUALITY}")
     for axes, title, image, probabilities in zip(figure.subplots(1, 3), titles, images, predict(images), strict=True):
         axes.imshow(image.transpose(1, 2, 0))

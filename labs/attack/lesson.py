@@ -25,7 +25,7 @@ Ladder
              lower the accuracy further.
 Report
     (a)  How is the noise made, and which accuracy does it leave?
-    (b)  Is a picture of a dog, `dog/dog2.png`, misclassified after FGSM, and as which class?
+    (b)  Is a picture of a dog, `dog/dog2.png`, misclassified after FGSM on one residual network, and as which class?
     (c)  Is it after JPEG compression, and why does compression help?
 Papers
     Goodfellow et al., FGSM (arXiv:1412.6572); Kurakin et al., I-FGSM (arXiv:1607.02533); Dong et al., momentum and
@@ -133,7 +133,9 @@ def train(config: AttackConfig, run: Run) -> None:
     given, networks = given_names(run.data_dir), build(config, run.data_dir)
     run.write_shape(given=given)
     model = run.wrap(networks)
-    groups = [{"params": part.parameters()} for part in (networks.surrogates, networks.validation_network)]
+    parts = (networks.surrogates, networks.validation_network, networks.report_network)
+    groups = [{"params": part.parameters()} for part in parts]
+    peaks = (config.lr, VALIDATION_RATE, VALIDATION_RATE)
     optimizer = torch.optim.AdamW(groups, weight_decay=victims.WEIGHT_DECAY)
     # Surrogates that came trained are not trained further: one epoch without batches attacks with them.
     training = None if given else shards.ArrowDataset(run.data_dir, "train", ("image", "label"))
@@ -144,7 +146,7 @@ def train(config: AttackConfig, run: Run) -> None:
         meter = Meter()
         for step, (images, labels) in enumerate(batches):
             # Set the learning rates: warm-up, then a cosine
-            for group, peak in zip(optimizer.param_groups, (config.lr, VALIDATION_RATE), strict=True):
+            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * warmup_cosine((epoch + step / len(batches)) / config.epochs)
 
             # Adversarial training of the surrogates: their input is attacked first
@@ -154,16 +156,15 @@ def train(config: AttackConfig, run: Run) -> None:
                 surrogate_images = random_start_fgsm(networks.surrogates, images, labels, config.training_epsilon)
 
             # Loss: summed over the networks, so that each learns as if it were trained alone
-            all_logits = model(surrogate_images, images)
-            loss = torch.stack([F.cross_entropy(logits, labels) for logits in all_logits]).sum()
+            losses = torch.stack([F.cross_entropy(logits, labels) for logits in model(surrogate_images, images)])
 
             # Step of all networks
             optimizer.zero_grad()
-            run.backward(loss)
+            run.backward(losses.sum())
             run.step(optimizer)
-            meter.add(loss / len(all_logits), len(images))
+            meter.add(losses[:-1].mean(), len(images))
 
-        # Log the mean over networks and workers, validate, and keep the present weights
+        # Log the mean over workers and networks, without the report's, validate, and keep the present weights
         if training:
             run.log({"train/loss": run.mean(meter.sum, meter.count)})
         if (epoch + 1) % config.validate_every == 0 or epoch + 1 == epochs:
@@ -191,9 +192,14 @@ def load(folder: Path) -> Networks:
 
 def predict(model: Networks, inputs: np.ndarray) -> np.ndarray:
     """(B, 3, 32, 32) uint8 -> (B, classes) class probabilities of the surrogates' ensemble, float32."""
-    device = next(model.parameters()).device
+    return probabilities(model.surrogates, inputs)
+
+
+def probabilities(ensemble: nn.Module, inputs: np.ndarray) -> np.ndarray:
+    """(B, 3, 32, 32) uint8 -> (B, classes), by the mean of the ensemble's logits."""
+    device = next(ensemble.parameters()).device
     with torch.no_grad():
-        logits = model.surrogates(torch.from_numpy(inputs).to(device).float()).mean(0)
+        logits = ensemble(torch.from_numpy(inputs).to(device).float()).mean(0)
     output: np.ndarray = logits.softmax(1).cpu().numpy()
     return output
 
@@ -217,10 +223,10 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     data.read_submission(out / LAB.submission, data_dir, EPSILON)  # raises an error if epsilon is exceeded
     row = names.index("dog/dog2.png" if "dog/dog2.png" in names else "dog/dog1.png")
     image, label = (column.to(device) for column in attacked[torch.tensor([row])])
-    changed = fgsm(model.surrogates, image.float(), label).round().byte().cpu().numpy()
+    changed = fgsm(model.report_network, image.float(), label).round().byte().cpu().numpy()
+    dog = report.Dog(names[row], image.cpu().numpy(), changed, partial(probabilities, model.report_network))
     benign, labels = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
-    pictures, dog = (benign, adversarial.numpy(), labels), (names[row], image.cpu().numpy(), changed)
-    report.write(LAB, folder, out, partial(predict, model), pictures, dog, facts)
+    report.write(LAB, folder, out, partial(predict, model), (benign, adversarial.numpy(), labels), dog, facts)
 
 
 def score(delivered: Path, data_dir: Path) -> dict[str, float]:

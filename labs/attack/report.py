@@ -1,20 +1,32 @@
 """The report of homework 10."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from labs.attack.config import EPSILON
 from labs.attack.data import CLASSES
 from labs.attack.figures import defence_figure
-from labs.attack.surrogates import SOURCES
+from labs.attack.surrogates import SOURCES, VALIDATION_RATE, most_residual
 from labs.attack.victims import JPEG_QUALITY, jpeg
 from labs.core.lab import Lab
 from labs.core.report import Report
 
 Predict = Callable[[np.ndarray], np.ndarray]
+
+
+class Dog(NamedTuple):
+    """The picture of questions (b) and (c), attacked with FGSM on one network."""
+
+    name: str
+    benign: np.ndarray
+    """(1, 3, 32, 32) uint8, as are the changed pictures."""
+    changed: np.ndarray
+    predict: Predict
+    """The network's class probabilities."""
 
 
 def write(
@@ -23,7 +35,7 @@ def write(
     out: Path,
     predict: Predict,
     images: tuple[np.ndarray, np.ndarray, np.ndarray],
-    dog: tuple[str, np.ndarray, np.ndarray],
+    dog: Dog,
     facts: Mapping[str, Any],
 ) -> None:
     """Write the report of a run's folder.
@@ -31,7 +43,6 @@ def write(
     Args:
         predict: (N, 3, 32, 32) uint8 -> (N, classes) probabilities, of the surrogates.
         images: the benign pictures, the submitted ones and their labels.
-        dog: name, benign picture and picture after FGSM, each (1, 3, 32, 32) uint8.
         facts: of the data, which say where the surrogates come from.
     """
     config, report = lab.read_config(folder), Report(lab, folder, out)
@@ -50,24 +61,27 @@ def write(
                 is `val/accuracy` above.""")
 
     report.question("b")
-    name, picture, changed = dog
-    label = name.split("/")[0]
-    report.text(f"The picture is `{name}`, attacked with FGSM. {_verdict(predict(changed)[0], label)}")
-    report.figure("dog2", defence_figure(name, picture, changed, predict), f"{name} before and after the attack.")
+    label = dog.name.split("/")[0]
+    report.text(f"""The picture is `{dog.name}`, attacked with FGSM on one network: {_network(config, facts)} On the
+                benign picture the network {_verdict(dog.predict(dog.benign)[0], label)}; after FGSM it
+                {_verdict(dog.predict(dog.changed)[0], label)}.""")
+    figure = defence_figure(dog.name, dog.benign, dog.changed, dog.predict)
+    report.figure("dog2", figure, f"{dog.name} before and after the attack.")
 
     report.question("c")
-    report.text(f"""{_verdict(predict(jpeg(changed))[0], label)} JPEG stores fine detail of a block of pixels coarsely
-                or not at all, and the noise is fine detail; the quality is low enough that detail of the picture is
-                lost too.""")
+    report.text(f"""After FGSM and JPEG compression of quality {JPEG_QUALITY} (the homework's rate of 70) the network
+                {_verdict(dog.predict(jpeg(dog.changed))[0], label)}. JPEG stores fine detail of a block of pixels
+                coarsely or not at all, and the noise is fine detail; the quality is low enough that detail of the
+                picture is lost too.""")
     report.write()
 
 
 def _attack(config: Any, surrogates: Sequence[str]) -> str:
     """How the noise is made, in words."""
-    names = ", ".join(surrogates)
+    names = ", ".join(name if count == 1 else f"{count} {name}" for name, count in Counter(surrogates).items())
     text = f"The noise is made by {config.attack.upper()} on the surrogates {names}: "
     if config.attack == "fgsm":
-        text += f"each value of a picture changes by {EPSILON} of 255 levels, up or down as the loss's gradient."
+        text += f"each value of a picture changes by {EPSILON} of 255 levels, by the sign of the loss's gradient."
     else:
         text += (
             f"{config.steps} steps of {config.alpha:g} of 255 levels by the gradient's sign, at most {EPSILON} in all."
@@ -79,10 +93,20 @@ def _attack(config: Any, surrogates: Sequence[str]) -> str:
     return text
 
 
+def _network(config: Any, facts: Mapping[str, Any]) -> str:
+    """The network of questions (b) and (c), in words; that of the homework is resnet110 of CIFAR-10."""
+    if facts["surrogates"]:
+        name = most_residual(facts["surrogates"][:-1])
+        return f"`{name}` of the data folder, the surrogate nearest in kind to the homework's resnet110."
+    return f"""a residual network of {6 * config.depth + 2} layers, in kind the homework's resnet110. It was trained
+        beside the surrogates, with every preset alike: on benign pictures only, with a peak learning rate of
+        {VALIDATION_RATE:g}."""
+
+
 def _verdict(probabilities: np.ndarray, label: str) -> str:
     found = CLASSES[probabilities.argmax()]
     rightly = "rightly" if found == label else "wrongly"
-    return f"The surrogates {rightly} predict `{found}`, with probability {probabilities.max():.2f}."
+    return f"{rightly} predicts `{found}`, with probability {probabilities.max():.2f}"
 
 
 def _accuracy(predict: Predict, images: np.ndarray, labels: np.ndarray) -> float:

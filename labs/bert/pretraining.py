@@ -224,7 +224,9 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     the tokenizer's files), and a report with the learning curves."""
     out.mkdir(parents=True, exist_ok=True)
     pretrained_models.silence()
-    load(folder).save_pretrained(out)
+    model = load(folder)
+    model.config.masking = LAB.read_config(folder).masking  # which reports of fine-tuned models name
+    model.save_pretrained(out)
     new_tokenizer(load_shape(folder)["characters"]).save_pretrained(out)
     report = Report(LAB, folder, out)
     panels = [("loss, nats", {"train/loss": "training loss"}), ("accuracy", {"val/accuracy": "masked characters"})]

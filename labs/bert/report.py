@@ -28,6 +28,8 @@ def write(lab: Lab, folder: Path, out: Path, reader: Reader, dev: Split) -> None
 
     report.question("b")
     name = config.pretrained_model or "the small BERT of lab bert-pretrain"
+    masking = getattr(reader.members[0].config, "masking", "")  # of lab bert-pretrain alone
+    name += f", masking {masking}" if masking else ""
     best = max(curves.history(folder, "val/exact_match")[1])
     header = ("pre-trained model", "parameters", "validation exact match at best")
     report.table(header, [(name, count_parameters(reader), best)])
@@ -36,8 +38,10 @@ def write(lab: Lab, folder: Path, out: Path, reader: Reader, dev: Split) -> None
         ("fraction", {"val/exact_match": "exact match", "val/f1": "F1 in characters"}),
     ]
     report.figure("curves", curves.figure(folder, "Fine-tuning", panels), "Learning curves.")
-    report.text("""`labs compare` sets this run beside one with another `pretrained_model`. Chinese RoBERTa, for
-                example, masks whole words instead of single characters, and trains longer and without the prediction of
-                the next sentence; MacBERT replaces masked words by similar ones instead of [MASK], which fine-tuning
-                never sees.""")
+    report.text("""`labs pipeline run bert-report` fine-tunes two models of lab bert-pretrain in the same way, and
+                `labs compare --pipeline bert-report --lab bert` sets them side by side. BERT masks single characters
+                (`characters`), which their neighbours often give away; the second one masks runs of characters
+                (`spans`), as Chinese RoBERTa masks whole words. RoBERTa also trains longer, and without the prediction
+                of the next sentence; MacBERT replaces masked words by similar ones instead of [MASK], which fine-tuning
+                never sees. `pretrained_model` takes models like these by name, such as `hfl/chinese-macbert-base`.""")
     report.write()

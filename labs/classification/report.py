@@ -22,7 +22,8 @@ def write(lab: Lab, model: Any, folder: Path, out: Path) -> None:
     labels = {"train/accuracy": "training", "val/accuracy": "validation"}
     figure = curves.figure(folder, f"{shape}: {parameters:,} parameters", [("accuracy over frames", labels)])
     report.figure("accuracy", figure, "Accuracy by epoch.")
-    report.text("`pipelines/specs/classification-report.yaml` trains a deep and a wide network of the same size.")
+    report.text("""`labs pipeline run classification-report` trains a deep and a wide network of the same size, and
+                `labs compare --pipeline classification-report` sets its runs side by side.""")
 
     report.question("b")
     columns = ("dropout", "training accuracy", "validation accuracy", "difference")

@@ -29,6 +29,7 @@ def write(lab: Lab, model: Any, folder: Path, data_dir: Path, out: Path) -> None
     report.table(header, [(config.network, count_parameters(model), best)])
     panels = [("loss, nats", {"train/loss": "training loss"}), ("accuracy", {"val/accuracy": "validation"})]
     report.figure("learning_curves", curves.figure(folder, f"Network: {config.network}", panels), "Learning curves.")
-    report.text("""`pipelines/specs/cnn-report.yaml` trains the six layers without (`six`) and with shortcuts
-                (`six-residual`). With them, the gradient also reaches the first layers past the convolutions.""")
+    report.text("""`labs pipeline run cnn-report` trains the six layers without (`six`) and with shortcuts
+                (`six-residual`), and `labs compare --pipeline cnn-report` sets them side by side. With shortcuts, the
+                gradient also reaches the first layers past the convolutions.""")
     report.write()

@@ -33,6 +33,11 @@ Report
     (c)  To which tokens does a question attend, layer by layer and head by head (21 to 24)?
     (d)  How do question, context and answer separate from layer to layer (25 to 27)?
     (e)  In which layer are the hidden states of a character similar where its meaning is the same (28 to 30)?
+    As multiple-choice questions, ours:
+    (f)  Which method's maps change least when the weights are random: saliency, SmoothGrad, integrated gradients, LIME
+         or Grad-CAM?
+    (g)  By which score does averaging over noisy copies (SmoothGrad) improve on the plain gradient (saliency): by
+         deletion, by insertion, by both or by neither?
 Papers
     Simonyan et al., saliency (arXiv:1312.6034); Smilkov et al., SmoothGrad (arXiv:1706.03825); Sundararajan et al.,
     Integrated Gradients (arXiv:1703.01365); Ribeiro et al., LIME (arXiv:1602.04938); Selvaraju et al., Grad-CAM
@@ -271,14 +276,8 @@ LAB = Lab(
     config=ExplainConfig,
     presets={method: {"method": method} for method in METHODS},
     sizes={
-        "tiny": {
-            "noise_samples": 4,
-            "steps": 4,
-            "superpixels": 10,
-            "perturbed_samples": 20,
-            "ascent_steps": 3,
-            "batch_size": 6,
-        },
+        "tiny": {"noise_samples": 4, "steps": 4, "superpixels": 10, "perturbed_samples": 20, "ascent_steps": 3,
+                 "batch_size": 6},
         "small": {**SMALL, "ascent_steps": 50, "batch_size": 22},
         "course": {},
     },
@@ -292,11 +291,9 @@ LAB = Lab(
     score=score,
     submission="statistics.json",
     space=space,
-    network=lambda config: cnn.LAB.network(
-        cnn.LAB.resolve("simple", "course")
-    ),  # the course's sample; any classifier can be explained
+    network=lambda config: cnn.LAB.network(cnn.LAB.resolve("simple", "course")),  # any classifier can be explained
     data=data,
     needs={CLASSIFIER: "cnn", READER: "bert"},
     provided=provided,
     seconds={"tiny": 2, "small": 20, "course": 600},
-)
+)  # fmt: skip

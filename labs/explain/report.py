@@ -37,6 +37,7 @@ def write(
         for letter in "cde":
             report.question(letter)
             report.text("The data of this run have no texts (`texts.json`).")
+    _write_choices(report, {str(row["method"]): row for row in methods})
     report.write()
 
 
@@ -87,3 +88,19 @@ def _write_texts(report: Report, states: TextStates, texts: dict[str, Any]) -> N
                 is largest.""")
     rows = [(n, sentence["text"], sentence["meaning"]) for n, sentence in enumerate(texts["sentences"])]
     report.table(("sentence", "text", "meaning"), rows)
+
+
+def _write_choices(report: Report, methods: Mapping[str, Mapping[str, Any]]) -> None:
+    report.question("f")
+    steadiest = max(methods, key=lambda name: abs(methods[name]["sanity"]))
+    report.text(f"""{steadiest}: the rank correlation between its maps of the trained and of the random weights,
+                `sanity` in the table of question (a), is the farthest from 0, {methods[steadiest]["sanity"]:.3f}. What
+                a map shows for random weights comes from the image and the method, not from what was learnt.""")
+
+    report.question("g")
+    plain, smooth = methods["saliency"], methods["smoothgrad"]
+    better = {"deletion": smooth["deletion"] < plain["deletion"], "insertion": smooth["insertion"] > plain["insertion"]}
+    chosen = " and ".join(name for name, improves in better.items() if improves)
+    report.text(f"""By {chosen or "neither"}: deletion (lower is better) is {plain["deletion"]:.4f} with saliency and
+                {smooth["deletion"]:.4f} with SmoothGrad, insertion (higher is better) {plain["insertion"]:.4f} and
+                {smooth["insertion"]:.4f}.""")

@@ -26,7 +26,11 @@ Report
     (a)  How does the accuracy of each method develop while the five tasks are learnt?
     (b)  What does the metric measure, and how much is forgotten?
     (c)  How does MAS measure the importance of a parameter, and how do the other methods?
-    The course also asks 20 multiple-choice questions about these methods and the scenarios of continual learning.
+    The course also asks 20 multiple-choice questions about these methods and the scenarios of continual learning; these
+    are ours on the same subjects.
+    (d)  Which methods can measure importances on images without labels: EWC, MAS, SI, RWalk, SCP?
+    (e)  Which scenario do this run's tasks make: task-incremental, domain-incremental or class-incremental?
+    (f)  Which of LwF, iCaRL, GEM and DGR keep images of the old tasks?
 Papers
     Kirkpatrick et al., EWC (arXiv:1612.00796); Schwarz et al., Progress & Compress, for the running sum of importances
     (arXiv:1805.06370); Aljundi et al., MAS (arXiv:1711.09601); Zenke et al., SI (arXiv:1703.04200); Chaudhry et al.,

@@ -24,6 +24,10 @@ def write(lab: Lab, config: Any, folder: Path, out: Path, over_steps: Mapping[st
     report.figure("training_tasks", figure, "Validation accuracy by the number of training tasks.")
     _table(report, "training tasks", tasks, over_tasks)
     report.text(_sentence("training tasks", tasks, over_tasks))
+    different = min(config.tasks or tasks[-1], tasks[-1])
+    report.text(f"""A longer training also takes more steps. Of this run's training tasks, {different:,} are different
+                ones (`tasks={config.tasks}`); `labs pipeline run meta-report` changes this number and keeps the steps,
+                and `labs compare --pipeline meta-report` then sets the accuracies side by side.""")
 
     report.question("b")
     label = f"inner steps at inference; {config.inner_steps} in training"

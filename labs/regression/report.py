@@ -1,6 +1,7 @@
 """What homework 1 delivers beside the submission: learning curves, and a look at the held-out predictions."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -39,6 +40,7 @@ def write(lab: Lab, model: Regressor, folder: Path, data_dir: Path, out: Path) -
     labels = {"train/loss": "training", "val/mse": "validation"}
     figure = curves.figure(folder, "Learning curves", [("mean squared error, (%)²", labels)], log=True)
     report.figure("learning_curves", figure, "Mean squared error by epoch, on a logarithmic axis.")
+    report.text(_end(*curves.history(folder, "val/mse")))
 
     report.question("b")
     held_out, predicted = mask.any(1), held_out_predictions(model, inputs, mask)
@@ -48,8 +50,8 @@ def write(lab: Lab, model: Regressor, folder: Path, data_dir: Path, out: Path) -
     report.table(("prediction", "mean squared error"), ((name, _mse(guess, true)) for name, guess in guesses.items()))
 
     report.question("c")
-    report.text(f"""Each of the {len(model.members)} networks takes {model.chosen.shape[1]} of the {inputs.shape[1]}
-                columns as its input. The table counts, for each column of the survey, the networks that take it.""")
+    report.text(f"""Each network takes {model.chosen.shape[1]} of the {inputs.shape[1]} columns as its input. The table
+                counts, for each column of the survey, the networks that take it, of {len(model.members)} in all.""")
     seen_by = Counter(model.chosen.flatten().tolist())
     first, block = 1 + facts["states"], facts["block"]
     rows = []
@@ -68,6 +70,15 @@ def held_out_predictions(model: Regressor, inputs: torch.Tensor, mask: torch.Ten
     with torch.no_grad():
         predictions: torch.Tensor = offset + (model(prepared) * weights).sum(1) / weights.sum(1)
     return predictions
+
+
+def _end(epochs: Sequence[int], errors: Sequence[float]) -> str:
+    """Whether the training ended at the right time, by the validation error after each epoch."""
+    best = min(range(len(errors)), key=errors.__getitem__)
+    if best == len(errors) - 1:
+        return "The validation error is lowest in the last epoch, so a longer training may lower it further."
+    return f"""The validation error is lowest in epoch {epochs[best]}, whose weights are kept; the epochs after it, up
+        to {epochs[-1]}, did not lower it further."""
 
 
 def _mse(guess: torch.Tensor, true: torch.Tensor) -> float:

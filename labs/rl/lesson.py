@@ -27,8 +27,10 @@ Outside the ladder
     dqn      No policy gradient: double deep Q-learning estimates the value of each action, from a replay buffer.
 Report
     (a)  How does this method, such as REINFORCE with baseline or an actor-critic, differ from the policy gradient?
-    (b)  How high are the returns of the trained policy, with its most probable and with sampled actions? (Ours; the
-         course's second question is a multiple-choice one on MuZero.)
+    (b)  How high are the returns of the trained policy, with its most probable and with sampled actions?
+    The course asks (a) and a multiple-choice question on MuZero; (b) and these are ours.
+    (c)  What does MuZero plan in: the simulator's rules, as AlphaZero; a model that it learns; or recorded episodes?
+    (d)  MuZero learns a representation, a dynamics and a prediction function: which of them does this run learn?
 Papers
     Williams, Simple statistical gradient-following algorithms (REINFORCE, Machine Learning 8, 1992); Schulman et al.,
     Generalized Advantage Estimation (arXiv:1506.02438) and Proximal Policy Optimization (arXiv:1707.06347); Liang et

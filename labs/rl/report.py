@@ -46,16 +46,35 @@ def write(lab: Lab, folder: Path, out: Path, returns: Mapping[str, Sequence[floa
     report.text(f"The run took {steps:,.0f} steps in the environment.")
 
     report.question("b")
-    report.text(f"""Of {len(returns[selection])} further episodes; the {selection} actions were delivered, as they were
-                better in episodes that were used for nothing else.""")
+    report.text(f"""The table has the returns of {len(returns[selection])} further episodes. The {selection} actions
+                were delivered, as they were better in episodes that were used for nothing else.""")
     header = ("actions", "mean return", "standard deviation", "lowest", "highest")
     report.table(header, [(name, *_summary(values)) for name, values in returns.items()])
     report.image("landing.gif", "The first test episode.")
+
+    report.question("c")
+    report.text(f"""A model that it learns. AlphaZero searches the moves that the rules of the game allow; MuZero
+                (arXiv:1911.08265) is not given the rules, and its search runs in hidden states that its dynamics
+                function predicts, with their rewards. This run does not plan at all: it is model-free, and tried its
+                actions in the environment itself, in all {steps:,.0f} steps.""")
+
+    report.question("d")
+    report.text(f"""A part of the prediction function, which gives a policy and a value in each state:
+                {_learnt(config)}. The representation (from observation to hidden state) and the dynamics (from hidden
+                state and action to the next one and its reward) have no counterpart: a model-free run predicts neither
+                states nor rewards.""")
     report.write()
 
 
 def _method(config: Any) -> str:
     return str(config.credit if config.algorithm == "reinforce" else config.algorithm)
+
+
+def _learnt(config: Any) -> str:
+    """What the run's networks predict, in MuZero's words."""
+    if config.algorithm == "dqn":
+        return "here the value of each action, which stands for both"
+    return "here the policy (the actor) and the value (the critic)" if config.critic else "here the policy alone"
 
 
 def _summary(values: Sequence[float]) -> tuple[float, ...]:

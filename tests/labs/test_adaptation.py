@@ -15,11 +15,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from labs.adaptation import data, outlines
-from labs.adaptation.domains import as_input, drawings
+from labs.adaptation.domains import as_input, drawings, evenly_spaced, random_indices
 from labs.adaptation.figures import STAGES
-from labs.adaptation.lesson import LAB, lambda_schedule, predict, predict_pseudo_labels, view_agreement
+from labs.adaptation.lesson import LAB, lambda_schedule, predict, predict_pseudo_labels
 from labs.adaptation.networks import AdversarialNet, ReverseGradient
 from labs.adaptation.pseudo_labels import IGNORE, balanced_agreement, pseudo_labels, sinkhorn
+from labs.adaptation.validation import view_agreement
 from labs.adaptation.views import affine_view, fixed_view, random_view
 from labs.core import shards
 from labs.core.ema import update_ema
@@ -255,6 +256,27 @@ def test_features_are_kept_at_three_stages(finished: Path) -> None:
     assert stages[0]["label"].unique().tolist() == list(range(10))
     assert not torch.equal(stages[0]["source"], stages[1]["source"])
     assert not torch.equal(stages[1]["source"], stages[2]["source"])
+
+
+def test_the_report_shows_as_many_images_as_the_config_says(store: Store, tmp_path: Path) -> None:
+    """Of each domain, photographs of all classes; a training of one epoch is early, middle and final at once."""
+    config = LAB.resolve("source-only", "tiny", {"plotted": 20, "epochs": 1})
+    LAB.fit(config, store.runs("adaptation")(tmp_path))
+    saved = load_file(tmp_path / "features/middle.safetensors")
+    assert {name: len(tensor) for name, tensor in saved.items()} == {"source": 20, "target": 20, "label": 20}
+    assert saved["label"].unique().tolist() == list(range(10))
+    assert "20 photographs and 20 random drawings" in (tmp_path / "deliver/report.md").read_text()
+
+
+def test_the_courses_figure_has_5000_images_of_each_domain(data_dir: Path) -> None:
+    """All where there are fewer; the same random drawings at every stage."""
+    assert LAB.resolve("simple", "course").model_dump()["plotted"] == 5000
+    target = drawings(data_dir)
+    assert random_indices(target, 5000).sort().values.tolist() == list(range(len(target)))
+    some = random_indices(target, 50)
+    assert len(some.unique()) == 50
+    assert torch.equal(some, random_indices(target, 50))
+    assert not torch.equal(some.sort().values, evenly_spaced(target, 50))
 
 
 def test_the_trained_model_loads_and_predicts(finished: Path, data_dir: Path) -> None:

@@ -27,6 +27,7 @@ from labs.shared.text.answering import predict_answers
 from labs.shared.text.questions import Question
 from labs.shared.text.reader import InferenceSettings, Reader
 from labs.shared.text.span_search import joint_search, separate_search
+from pipelines.spec import SPECS, read_spec
 from tests.labs.folders import fault_of_submission
 from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
@@ -203,6 +204,27 @@ def test_the_learning_rate_rises_and_falls_to_zero() -> None:
     config = LAB.resolve("medium", "course")
     assert [learning_rate(config, done) for done in (0, 0.05, 0.1, 0.55, 1)] == pytest.approx([0, 5e-5, 1e-4, 5e-5, 0])
     assert {learning_rate(LAB.resolve("simple", "course"), done) for done in (0, 0.5, 1)} == {1e-4}
+
+
+# --- report ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_reports_pipeline_fine_tunes_both_pretrained_models_alike() -> None:
+    """One config, with the same seeds; the needed runs differ in what they mask and in nothing else."""
+    _, nodes = read_spec(SPECS / "bert-report.yaml")
+    by_name = {node.name: node for node in nodes}
+    tuned = [node for node in nodes if node.lab == "bert"]
+    assert len({node.config for node in tuned}) == 1
+    needed: dict[str, list[int]] = {}
+    for node in tuned:
+        needed.setdefault(node.needs[PRETRAINED], []).append(node.seed)
+    spans, characters = (by_name[name].config.model_dump() for name in needed)
+    assert (spans["masking"], {**spans, "masking": "characters"}) == ("spans", characters)
+    assert {tuple(sorted(seeds)) for seeds in needed.values()} == {(0, 1, 2)}
+
+
+def test_the_report_says_what_the_pretrained_model_masked(finished: Path) -> None:
+    assert "| the small BERT of lab bert-pretrain, masking spans |" in (finished / "deliver/report.md").read_text()
 
 
 # --- training --------------------------------------------------------------------------------------------------------

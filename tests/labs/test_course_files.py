@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 import labs
 from labs.attack import trained_surrogates
+from labs.attack.surrogates import most_residual
 from labs.cnn.networks import DeepNet
 from labs.compression.pruning import prune_channels
 from labs.compression.teacher import load_copy, load_teacher
@@ -162,7 +163,10 @@ def test_pictures_are_attacked_with_trained_networks(to_attack: Path, tmp_path: 
     kept = networks.surrogates.networks[0].state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in first.state_dict().items())
     assert len(networks.surrogates.networks) == len(networks.validation_network.networks) == 1
-    assert "on the surrogates resnet18-mine:" in (folder / "deliver/report.md").read_text()
+    report = (folder / "deliver/report.md").read_text()
+    assert "on the surrogates resnet18-mine:" in report
+    assert "attacked with FGSM on one network: `resnet18-mine` of the data folder" in report
+    assert most_residual(["densenet121", "resnet34", "resnet18"]) == "resnet34"
 
 
 def test_one_trained_network_is_not_enough(to_attack: Path) -> None:

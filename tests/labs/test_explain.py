@@ -186,6 +186,18 @@ def test_what_is_delivered(finished: Path, data_dir: Path) -> None:
     assert float(rows[METHODS.index("smoothgrad")]["pointing"]) == pytest.approx(validated["val/pointing"], abs=1e-4)
 
 
+def test_the_multiple_choice_answers_follow_from_the_table(finished: Path) -> None:
+    """Which method's maps depend least on the weights, and by which scores SmoothGrad beats saliency."""
+    with (finished / "deliver/methods.csv").open(newline="") as handle:
+        rows = {row["method"]: row for row in csv.DictReader(handle)}
+    report = (finished / "deliver/report.md").read_text()
+    steadiest = max(rows, key=lambda method: abs(float(rows[method]["sanity"])))
+    assert f"\n{steadiest}: the rank correlation" in report
+    plain, smooth = ({n: float(rows[m][n]) for n in ("deletion", "insertion")} for m in ("saliency", "smoothgrad"))
+    better = [name for name, sign in (("deletion", -1), ("insertion", 1)) if sign * (smooth[name] - plain[name]) > 0]
+    assert f"\nBy {' and '.join(better) or 'neither'}: " in report
+
+
 def test_delivery_needs_only_the_runs_own_folder(
     finished: Path, data_dir: Path, upstream: Upstream, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from labs.lifelong import data
 from labs.lifelong.lesson import LAB
 from labs.lifelong.scenarios import rotate
 from labs.lifelong.transfer import MEASURES
+from pipelines.spec import SPECS, read_spec
 from tests.labs.workers import train_on
 
 FILES = [f"{prefix}-{kind}-ubyte" for prefix in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
@@ -217,6 +218,10 @@ def test_matrix_of_accuracies_is_delivered_and_agrees_with_the_metrics(undisturb
     for name, measure in MEASURES.items():
         assert metrics[f"val/{name}"] == pytest.approx(measure(matrix), abs=1e-5)
     assert (folder / "deliver/task_matrix.png").read_bytes().startswith(b"\x89PNG")
+    falls = [max(row[task] for row in matrix[task + 1 :]) - matrix[-1][task] for task in range(4)]
+    most = int(np.argmax(falls))
+    said = f"Task {most + 1}, {header[1 + most]}, is forgotten most: from {matrix[-1][most] + falls[most]:.3f} to "
+    assert said in (folder / "deliver/report.md").read_text()
 
 
 @pytest.mark.parametrize("preset", LAB.presets)
@@ -239,6 +244,8 @@ def test_further_scenarios_train_and_score_all_their_tasks(scenario, data_dir, t
     """With replay, the final accuracy over all tasks is well above chance."""
     metrics = fit(tmp_path, data_dir, "replay", scenario=scenario, epochs_per_task=4)
     assert metrics["test/accuracy"] > 2.5 * metrics["test/trivial"]
+    kind = "class-incremental" if scenario == "class-incremental" else "domain-incremental"
+    assert f"\n{kind.capitalize()}: " in (tmp_path / "deliver/report.md").read_text()
     assert LAB.check_submission(tmp_path / "deliver" / LAB.submission) == []
 
 
@@ -284,6 +291,13 @@ def states(folder: Path) -> dict[str, torch.Tensor]:
     state = torch.load(folder / "checkpoints/step-000002/state.pt", weights_only=True)
     model = {f"model.{name.removeprefix('module.')}": tensor for name, tensor in state["model"].items()}
     return model | state["method"]
+
+
+def test_the_reports_pipeline_trains_the_courses_six_methods():
+    """One run of each, with its preset's strength, on the course's rotated digits."""
+    _, nodes = read_spec(SPECS / "lifelong-report.yaml")
+    assert sorted(node.config.method for node in nodes) == ["baseline", "ewc", "mas", "rwalk", "scp", "si"]
+    assert all(node.config == LAB.resolve(node.preset, node.size) for node in nodes)
 
 
 # --- submission ------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from labs.meta.lesson import INDUCTIVE, LAB, predict
 from labs.meta.networks import StatelessBatchNorm
 from labs.meta.solvers import Learner, adapt, map_tasks, meta_loss, prototype_logits, query_logits
 from labs.meta.tasks import Tasks, split, stored_tasks, transformed
+from pipelines.spec import SPECS, read_spec
 from tests.labs.folders import fault_of_submission, one_fault
 from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
@@ -425,6 +426,24 @@ def test_the_reports_figures_show_the_measured_accuracies(finished: Path) -> Non
     line = figures.accuracy_figure(tasks, lines, "title", "training tasks").axes[0].lines[0]
     assert [*line.get_xdata()] == [12 * number for number in range(1, len(values) + 1)]
     assert [*line.get_ydata()] == values
+
+
+def test_the_reports_pipeline_changes_only_the_number_of_different_tasks() -> None:
+    """Three pools and no limit; a larger pool than the training has tasks would be no pool."""
+    _, nodes = read_spec(SPECS / "meta-report.yaml")
+    configs = [MetaConfig.model_validate(node.config.model_dump()) for node in nodes]
+    pools = [config.tasks for config in configs]
+    assert len({config.model_copy(update={"tasks": 0}) for config in configs}) == 1
+    assert pools == [10, 100, 1000, 0]
+    assert max(pools) < configs[0].epochs * configs[0].steps * configs[0].meta_batch
+
+
+@pytest.mark.parametrize("pool", [0, 5])
+def test_the_report_counts_the_different_training_tasks(pool: int, store: Store, tmp_path: Path) -> None:
+    """One epoch of twelve tasks, of a pool of five or all different."""
+    config = LAB.resolve("prototypes", "tiny", {"tasks": pool, "epochs": 1})
+    LAB.fit(config, store.runs("meta")(tmp_path))
+    assert f"{pool or 12} are different ones (`tasks={pool}`)" in (tmp_path / "deliver/report.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from labs.core import shards
+from labs.core import events, shards
 from labs.core.errors import BadInput
 from labs.core.run import Run
 from labs.regression import data, windows
@@ -77,6 +77,15 @@ def test_a_tiny_run_beats_the_trivial_predictor_and_delivers(store: Store, data_
     scores = LAB.score(delivered, data_dir)
     assert scores["test/mse"] < scores["test/trivial"]
     assert LAB.check_submission(delivered / "pred.csv") == []
+
+
+def test_the_report_says_whether_the_training_ended_too_early(store: Store) -> None:
+    """By the epoch with the lowest validation error: the last one or an earlier one."""
+    folder = store.finished("regression", "boss")
+    errors = [event["metrics"]["val/mse"] for event in events.read(folder) if "val/mse" in event["metrics"]]
+    best = 1 + int(np.argmin(errors))
+    ending = "the last epoch" if best == len(errors) else f"epoch {best}, whose weights are kept"
+    assert f"The validation error is lowest in {ending}" in (folder / "deliver/report.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import labs
 from labs.core import events
 from labs.core.lab import Lab
 from labs.core.report import questions
+from pipelines.spec import SPECS, read_spec
 from tests.labs.store import Store
 from tests.labs.test_every_lab import RUNS
 
@@ -26,6 +27,8 @@ NUMBERS = {
     "meta": ("val/accuracy", "val/accuracy_inductive"),
 }
 """Lab -> metrics of the finished run that stand in the tables of its report."""
+EXPERIMENTS = sorted(spec.stem for spec in SPECS.glob("*-report.yaml"))
+"""Pipelines whose runs a report compares, each named after its lab."""
 
 
 def check_report(lab: Lab, folder: Path) -> None:
@@ -57,6 +60,36 @@ def check_report(lab: Lab, folder: Path) -> None:
 @pytest.mark.parametrize(("lab", "preset"), RUNS, ids=map("-".join, RUNS))
 def test_a_report_answers_each_question_of_the_homework(lab: str, preset: str, store: Store) -> None:
     check_report(labs.get(lab), store.finished(lab, preset))
+
+
+@pytest.mark.parametrize("pipeline", EXPERIMENTS)
+def test_a_report_names_the_pipeline_of_its_experiments(pipeline: str, store: Store) -> None:
+    """The command names a spec that comes with the program, whose runs of the lab differ in settings or needs."""
+    lab = pipeline.removesuffix("-report")
+    preset = next(preset for name, preset in RUNS if name == lab)
+    assert f"`labs pipeline run {pipeline}`" in (store.finished(lab, preset) / "deliver/report.md").read_text()
+    name, nodes = read_spec(SPECS / f"{pipeline}.yaml")
+    runs = {(node.config, node.seed, *node.needs.items()) for node in nodes if node.lab == lab}
+    assert name == pipeline
+    assert len(runs) == sum(node.lab == lab for node in nodes) > 1
+
+
+@pytest.mark.parametrize(
+    ("preset", "learnt"),
+    [("simple", "the policy alone"), ("strong", "the value (the critic)"), ("dqn", "the value of each action")],
+)
+def test_the_landers_report_says_what_of_muzero_a_run_learns(preset: str, learnt: str, tmp_path: Path) -> None:
+    """By the networks that the method has; and how many steps it took in the environment instead of in a model."""
+    from labs.rl import report
+
+    lab = labs.get("rl")
+    (tmp_path / "config.json").write_text(lab.resolve(preset, "tiny").model_dump_json())
+    metrics = {"val/return": -100.0, "train/return": -200.0, "train/env_steps": 3072.0}
+    events.append(tmp_path, {"time": 0.0, "step": 1, "metrics": metrics})
+    report.write(lab, tmp_path, tmp_path / "out", {"greedy": [1.0], "sampled": [2.0]}, "sampled")
+    text = (tmp_path / "out/report.md").read_text()
+    assert learnt in text.split("## (d)")[1]
+    assert "in all 3,072 steps" in text.split("## (c)")[1]
 
 
 def test_what_a_table_says_can_be_any_text(store: Store, tmp_path: Path) -> None:

@@ -110,6 +110,15 @@ def test_a_changed_setting_runs_only_that_node_and_its_dependants(labs_cli: Cli,
     assert {node["name"]: node["reused"] for node in said.json["nodes"]} == {"a": False, "b": False, "c": True}
 
 
+def test_runs_that_need_runs_of_other_presets_share_no_row(labs_cli: Cli, write: Callable[..., Path]) -> None:
+    """Equal in all else, such as two fine-tunings of other pre-trained models; `labs compare` names what they need."""
+    labs_cli("pipeline", "run", write(a="", b="preset: strong", c="preset: medium, needs: {teacher: a}",
+                                      d="preset: medium, needs: {teacher: b}"))  # fmt: skip
+    rows = labs_cli("compare", "--pipeline", "test", "--json").json
+    settings = [row["settings"] for row in rows if row["preset"] == "medium"]
+    assert sorted(settings, key=str) == [{"teacher": "simple"}, {"teacher": "strong"}]
+
+
 def test_only_runs_a_node_and_what_it_needs(labs_cli: Cli, write: Callable[..., Path]) -> None:
     spec = write(a="", b="needs: {x: a}", c="", d="")
     said = labs_cli("pipeline", "run", spec, "--only", "b", "--json")
