@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 from labs.adaptation.domains import Images, evenly_spaced
-from labs.adaptation.networks import Ensemble
+from labs.adaptation.networks import DiscrepancyNet, Ensemble
 from labs.core.plots import COLOURS, legend_beside, styled
 from labs.core.run import Run
 
@@ -19,8 +19,10 @@ PLOTTED = 250
 """Number of images of each domain in the figure."""
 
 
-def save_features(model: Ensemble, source: Images, target: Images, epoch: int, epochs: int, run: Run) -> None:
-    """In the first, the middle and the last epoch, save the first member's features of some images for `deliver`."""
+def save_features(
+    model: Ensemble | DiscrepancyNet, source: Images, target: Images, epoch: int, epochs: int, run: Run
+) -> None:
+    """In the first, the middle and the last epoch, save the (first member's) features of some images for `deliver`."""
     for stage, at in zip(STAGES, (1, (epochs + 1) // 2, epochs), strict=True):
         if epoch != at:
             continue
