@@ -95,9 +95,9 @@ COURSE = {
         Heading(
             "adaptation", 11, "Domain adaptation",
             Metric("accuracy", "max", "", _baselines(0.44616, 0.64576, 0.75840, 0.80640), "target"),
-            (*LADDER, "source-only"), "labs.adaptation.lesson",
+            (*LADDER, "source-only", "mcd"), "labs.adaptation.lesson",
         ),
-        Heading("rl", 12, "LunarLander", Metric("return", "max", "points"), (*LADDER, "dqn"), "labs.rl.lesson"),
+        Heading("rl", 12, "LunarLander", Metric("return", "max", "points"), (*LADDER, "a2c", "dqn"), "labs.rl.lesson"),
         Heading(
             "compression", 13, "Network compression",
             Metric(

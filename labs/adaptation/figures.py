@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
 from labs.adaptation.domains import Images, evenly_spaced, random_indices
-from labs.adaptation.networks import Ensemble
+from labs.adaptation.networks import DiscrepancyNet, Ensemble
 from labs.core.plots import COLOURS, legend_beside, styled
 from labs.core.run import Run
 
@@ -27,8 +27,10 @@ def stages_at(epoch: int, epochs: int) -> list[str]:
     return [stage for stage, end in ends if end == epoch]
 
 
-def save_features(model: Ensemble, source: Images, target: Images, names: Sequence[str], count: int, run: Run) -> None:
-    """Save the first member's features of at most `count` images of each domain for `deliver`, under these stages'
+def save_features(
+    model: Ensemble | DiscrepancyNet, source: Images, target: Images, names: Sequence[str], count: int, run: Run
+) -> None:
+    """Save the (first member's) features of at most `count` images of each domain for `deliver`, under these stages'
     names. The photographs are evenly spread over the classes, the drawings random, and the same at every stage."""
     if not names:
         return

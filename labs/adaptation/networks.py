@@ -1,7 +1,7 @@
 """The networks of domain-adversarial training (DaNN; Ganin et al., arXiv:1505.07818).
 
 A feature extractor, a label predictor, and a domain classifier behind a gradient reversal layer; several of them can
-form an ensemble.
+form an ensemble. `DiscrepancyNet` is the network of another method, maximum classifier discrepancy.
 """
 
 from itertools import pairwise
@@ -86,4 +86,28 @@ class Ensemble(nn.Module):
     def classify(self, images: torch.Tensor) -> torch.Tensor:
         """Class probabilities (B, C): the mean over the members."""
         probabilities: torch.Tensor = self(images)[0].softmax(2).mean(0)
+        return probabilities
+
+
+class DiscrepancyNet(nn.Module):
+    """A feature extractor G with two label predictors, F_1 and F_2 (Saito et al., arXiv:1712.02560)."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.extractor = feature_extractor(width)
+        self.predictors = nn.ModuleList(label_predictor(8 * width, classes) for _ in range(2))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 1, 32, 32) images, 0 to 1, to the logits of both predictors (2, B, C)."""
+        features = self.extractor(images)
+        return torch.stack([predictor(features) for predictor in self.predictors])
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """The features (B, 8 * width)."""
+        features: torch.Tensor = self.extractor(images)
+        return features
+
+    def classify(self, images: torch.Tensor) -> torch.Tensor:
+        """Class probabilities (B, C): the mean of both predictors."""
+        probabilities: torch.Tensor = self(images).softmax(2).mean(0)
         return probabilities

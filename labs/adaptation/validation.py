@@ -3,7 +3,7 @@
 import torch
 
 from labs.adaptation.domains import Images, evenly_spaced
-from labs.adaptation.networks import Ensemble
+from labs.adaptation.networks import DiscrepancyNet, Ensemble
 from labs.adaptation.pseudo_labels import balanced_agreement
 from labs.adaptation.views import fixed_view
 from labs.core.run import Run
@@ -14,7 +14,7 @@ VALIDATION_BATCH = 128
 """Drawings that are classified at once: with 512, whose feature maps leave the caches, a CPU takes twice as long."""
 
 
-def view_agreement(model: Ensemble, target: Images, classes: int, run: Run) -> float:
+def view_agreement(model: Ensemble | DiscrepancyNet, target: Images, classes: int, run: Run) -> float:
     """`balanced_agreement` of the predictions for some drawings and for their fixed views."""
     indices = evenly_spaced(target, VALIDATED)
     predictions: list[list[int]] = []

@@ -20,7 +20,8 @@ Report
 Papers
     He et al., Deep Residual Learning (arXiv:1512.03385); Smith & Topin, Super-Convergence (arXiv:1708.07120); Zhong et
     al., Random Erasing (arXiv:1708.04896); Zhang et al., mixup (arXiv:1710.09412); Szegedy et al., label smoothing
-    (arXiv:1512.00567); Krogh & Vedelsby, Neural Network Ensembles, Cross Validation (NIPS 1994).
+    (arXiv:1512.00567); Lin et al., Focal Loss (arXiv:1708.02002); Krogh & Vedelsby, Neural Network Ensembles, Cross
+    Validation (NIPS 1994).
 """
 
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from labs import COURSE
 from labs.cnn import report
 from labs.cnn.augmented_views import mean_probabilities
 from labs.cnn.demo import DEMO
+from labs.cnn.focal import focal_loss
 from labs.cnn.folds import LabelledImages, split
 from labs.cnn.networks import Architecture, build
 from labs.core import shards, submission
@@ -69,6 +71,9 @@ class CnnConfig(Config):
     """Parameter alpha of mixup, whose mixing coefficient is drawn from Beta(alpha, alpha); 0 turns it off."""
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Fraction of the target probability that is spread evenly over all classes."""
+    focal_gamma: float = Field(0.0, ge=0)
+    """Focusing parameter gamma of the focal loss: the larger, the less do examples count that are already classified
+    with confidence; 0 for the cross-entropy."""
     folds: int = Field(1, ge=1)
     """Members of the ensemble. From 2 on, each trains on all folds but its own, logits are the members' mean, and
     `val/accuracy` is out of fold."""
@@ -157,9 +162,9 @@ def train(config: CnnConfig, run: Run) -> None:
             targets = F.one_hot(labels, classes).float()
             if config.mixup:
                 images, targets = mixup(images, targets, config.mixup)
-            # Cross-entropy with soft targets:  L = -sum_c t_c log softmax(logits)_c,  t = (1 - eps) y + eps / classes
-            logits = model(images)
-            loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), label_smoothing=config.label_smoothing)
+            # Cross-entropy (gamma = 0) or focal loss, with soft targets t:  L = -sum_c t_c (1 - p_c)^gamma log p_c
+            logits, targets = model(images).flatten(0, 1), targets.flatten(0, 1)
+            loss = focal_loss(logits, targets, config.focal_gamma, config.label_smoothing)
             # Backpropagate the sum over members, so that each is trained as if it were alone; clip; update the weights.
             optimizer.zero_grad()
             run.backward(loss * config.folds)
@@ -238,6 +243,7 @@ def space() -> dict[str, dict[str, object]]:
         "augment": {"type": "uniform", "low": 0.1, "high": 1.5},
         "mixup": {"type": "uniform", "low": 0.0, "high": 0.5},
         "label_smoothing": {"type": "uniform", "low": 0.0, "high": 0.2},
+        "focal_gamma": {"type": "uniform", "low": 0.0, "high": 3.0},
         "optimizer": {"type": "choice", "values": ["adam", "adamw"]},
         "lr": {"type": "loguniform", "low": 1e-4, "high": 1e-2},
         "weight_decay": {"type": "loguniform", "low": 1e-5, "high": 1e-1},

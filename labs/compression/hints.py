@@ -51,6 +51,10 @@ class HintLoss(nn.Module):
         # L_HT = ||u_h(x) - r(v_g(x))||^2 / Var[u_h]   (FitNets, eq. 3, normalised)
         return F.mse_loss(predicted, hint) / hint.var()
 
+    def embeddings(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The feature maps of student and teacher, each a mean over all positions: (B, channels)."""
+        return self.feature_maps["student"].mean((2, 3)), self.feature_maps["teacher"].mean((2, 3))
+
     def _keep_output(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
             self.feature_maps[name] = output.float()

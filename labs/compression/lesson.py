@@ -17,22 +17,25 @@ Ladder
              crops, rotations and colours; AdamW, with linear warm-up and cosine decay of the learning rate.
     boss     feature distillation: a regressor on the student's last feature map also predicts the teacher's. At size
              small it trains for longer as well; at equal length the hint loss made no difference beyond the noise.
+    Further methods can be added to each preset: relational distillation (`relation`), deep mutual learning (`mutual`),
+    and a teaching assistant, a larger student (`assistant`) whose run is the teacher of the next
+    (pipelines/specs/teaching-assistant.yaml).
 Report
     (a)  Which layers does the student have, and how many parameters, at most 100,000 in all?
     (b)  What is the loss of knowledge distillation, and what does its temperature do?
     (c)  How accurate is the teacher after pruning, by the fraction that is pruned, and is its inference faster?
 Papers
     Hinton et al., Knowledge Distillation (arXiv:1503.02531); Howard et al., MobileNets (arXiv:1704.04861); Romero et
-    al., FitNets (arXiv:1412.6550); Li et al., Pruning Filters for Efficient ConvNets (arXiv:1608.08710).
+    al., FitNets (arXiv:1412.6550); Park et al., Relational Knowledge Distillation (arXiv:1904.05068); Zhang et al.,
+    Deep Mutual Learning (arXiv:1706.00384); Mirzadeh et al., Teacher Assistant (arXiv:1902.03393); Li et al., Pruning
+    Filters for Efficient ConvNets (arXiv:1608.08710).
 """
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional as F
 
@@ -40,13 +43,13 @@ from labs import COURSE
 from labs.cnn import lesson as cnn
 from labs.cnn.demo import DEMO
 from labs.compression import data, report
+from labs.compression.config import CompressionConfig, build
 from labs.compression.hints import HintLoss
-from labs.compression.student import PlainStudent, SeparableNet, Student
+from labs.compression.relations import relational_loss
+from labs.compression.student import Student
 from labs.compression.teacher import TEACHER, load_copy, load_teacher, provided
 from labs.core import shards, submission
-from labs.core.config import Config
 from labs.core.cost import count_parameters
-from labs.core.errors import BadInput
 from labs.core.heading import Metric
 from labs.core.lab import Lab
 from labs.core.meter import Meter
@@ -56,62 +59,6 @@ from labs.core.weights import load_shape, load_weights, unwrap
 from labs.shared.vision.augmentation import augment
 
 METRIC = COURSE["compression"].metric
-LIMIT = 100_000
-"""Parameters that the course allows, at every size."""
-
-
-class CompressionConfig(Config):
-    network: Literal["plain", "separable"] = "plain"
-    """The sample code's four convolutions, or four stages of depthwise-separable ones."""
-    width: int = Field(32, ge=4)
-    """Channels of the first layer; those of the later layers are proportional to it."""
-    blocks: int = Field(2, ge=1)
-    """Separable blocks of each of the four stages; no effect with `network=plain`."""
-    image_size: int = Field(224, ge=32)
-    """Side of the student's input in pixels."""
-    augment: float = Field(0.0, ge=0, le=2)
-    """Strength of the random rotations, crops and colours of training images; 0 for horizontal flips only. At 1 the
-    rotation is up to 23 degrees."""
-    alpha: float = Field(0.0, ge=0, le=1)
-    """Weight of the distillation loss; the cross-entropy with the labels has the weight 1 - alpha."""
-    temperature: float = Field(1.0, gt=0)
-    """Divisor of teacher and student logits before the softmax of the distillation loss; no effect with `alpha=0`."""
-    hint: float = Field(0.0, ge=0)
-    """Weight of the hint loss between the last feature maps of student and teacher; 0 for none."""
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """Adam with an L2 penalty, as in the sample code, or AdamW with decoupled weight decay."""
-    lr: float = Field(3e-4, gt=0)
-    """Learning rate; with `schedule=cosine` its highest value."""
-    weight_decay: float = Field(1e-5, ge=0)
-    """Coefficient of the L2 penalty (Adam) or of the decoupled weight decay (AdamW)."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate: constant, or with linear warm-up in the first tenth of the training and cosine decay to 0."""
-    clip: float = Field(10.0, gt=0)
-    """Largest L2 norm of the gradient; longer gradients are scaled down to it."""
-    batch_size: int = Field(64, ge=1)
-    """Images of a global batch."""
-    epochs: int = Field(10, ge=1)
-    """Passes over the training images."""
-
-    @model_validator(mode="after")
-    def _within_limit(self) -> "CompressionConfig":
-        with torch.device("meta"):
-            build(self, len(data.CLASSES))
-        return self
-
-
-def build(config: CompressionConfig, classes: int) -> Student:
-    """The student.
-
-    Raises:
-        BadInput: it has more parameters than the course allows.
-    """
-    plain = config.network == "plain"
-    net = PlainStudent(config.width, classes) if plain else SeparableNet(config.width, config.blocks, classes)
-    if count_parameters(net) > LIMIT:
-        raise BadInput(f"the student has {count_parameters(net):,} parameters where the course allows {LIMIT:,}; "
-                       "a smaller width has fewer")  # fmt: skip
-    return Student(net, config.image_size)
 
 
 def distillation_loss(
@@ -129,6 +76,20 @@ def distillation_loss(
     return alpha * temperature**2 * divergence + (1 - alpha) * F.cross_entropy(logits, labels)
 
 
+def label_loss(
+    logits: torch.Tensor, teacher_logits: torch.Tensor | None, labels: torch.Tensor, config: CompressionConfig
+) -> torch.Tensor:
+    """What a student learns of each image alone: cross-entropy, or with a teacher knowledge distillation."""
+    if teacher_logits is None:
+        return F.cross_entropy(logits, labels)
+    return distillation_loss(logits, teacher_logits, labels, config.alpha, config.temperature)
+
+
+def divergence(logits: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """KL(p_other || p), by which a student learns the other's predictions (Zhang et al., arXiv:1706.00384, eq. 6)."""
+    return F.kl_div(logits.log_softmax(1), other.detach().log_softmax(1), reduction="batchmean", log_target=True)
+
+
 def train(config: CompressionConfig, run: Run) -> None:
     training = shards.ArrowDataset(run.data_dir, "train", ("image", "label"))
     validation = shards.ArrowDataset(run.data_dir, "validation", ("image", "label"))
@@ -138,14 +99,18 @@ def train(config: CompressionConfig, run: Run) -> None:
     teacher = load_teacher(run, classes).to(memory_format=torch.channels_last)
     any_image = torch.zeros(1, 3, config.image_size, config.image_size, device=run.device)
     hint = HintLoss(unwrap(model), teacher, any_image)
-    for weight in hint.parameters():  # outside `run.wrap`, which gives all workers the weights of rank 0
+    # Of no use after the training: the regressor of the hints and, with mutual learning, the second student.
+    helpers = nn.ModuleDict({"hint": hint})
+    if config.mutual:
+        helpers["peer"] = build(config, classes).to(memory_format=torch.channels_last).to(run.device)
+    for weight in helpers.parameters():  # outside `run.wrap`, which gives all workers the weights of rank 0
         weight.data = run.broadcast(weight.data)
-    weights = [*model.parameters(), *hint.parameters()]
+    weights = [*model.parameters(), *helpers.parameters()]
     make_optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     optimizer = make_optimizer(weights, lr=config.lr, weight_decay=config.weight_decay)
     batches = run.loader(training, config.batch_size, train=True)
 
-    for epoch in run.epochs(config.epochs, state={"model": model, "hint": hint, "optimizer": optimizer}):
+    for epoch in run.epochs(config.epochs, state={"model": model, **helpers, "optimizer": optimizer}):
         train_loss = Meter()
         for step, (images, labels) in enumerate(batches):
             # 1. Learning rate of this step.
@@ -155,18 +120,26 @@ def train(config: CompressionConfig, run: Run) -> None:
             images = augment_batch(images, config)
             # 3. Cross-entropy with the labels, or distillation from the teacher's logits.
             logits = model(images)
-            loss = F.cross_entropy(logits, labels)
-            if config.alpha or config.hint:
-                loss = distillation_loss(logits, teacher(images), labels, config.alpha, config.temperature)
-            # 4. Hint loss between the feature maps of these forward passes: L = L_KD + hint * L_HT.
+            teacher_logits = teacher(images) if config.alpha or config.hint or config.relation else None
+            loss = label_loss(logits, teacher_logits, labels, config)
+            # 4. Hint loss and relational loss of the feature maps of these forward passes: L = L_KD + hint * L_HT
+            #    + relation * L_RKD.
             if config.hint:
                 loss = loss + config.hint * hint.loss()
-            # 5. Backward pass; the regressor's gradients are averaged here, the student's by `run.wrap`.
+            if config.relation:
+                loss = loss + config.relation * relational_loss(*hint.embeddings())
+            # 5. Mutual learning: the second student learns like the first, and each from the other's predictions,
+            #    L_1 = L + mutual * KL(p_2 || p_1) and L_2 = L + mutual * KL(p_1 || p_2). Both take their step at once.
+            if config.mutual:
+                peer_logits = helpers["peer"](images)
+                loss = loss + label_loss(peer_logits, teacher_logits, labels, config)
+                loss = loss + config.mutual * (divergence(logits, peer_logits) + divergence(peer_logits, logits))
+            # 6. Backward pass; the gradients of the helpers are averaged here, the student's by `run.wrap`.
             optimizer.zero_grad()
             run.backward(loss)
-            if config.hint:
-                run.sync_gradients(hint)
-            # 6. Optimizer step with a clipped gradient.
+            if config.hint or config.mutual:
+                run.sync_gradients(helpers)
+            # 7. Optimizer step with a clipped gradient.
             run.clip_gradients(optimizer, config.clip)
             run.step(optimizer)
             train_loss.add(loss, len(images))
@@ -228,6 +201,8 @@ def space() -> dict[str, dict[str, object]]:
         "alpha": {"type": "uniform", "low": 0.0, "high": 1.0},
         "temperature": {"type": "loguniform", "low": 1.0, "high": 20.0},
         "hint": {"type": "uniform", "low": 0.0, "high": 4.0},
+        "relation": {"type": "uniform", "low": 0.0, "high": 50.0},
+        "mutual": {"type": "choice", "values": [0.0, 1.0]},
         "optimizer": {"type": "choice", "values": ["adam", "adamw"]},
         "lr": {"type": "loguniform", "low": 1e-4, "high": 2e-2},
         "weight_decay": {"type": "loguniform", "low": 1e-5, "high": 1e-1},

@@ -32,7 +32,8 @@ def prune_channels(model: nn.Module, ratio: float) -> nn.Module:
     """Structured pruning: a copy without the fraction `ratio` of the channels between two convolutions.
 
     Of each convolution those with the smallest L1 norm are removed (Li et al., arXiv:1608.08710); channels that a
-    shortcut or a linear layer reads are kept. The tensors shrink, so the copy is smaller and computes less.
+    shortcut or a linear layer reads are kept, and those of depthwise convolutions, as each is tied to a channel that a
+    shortcut reads. The tensors shrink, so the copy is smaller and computes less.
     """
     pruned = deepcopy(model)
     selected = [(pair, _channels_to_keep(pair[0].weight, ratio)) for pair in conv_pairs(pruned)]
@@ -51,10 +52,14 @@ def conv_pairs(model: nn.Module) -> Iterator[ConvPair]:
         elif isinstance(module, course_blocks):
             yield module.conv1, module.bn1, module.conv2  # type: ignore[misc]
         elif isinstance(module, nn.Sequential):
-            layers = [layer for layer in module if isinstance(layer, types)]
+            layers = [layer for layer in module if isinstance(layer, types) and not _is_depthwise(layer)]
             for first, norm, second in zip(layers, layers[1:], layers[2:], strict=False):
                 if isinstance(first, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and isinstance(second, nn.Conv2d):
                     yield first, norm, second
+
+
+def _is_depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups > 1
 
 
 def _channels_to_keep(weight: torch.Tensor, ratio: float) -> torch.Tensor:

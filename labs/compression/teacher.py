@@ -1,4 +1,5 @@
-"""The teacher of homework 13: a run of the cnn lab, or the course's own, where the data have it."""
+"""The teacher of homework 13: a run of the cnn lab or, as a teaching assistant, of this one; or the course's own, where
+the data have it."""
 
 import shutil
 from collections.abc import Collection
@@ -9,9 +10,10 @@ from torch import nn
 
 from labs.cnn import lesson as cnn
 from labs.compression import course_teacher
+from labs.compression.config import CompressionConfig, build
 from labs.core.errors import BadInput
 from labs.core.run import Run
-from labs.core.weights import SHAPE, WEIGHTS, load_shape
+from labs.core.weights import SHAPE, WEIGHTS, load_shape, load_weights
 
 TEACHER = "teacher"
 """Role of the run that this lab needs, and the folder for a copy of it, as the report describes the teacher as well."""
@@ -51,4 +53,9 @@ def load_copy(folder: Path) -> nn.Module:
 
 def _load(folder: Path, classes: int) -> nn.Module:
     file = folder / course_teacher.GIVEN.packed
-    return course_teacher.load(file, classes) if file.exists() else cnn.load(folder)
+    if file.exists():
+        return course_teacher.load(file, classes)
+    settings = (folder / "config.json").read_text()
+    if '"assistant"' not in settings:  # a setting that the cnn lab doesn't have
+        return cnn.load(folder)
+    return load_weights(folder, build(CompressionConfig.model_validate_json(settings), classes))

@@ -11,9 +11,10 @@ Credit = Literal["immediate", "reward-to-go", "advantage"]
 
 
 class ReinforcementConfig(Config):
-    algorithm: Literal["reinforce", "ppo", "dqn"] = "ppo"
-    """`reinforce`: policy gradient, one update on each batch of whole episodes; `ppo`: policy gradient with a clipped
-    objective and a critic, many updates on each batch; `dqn`: Q-learning from a replay buffer, no policy network."""
+    algorithm: Literal["reinforce", "a2c", "ppo", "dqn"] = "ppo"
+    """`reinforce`: policy gradient, one update on each batch of whole episodes; `a2c`: with a critic, one update of
+    both on each batch of a few steps of each environment; `ppo`: with a clipped objective as well, many updates on each
+    batch; `dqn`: Q-learning from a replay buffer, no policy network."""
     credit: Credit = "advantage"
     """REINFORCE's weight of each action's log-probability: the reward of its own step, the reward-to-go, or the
     advantage over the critic's value; no effect with the other algorithms."""
@@ -25,12 +26,12 @@ class ReinforcementConfig(Config):
     batch_size: int = Field(8192, ge=1)
     """Environment steps of an iteration, summed over all environments."""
     minibatch_size: int = Field(512, ge=1)
-    """Steps in the minibatch of one gradient update of PPO and DQN; no effect with REINFORCE, which uses the batch."""
+    """Steps in the minibatch of one gradient update of PPO and DQN; the others use the batch."""
     critic_steps: int = Field(40, ge=1)
     """Gradient steps of REINFORCE's critic on each batch, on which the policy takes one; no effect elsewhere."""
     passes: int = Field(8, ge=1)
     """With PPO passes over each batch; with DQN the replay ratio, steps replayed for each step collected; no effect
-    with REINFORCE."""
+    with the others."""
     replay_capacity: int = Field(200_000, ge=100, le=10_000_000)
     """Environment steps in DQN's replay buffer; no effect with the other algorithms."""
     target_steps: int = Field(1000, ge=1)
@@ -57,13 +58,13 @@ class ReinforcementConfig(Config):
     entropy: float = Field(0.01, ge=0)
     """Coefficient of the entropy bonus, which keeps the policy exploring; no effect with DQN."""
     value_weight: float = Field(0.5, ge=0)
-    """Coefficient of PPO's value loss, the squared error in units of `RETURN_SCALE`; no effect with the others."""
+    """Coefficient of A2C's and PPO's value loss, the squared error in units of `RETURN_SCALE`; no effect elsewhere."""
     grad_clip: float = Field(0.5, gt=0)
     """Largest norm of the gradient; longer ones are scaled down to it."""
 
     @model_validator(mode="after")
     def _fits(self) -> "ReinforcementConfig":
-        if self.algorithm != "reinforce" and self.minibatch_size > self.batch_size:
+        if self.algorithm in ("ppo", "dqn") and self.minibatch_size > self.batch_size:
             raise ValueError(f"minibatch_size {self.minibatch_size} is above batch_size {self.batch_size}")
         return self
 
@@ -75,4 +76,4 @@ class ReinforcementConfig(Config):
     @property
     def critic(self) -> bool:
         """Whether there is a critic, a network that estimates the value of a state."""
-        return self.algorithm == "ppo" or (self.algorithm == "reinforce" and self.credit == "advantage")
+        return self.algorithm in ("a2c", "ppo") or (self.algorithm == "reinforce" and self.credit == "advantage")

@@ -24,6 +24,9 @@ Ladder
     boss     PPO, the most common actor-critic: its clipped objective lets the policy, too, take many steps on a batch.
              `labs.rl.ppo` has advantages, loss and update beside their equations; RLlib's PPO learns with them.
 Outside the ladder
+    a2c      Actor and critic take one step together on each batch of 16 steps of each environment: the synchronous
+             advantage actor-critic, with n-step returns (n = 16) and an entropy bonus. It is PPO with one pass over one
+             minibatch (`labs.rl.rllib.a2c`); RLlib has no A2C of its own any more.
     dqn      No policy gradient: double deep Q-learning estimates the value of each action, from a replay buffer.
 Report
     (a)  How does this method, such as REINFORCE with baseline or an actor-critic, differ from the policy gradient?
@@ -34,8 +37,9 @@ Report
 Papers
     Williams, Simple statistical gradient-following algorithms (REINFORCE, Machine Learning 8, 1992); Schulman et al.,
     Generalized Advantage Estimation (arXiv:1506.02438) and Proximal Policy Optimization (arXiv:1707.06347); Liang et
-    al., RLlib (arXiv:1712.09381); Mnih et al., DQN (Nature 518, 2015); van Hasselt et al., Double DQN
-    (arXiv:1509.06461).
+    al., RLlib (arXiv:1712.09381); Mnih et al., A3C, of which A2C is the synchronous form (arXiv:1602.01783); Huang et
+    al., A2C is a special case of PPO (arXiv:2205.09123); Mnih et al., DQN (Nature 518, 2015); van Hasselt et al.,
+    Double DQN (arXiv:1509.06461).
 """
 
 import json
@@ -174,7 +178,7 @@ def score(delivered: Path, data_dir: Path) -> dict[str, float]:
 def space() -> dict[str, dict[str, object]]:
     reinforce, ppo, dqn = ({"algorithm": name} for name in ("reinforce", "ppo", "dqn"))
     return {
-        "algorithm": {"type": "choice", "values": ["reinforce", "ppo", "dqn"]},
+        "algorithm": {"type": "choice", "values": ["reinforce", "a2c", "ppo", "dqn"]},
         "credit": {"type": "choice", "values": ["immediate", "reward-to-go", "advantage"], "when": reinforce},
         "lr": {"type": "loguniform", "low": 1e-4, "high": 2e-2},
         "gamma": {"type": "uniform", "low": 0.98, "high": 0.999},
@@ -212,6 +216,7 @@ LAB = Lab(
         "medium": {"algorithm": "reinforce", "credit": "reward-to-go", "gamma": 0.99},
         "strong": {"algorithm": "reinforce", "credit": "advantage", "gamma": 0.99, "gae_lambda": 0.95},
         "boss": {"algorithm": "ppo"},
+        "a2c": {"algorithm": "a2c", "gamma": 0.99, "gae_lambda": 1.0},
         "dqn": {"algorithm": "dqn", "gamma": 0.99, "grad_clip": 10.0},
     },
     sizes={
@@ -242,10 +247,13 @@ LAB = Lab(
         ("medium", "small"): {"lr": 1e-2},
         # PPO's iterations cost less than REINFORCE's, and its policies swing less, so that few need a validation.
         ("boss", "small"): {"lr": 1e-3, "iterations": 180, "validate_every": 6},
+        # As many environment steps as REINFORCE takes.
+        ("a2c", "small"): {"lr": 2e-3, "batch_size": 256, "iterations": 720, "validate_every": 8},
         ("dqn", "small"): {"lr": 2e-4, "minibatch_size": 128},
         ("simple", "course"): {**REINFORCE_AT_COURSE, "hidden": (16, 16)},  # the sample's network
         ("medium", "course"): REINFORCE_AT_COURSE,
         ("strong", "course"): REINFORCE_AT_COURSE,
+        ("a2c", "course"): {"batch_size": 1024, "iterations": 2000, "validate_every": 8},
         ("dqn", "course"): {"lr": 2e-4, "minibatch_size": 128},
     },
     seconds={"tiny": 10, "small": 90, "course": 700},

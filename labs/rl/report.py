@@ -18,6 +18,9 @@ METHODS = {
     "advantage": """REINFORCE with a baseline: a second network, the critic, estimates the return that is to be
         expected in a state, and an action is weighted by how much better it was, its advantage. The gradient's
         expectation is that of the policy gradient, its variance is lower.""",
+    "a2c": """A2C, the synchronous advantage actor-critic: after a few steps of each environment it updates actor and
+        critic once. The return of an action is the rewards of these steps, and for all later ones the critic's value of
+        the last state, so that no episode needs to end first, as it does for the policy gradient.""",
     "ppo": """PPO, an actor-critic method: as REINFORCE with a baseline it weights actions by their advantages, but
         takes many steps on each batch. Its objective stops growing where an action's probability has changed by more
         than a factor of 1 + clip, so that the policy stays near the one that collected the batch.""",

@@ -35,7 +35,7 @@ FRAGMENT = 8
 
 def algorithm_config(config: ReinforcementConfig, seed: int, gpu: bool) -> AlgorithmConfig:
     """RLlib's settings for this config; the learner runs in this process, each environment runner in an actor."""
-    settings = {"reinforce": reinforce, "ppo": ppo, "dqn": dqn}[config.algorithm](config)
+    settings = {"reinforce": reinforce, "a2c": a2c, "ppo": ppo, "dqn": dqn}[config.algorithm](config)
     settings.environment(ENVIRONMENT)
     settings.env_runners(
         env_runner_cls=EnvRunner,
@@ -65,7 +65,7 @@ def module_class(config: ReinforcementConfig) -> type[Actor]:
 
 
 def common(config: ReinforcementConfig) -> dict[str, Any]:
-    """Training settings of all three algorithms, by RLlib's names."""
+    """Training settings of all algorithms, by RLlib's names."""
     return {
         "lr": config.lr,
         "gamma": config.gamma,
@@ -74,7 +74,7 @@ def common(config: ReinforcementConfig) -> dict[str, Any]:
 
 
 def policy_gradient(config: ReinforcementConfig) -> dict[str, Any]:
-    """Training settings of REINFORCE and PPO, by RLlib's names."""
+    """Training settings of REINFORCE, A2C and PPO, by RLlib's names."""
     return {
         "lambda_": config.gae_lambda,
         "entropy_coeff": config.entropy,
@@ -119,6 +119,16 @@ def ppo(config: ReinforcementConfig) -> PPOConfig:
         learner_config_dict={"passes": config.passes, "minibatch_size": config.minibatch_size},
     )
     return settings
+
+
+def a2c(config: ReinforcementConfig) -> PPOConfig:
+    """A2C as a special case of PPO (Huang et al., arXiv:2205.09123): one step on each batch as a whole.
+
+    The present policy is then the one that collected the batch, so that each ratio r_t(theta) is 1. The objective is
+    not clipped there, and its gradient is A_t grad log pi(a_t | s_t). Unlike in Mnih et al. the optimizer is Adam,
+    actor and critic share no layer, and the advantages are normalised, all as in this lab's PPO.
+    """
+    return ppo(config.model_copy(update={"passes": 1, "minibatch_size": config.batch_size}))
 
 
 @contextmanager

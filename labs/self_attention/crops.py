@@ -83,6 +83,27 @@ class Buckets(Utterances, BatchDataset):
         return self.pad(self.starts[indices], self.lengths[indices]), self.lengths[indices], indices
 
 
+def spread_crops(
+    frames: torch.Tensor, lengths: torch.Tensor, crop: int, count: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Crops of each utterance, evenly spaced over it, with their lengths; shorter utterances are whole in each.
+
+    Args:
+        frames: (B, T, mels).
+        lengths: (B,) real frames.
+        crop: frames of a crop.
+        count: number of crops.
+
+    Returns:
+        For each crop, frames (B, min(crop, T), mels) and lengths (B,).
+    """
+    rows, inside = torch.arange(len(frames))[:, None], torch.arange(min(crop, frames.shape[1]), device=frames.device)
+    slack = (lengths - crop).clamp(min=0)
+    # The slack is divided into equal parts, and each crop begins in the middle of one.
+    starts = [(slack * (2 * number + 1)) // (2 * count) for number in range(count)]
+    return [(frames[rows, start[:, None] + inside], lengths.clamp(max=crop)) for start in starts]
+
+
 def bucket(lengths: Sequence[int]) -> list[torch.Tensor]:
     """Indices of the utterances in batches, by length: at most `BATCH_FRAMES` padded frames, or a single utterance."""
     batches: list[list[int]] = [[]]

@@ -14,28 +14,27 @@ Ladder
     medium   a deeper Transformer with more heads and layer normalisation before each sublayer (pre-LN).
     strong   Conformer blocks, which add a convolution to the attention, after subsampling to every fourth frame.
     boss     self-attentive pooling, and the additive margin softmax (AM-softmax) as the loss.
-    The cheaper variants of attention from the lecture can be used in each preset (`attention`).
+    The cheaper variants of attention from the lecture can be used in each preset (`attention`), and so can SpecAugment
+    (`time_mask`, `frequency_mask`) and test-time crops (`test_crops`).
 Report
     (a)  How do variants of the Transformer change its attention, and what does that cost?
     (b)  Why does a convolution improve a Transformer, as in the Conformer?
 Papers
     Vaswani et al., Attention Is All You Need (arXiv:1706.03762); Gulati et al., Conformer (arXiv:2005.08100); Safari et
     al., Self-Attention Encoding and Pooling for Speaker Recognition (arXiv:2008.01077); Wang et al., Additive Margin
-    Softmax (arXiv:1801.05599). Those of the variants of attention: `labs.self_attention.attention`.
+    Softmax (arXiv:1801.05599); Park et al., SpecAugment (arXiv:1904.08779). Those of the variants of attention:
+    `labs.self_attention.attention`.
 """
 
-from functools import partial
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import get_args
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 
 from labs import COURSE
 from labs.core import shards, submission
-from labs.core.config import Config
 from labs.core.lab import Lab
 from labs.core.loader import hold_out
 from labs.core.meter import Meter
@@ -43,108 +42,16 @@ from labs.core.run import Run
 from labs.core.schedule import set_rate, warmup_cosine
 from labs.core.weights import load_shape, load_weights
 from labs.self_attention import data, report
-from labs.self_attention.am_softmax import CosineLogits, am_softmax
-from labs.self_attention.attention import EncoderLayer, Kind, SelfAttention
-from labs.self_attention.conformer import ConformerBlock, Subsampling
+from labs.self_attention.am_softmax import am_softmax
+from labs.self_attention.attention import Kind
+from labs.self_attention.config import SelfAttentionConfig
 from labs.self_attention.crops import Buckets, Crops
 from labs.self_attention.demo import DEMO
-from labs.self_attention.pooling import AttentivePooling, MeanPooling
+from labs.self_attention.networks import SpeakerNet
+from labs.self_attention.spec_augment import spec_augment
 
 METRIC = COURSE["self-attention"].metric
 CONFORMER = {"encoder": "conformer", "subsampling": True, "heads": 4}
-
-
-class SelfAttentionConfig(Config):
-    encoder: Literal["transformer", "conformer"] = "transformer"
-    """Transformer layers (attention, feed-forward), or Conformer blocks, which contain a convolution as well."""
-    layers: int = Field(1, ge=1)
-    """Number of layers or blocks of the encoder."""
-    d_model: int = Field(80, ge=1)
-    """Width of the encoder: features of a frame; a multiple of `heads`."""
-    heads: int = Field(2, ge=1)
-    """Number of attention heads."""
-    ff: int = Field(256, ge=1)
-    """Width of the hidden layer of a feed-forward network."""
-    norm_first: bool = False
-    """Layer normalisation before each sublayer instead of after it; no effect with `encoder=conformer`."""
-    conv_kernel: int = Field(15, ge=1)
-    """Kernel size of the convolution, in frames, odd; no effect with `encoder=transformer`."""
-    subsampling: bool = False
-    """Begin with two convolutions of stride 2, which leave every fourth frame, instead of a linear layer."""
-    attention: Kind = "full"
-    """A frame attends to all frames, to those near it, to every n-th one, or to all without a softmax (linear)."""
-    window: int = Field(16, ge=1)
-    """Frames on either side with `attention=local`, n with `attention=strided`; no effect otherwise."""
-    dropout: float = Field(0.1, ge=0, lt=1)
-    """Fraction of activations and of attention weights that each training step sets to zero."""
-    pooling: Literal["mean", "attentive"] = "mean"
-    """From frames to an utterance: mean, or weighted mean with learned weights."""
-    loss: Literal["softmax", "am-softmax"] = "softmax"
-    """Cross-entropy of a linear layer's logits, or of scaled cosines with an additive margin."""
-    margin: float = Field(0.2, ge=0, lt=1)
-    """Margin m, by which the true speaker's cosine is reduced in training; no effect with `loss=softmax`."""
-    scale: float = Field(20.0, gt=0)
-    """Factor s between cosines and logits; no effect with `loss=softmax`."""
-    crop: int = Field(128, ge=1)
-    """Frames of a training crop, 10 ms each."""
-    lr: float = Field(1e-3, gt=0)
-    """Highest learning rate of AdamW."""
-    weight_decay: float = Field(1e-2, ge=0)
-    """Decoupled weight decay."""
-    warmup: float = Field(0.0143, gt=0, lt=1)
-    """Fraction of the training in which the learning rate rises; then it decays to 0 on a cosine."""
-    batch_size: int = Field(32, ge=1)
-    """Crops in a global batch."""
-    epochs: int = Field(44, ge=1)
-    """Passes over the training utterances, with one crop of each; the sample's 70,000 steps are 44 passes."""
-    validation: float = Field(0.1, gt=0, lt=1)
-    """Fraction of the training utterances that is held out for validation."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.d_model % self.heads:
-            raise ValueError(f"d_model {self.d_model} must be a multiple of heads {self.heads}")
-        if self.conv_kernel % 2 == 0:
-            raise ValueError(f"conv_kernel {self.conv_kernel} must be odd, so that it has a middle frame")
-        return self
-
-
-class SpeakerNet(nn.Module):
-    """Frames (B, T, mels) and lengths (B,), T if None -> logits (B, speakers)."""
-
-    def __init__(self, config: SelfAttentionConfig, mels: int, classes: int) -> None:
-        super().__init__()
-        width = config.d_model
-        self.prenet = Subsampling(mels, width) if config.subsampling else nn.Linear(mels, width)
-        self.encoder = nn.ModuleList(encoder_layer(config) for _ in range(config.layers))
-        self.pooling = AttentivePooling(width) if config.pooling == "attentive" else MeanPooling()
-        if config.loss == "am-softmax":  # no ReLU, which would leave only embeddings without negative features
-            cosines = CosineLogits(width, classes, config.scale)
-            self.head = nn.Sequential(nn.Linear(width, width), nn.Identity(), cosines)
-        else:
-            logits = nn.Linear(width, classes)
-            self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), logits)
-
-    def forward(self, frames: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        if lengths is None:
-            lengths = torch.full(frames.shape[:1], frames.shape[1], device=frames.device)
-        mask = torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]
-        if isinstance(self.prenet, Subsampling):
-            x, mask = self.prenet(frames, mask)
-        else:
-            x = self.prenet(frames)
-        for layer in self.encoder:
-            x = layer(x, mask)
-        logits: torch.Tensor = self.head(self.pooling(x, mask))
-        return logits
-
-
-def encoder_layer(config: SelfAttentionConfig) -> nn.Module:
-    """A Transformer layer or a Conformer block: (B, T, d_model) and mask (B, T) -> (B, T, d_model)."""
-    attention = partial(SelfAttention, config.d_model, config.heads, config.attention, config.window, config.dropout)
-    if config.encoder == "conformer":
-        return ConformerBlock(attention, config.d_model, config.ff, config.conv_kernel, config.dropout)
-    return EncoderLayer(attention, config.d_model, config.ff, config.dropout, config.norm_first)
 
 
 def train(config: SelfAttentionConfig, run: Run) -> None:
@@ -168,6 +75,9 @@ def train(config: SelfAttentionConfig, run: Run) -> None:
             # Set the learning rate of this step: linear warm-up, cosine decay.
             done = (epoch + step / len(batches)) / config.epochs
             set_rate(optimizer, config.lr * warmup_cosine(done, config.warmup))
+            # SpecAugment: hide some frames and some mel bands.
+            if config.time_mask or config.frequency_mask:
+                frames = spec_augment(frames, lengths, config.time_mask, config.frequency_mask)
             # Cross-entropy, with AM-softmax after subtracting the margin from the true speaker's cosine.
             loss = am_softmax(model(frames, lengths), labels, margin, config.scale)
             # Update the weights.
@@ -203,7 +113,7 @@ def predict(model: SpeakerNet, inputs: np.ndarray) -> np.ndarray:
     """Log-mel spectrograms (B, T, mels) float32 -> probabilities (B, speakers) float32."""
     device = next(model.parameters()).device
     with torch.no_grad():
-        output: np.ndarray = model(torch.from_numpy(inputs).to(device)).softmax(1).cpu().numpy()
+        output: np.ndarray = model.test_logits(torch.from_numpy(inputs).to(device)).softmax(1).cpu().numpy()
     return output
 
 
@@ -222,7 +132,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     with torch.no_grad():
         for number in range(len(utterances)):
             frames, lengths, indices = utterances[torch.tensor([number])]
-            predictions[indices] = model(frames.to(device), lengths.to(device)).argmax(1).cpu()
+            predictions[indices] = model.test_logits(frames.to(device), lengths.to(device)).argmax(1).cpu()
     names = [facts["speakers"][label] for label in predictions.tolist()]
     submission.write(out / LAB.submission, data.SUBMISSION_HEADER, zip(facts["test_ids"], names, strict=True))
     report.write(LAB, folder, out, device)
@@ -254,6 +164,8 @@ def space() -> dict[str, dict[str, object]]:
         "margin": {"type": "uniform", "low": 0.0, "high": 0.4, "when": {"loss": "am-softmax"}},
         "scale": {"type": "uniform", "low": 10.0, "high": 40.0, "when": {"loss": "am-softmax"}},
         "crop": {"type": "choice", "values": [64, 96, 128, 192, 256]},
+        "time_mask": {"type": "choice", "values": [0, 8, 16, 32]},
+        "frequency_mask": {"type": "choice", "values": [0, 4, 8, 16]},
         "lr": {"type": "loguniform", "low": 2e-4, "high": 5e-3},
         "weight_decay": {"type": "loguniform", "low": 1e-4, "high": 1e-1},
         "warmup": {"type": "uniform", "low": 0.01, "high": 0.3},

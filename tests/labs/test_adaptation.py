@@ -18,7 +18,8 @@ from labs.adaptation import data, outlines
 from labs.adaptation.domains import as_input, drawings, evenly_spaced, random_indices
 from labs.adaptation.figures import STAGES
 from labs.adaptation.lesson import LAB, lambda_schedule, predict, predict_pseudo_labels
-from labs.adaptation.networks import AdversarialNet, ReverseGradient
+from labs.adaptation.mcd import discrepancy, label_loss, update
+from labs.adaptation.networks import AdversarialNet, DiscrepancyNet, ReverseGradient
 from labs.adaptation.pseudo_labels import IGNORE, balanced_agreement, pseudo_labels, sinkhorn
 from labs.adaptation.validation import view_agreement
 from labs.adaptation.views import affine_view, fixed_view, random_view
@@ -205,6 +206,46 @@ def test_the_teacher_has_ema_weights() -> None:
         expected = 0.9 * expected + 0.1 * step
     torch.testing.assert_close(mean.weight.detach(), expected)
     assert torch.equal(mean.running_var, model.running_var)
+
+
+def test_the_discrepancy_is_the_formula() -> None:
+    """The mean absolute difference of both predictors' probabilities (Saito et al., eq. 2): 0 for equal ones, 2 / K for
+    two that are sure of different classes."""
+    logits = torch.randn(2, 5, 10, dtype=torch.double)
+    p_1, p_2 = logits.softmax(2)
+    expected = sum(float(abs(p_1[i, k] - p_2[i, k])) for i in range(5) for k in range(10)) / 10 / 5
+    assert discrepancy(logits).item() == pytest.approx(expected)
+    assert discrepancy(logits[[0, 0]]) == 0
+    assert discrepancy(100 * F.one_hot(torch.tensor([[3], [7]]), 10).double()) == pytest.approx(2 / 10)
+
+
+def test_steps_b_and_c_train_one_part_in_opposite_directions(data_dir: Path, tmp_path: Path) -> None:
+    """Step B moves the label predictors alone, and they disagree more; step C the feature extractor alone, and they
+    disagree less."""
+    torch.manual_seed(0)
+    run, net, images = Run(tmp_path, data_dir), DiscrepancyNet(4, 10), torch.rand(16, 1, 32, 32)
+    parts = {"predictors": net.predictors, "extractor": net.extractor}
+    for name, sign in (("predictors", -1), ("extractor", 1)):
+        before, start = {key: value.clone() for key, value in net.named_parameters()}, discrepancy(net(images)).item()
+        for _ in range(3):
+            update(sign * discrepancy(net(images)), parts[name], [torch.optim.Adam(parts[name].parameters())], run)
+        moved = {key.split(".")[0] for key, value in net.named_parameters() if not torch.equal(before[key], value)}
+        assert moved == {name}
+        assert sign * (discrepancy(net(images)).item() - start) < 0
+
+
+def test_mcd_predicts_the_mean_of_both_predictors(data_dir: Path) -> None:
+    """They begin with other weights."""
+    net, inputs = DiscrepancyNet(4, 10).eval(), LAB.example(data_dir)
+    first, second = net(as_input(torch.from_numpy(inputs))).softmax(2)
+    assert not torch.allclose(first, second)
+    torch.testing.assert_close(torch.from_numpy(predict(net, inputs)), (first + second) / 2)
+
+
+def test_the_label_loss_is_the_sum_over_both_predictors() -> None:
+    logits, labels = torch.randn(2, 6, 10), torch.arange(6)
+    expected = -sum(logits[i].log_softmax(1)[torch.arange(6), labels].mean() for i in range(2))
+    torch.testing.assert_close(label_loss(logits, labels), expected)
 
 
 def test_views_rotate_and_mirror_as_scipy_does() -> None:

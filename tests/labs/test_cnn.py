@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from labs.cnn.focal import focal_loss
 from labs.cnn.folds import LabelledImages, split
 from labs.cnn.lesson import LAB, Classifier, CnnConfig, predict
 from labs.cnn.networks import SixLayerNet, SixLayerResidualNet
@@ -299,6 +300,32 @@ def test_mixup_mixes_images_of_the_same_member() -> None:
     assert 0 <= mix <= 1
     torch.testing.assert_close(mixed, mix * images + (1 - mix) * images.roll(1, 0), atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(mixed_targets, mix * targets + (1 - mix) * targets.roll(1, 0), atol=1e-4, rtol=1e-3)
+
+
+def test_the_focal_loss_is_the_formula() -> None:
+    """-(1 - p_t)^gamma log p_t with hard targets (Lin et al., eq. 4), which weights confident examples less; the same
+    sum over all classes with soft targets."""
+    logits, labels = torch.randn(6, 11, dtype=torch.double), torch.arange(6)
+    p_t = logits.softmax(1)[labels, labels]
+    expected = (-((1 - p_t) ** 2) * p_t.log()).mean()
+    hard = F.one_hot(labels, 11).double()
+    torch.testing.assert_close(focal_loss(logits, hard, 2.0, 0.0), expected)
+    soft, p = torch.rand(6, 11, dtype=torch.double).softmax(1), logits.softmax(1)
+    terms = -(0.9 * soft + 0.1 / 11) * (1 - p) ** 1.5 * p.log()
+    torch.testing.assert_close(focal_loss(logits, soft, 1.5, 0.1), terms.sum(1).mean())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_focal_loss_with_gamma_0_is_the_cross_entropy(smoothing: float) -> None:
+    """Value and gradient, to the bit."""
+    targets = torch.rand(32, 11).softmax(1)
+    focal, plain = (torch.linspace(-9, 9, 352).view(32, 11).requires_grad_() for _ in range(2))
+    loss = focal_loss(focal, targets, 0.0, smoothing)
+    expected = F.cross_entropy(plain, targets, label_smoothing=smoothing)
+    loss.backward()
+    expected.backward()
+    assert torch.equal(loss, expected)
+    assert torch.equal(focal.grad, plain.grad)
 
 
 def test_the_reports_residual_network_has_the_plain_ones_parameters() -> None:

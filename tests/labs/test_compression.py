@@ -17,11 +17,14 @@ from torch.nn.utils import prune
 
 from labs.cnn import lesson as cnn
 from labs.compression import data
+from labs.compression.config import LIMIT, build
 from labs.compression.hints import HintLoss
-from labs.compression.lesson import LAB, LIMIT, TEACHER, build, distillation_loss, load_teacher
+from labs.compression.lesson import LAB, distillation_loss, divergence
 from labs.compression.pruning import prune_channels, prune_weights
 from labs.compression.quantization import quantize
-from labs.compression.student import SeparableBlock
+from labs.compression.relations import angles, distances, relational_loss
+from labs.compression.student import SeparableBlock, Student
+from labs.compression.teacher import TEACHER, load_copy, load_teacher
 from labs.core import checkpoint, cost, shards
 from labs.core.errors import BadInput
 from labs.core.run import Run
@@ -163,7 +166,7 @@ def test_two_workers_agree(data_dir: Path, teacher: Path, tmp_path: Path) -> Non
 
 
 def test_two_workers_train_like_one(source: Path, teacher: Path, tmp_path: Path) -> None:
-    """Student and regressor of two workers are one worker's: they begin alike and have the same loss.
+    """Student, regressor and second student of two workers are one worker's: they begin alike and have the same loss.
 
     All training images are one picture whose rows are uniform, with the labels of the others: flips do not change it,
     and its batch statistics are the same on every worker. Adam makes whole steps of gradients that are but rounding
@@ -175,13 +178,28 @@ def test_two_workers_train_like_one(source: Path, teacher: Path, tmp_path: Path)
         Image.fromarray(rows.repeat(64, 1)).save(file)
     (tmp_path / "packed").mkdir()
     uniform = packed(data, tmp_path / "food", tmp_path / "packed")
-    config = LAB.resolve("boss", "tiny", {"epochs": 1, "augment": 0.0, "lr": 1e-4})
+    config = LAB.resolve("boss", "tiny", {"epochs": 1, "augment": 0.0, "lr": 1e-4, "mutual": 1.0})
     (alone,) = train_on(1, "compression", config, uniform, tmp_path / "one", {TEACHER: teacher})
     zero, one = train_on(2, "compression", config, uniform, tmp_path / "two", {TEACHER: teacher})
-    assert "hint.regressor.weight" in alone
+    assert {"hint.regressor.weight", "peer.net.head.weight"} <= alone.keys()
     assert all(torch.equal(zero[name], one[name]) for name in alone)
     torch.testing.assert_close(zero, alone, atol=3e-4, rtol=0)
     assert last_metrics(tmp_path / "two") == pytest.approx(last_metrics(tmp_path / "one"), rel=1e-4)
+
+
+def test_a_student_can_be_the_teacher(finished: Path, data_dir: Path, tmp_path: Path) -> None:
+    """A run of this lab teaches, as a teaching assistant does, with all methods at once. The run's folder has its copy;
+    it hands in the student alone, with a report in which the teacher is the assistant."""
+    config = LAB.resolve("boss", "tiny", {"epochs": 1, "relation": 25.0, "mutual": 1.0})
+    LAB.fit(config, Run(tmp_path, data_dir, upstream={TEACHER: finished}))
+    assistant, copy = LAB.load(finished).state_dict(), load_copy(tmp_path)
+    assert isinstance(copy, Student)
+    assert all(torch.equal(assistant[name], tensor) for name, tensor in copy.state_dict().items())
+    assert LAB.check_submission(tmp_path / "deliver/submission.csv") == []
+    metrics = json.loads((tmp_path / "result.json").read_text())["metrics"]
+    assert cost.count_parameters(LAB.load(tmp_path)) == metrics["val/parameters"] <= LIMIT
+    with (tmp_path / "deliver/costs.csv").open(newline="") as handle:
+        assert float(next(csv.DictReader(handle))["parameters"]) == cost.count_parameters(copy)
 
 
 def test_a_teacher_of_other_classes_is_refused(data_dir: Path, teacher: Path, tmp_path: Path) -> None:
@@ -210,6 +228,48 @@ def test_more_parameters_than_the_course_allows_are_refused(size: str) -> None:
     """At every size, before anything starts, by a sentence with the number and the limit."""
     with pytest.raises(BadInput, match="the student has 346,299 parameters where the course allows 100,000"):
         LAB.resolve("simple", size, {"width": 64})
+
+
+def test_a_teaching_assistant_may_have_more_parameters() -> None:
+    """It isn't handed in."""
+    config = LAB.resolve("simple", "small", {"width": 64, "assistant": True})
+    assert cost.count_parameters(LAB.network(config)) == 346_299
+
+
+def test_the_relational_loss_is_the_formula() -> None:
+    """Huber losses of the normalised distances and of the cosines of the angles (Park et al., eq. 3 to 8), by loops;
+    0 for embeddings that are turned, scaled and shifted; finite gradients where two embeddings are equal."""
+    torch.manual_seed(0)
+    student, teacher = torch.randn(5, 3, dtype=torch.double), torch.randn(5, 7, dtype=torch.double)
+    pairs = [(i, j) for i in range(5) for j in range(5) if i != j]
+    for x in (student, teacher):
+        mean = sum(torch.dist(x[i], x[j]) for i, j in pairs) / len(pairs)
+        for i, j in pairs:
+            torch.testing.assert_close(distances(x)[i, j], torch.dist(x[i], x[j]) / mean)
+            for k in range(5):
+                if k != j:
+                    expected = F.cosine_similarity(x[i] - x[j], x[k] - x[j], 0)
+                    torch.testing.assert_close(angles(x)[j, i, k], expected)
+    apart = (distances(student) - distances(teacher)).abs()
+    turned = (angles(student) - angles(teacher)).abs()
+    huber = [torch.where(d <= 1, d**2 / 2, d - 0.5).mean() for d in (apart, turned)]
+    torch.testing.assert_close(relational_loss(student, teacher), huber[0] + 2 * huber[1])
+    rotation = torch.linalg.qr(torch.randn(7, 7, dtype=torch.double)).Q
+    assert relational_loss(3 * teacher @ rotation + 1, teacher) == pytest.approx(0, abs=1e-12)
+    twins = student[[0, 0, 1, 2, 3]].requires_grad_()
+    relational_loss(twins, teacher).backward()
+    assert twins.grad.isfinite().all()
+
+
+def test_mutual_learning_is_the_formula() -> None:
+    """sum p_2 log(p_2 / p_1) / B (Zhang et al., eq. 6); its gradient teaches the first student only."""
+    first, second = (torch.randn(6, 11, dtype=torch.double).requires_grad_() for _ in range(2))
+    p_1, p_2 = first.softmax(1), second.softmax(1)
+    loss = divergence(first, second)
+    assert loss.item() == pytest.approx((p_2 * (p_2 / p_1).log()).sum().item() / 6)
+    loss.backward()
+    torch.testing.assert_close(first.grad, (p_1 - p_2).detach() / 6)
+    assert second.grad is None
 
 
 def test_distillation_is_the_formula() -> None:

@@ -32,6 +32,7 @@ RUNS = [
     ("anomaly", "boss"),
     ("explain", "smoothgrad"),
     ("attack", "boss"),
+    ("adaptation", "mcd"),
     ("adaptation", "boss"),
     ("compression", "boss"),
     ("lifelong", "rwalk"),

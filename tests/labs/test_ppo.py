@@ -1,5 +1,6 @@
 """PPO as `labs.rl.ppo` shows it and preset boss learns with it, against RLlib's own learner and connectors."""
 
+import copy
 import math
 from typing import Any
 
@@ -115,6 +116,36 @@ def test_passes_over_the_steps_lead_to_the_weights_of_rllibs_learner() -> None:
     weights = (dict(each.module["default_policy"].state_dict()) for each in (ours, rllibs))
     torch.testing.assert_close(*weights, rtol=0, atol=1e-5)
     assert {"total_loss", "entropy"} <= set(result["default_policy"])
+
+
+def test_a2c_takes_one_step_along_the_policy_gradient_whatever_the_clip() -> None:
+    """Against a step of Adam on -A_t log pi(a_t | s_t) + c1 (V(s_t) - V^targ_t)^2 - c2 S[pi](s_t), without a ratio."""
+    config: Any = LAB.resolve("a2c", "tiny", {"clip": 1e-6})
+    learner = rllib.algorithm_config(config, seed=0, gpu=False).build_learner(env=gym.make(ENVIRONMENT))
+    module = learner.module["default_policy"]
+    steps, batch = made_steps(module)
+    by_hand = copy.deepcopy(module)
+    policy = torch.distributions.Categorical(logits=by_hand.actor(steps.observations))
+    batch["action_logp"] = policy.log_prob(steps.actions).detach()
+    value_error = (present_values(by_hand.critic, steps.observations) - steps.value_targets) / RETURN_SCALE
+    loss = -steps.advantages * policy.log_prob(steps.actions) + config.value_weight * value_error.square()
+    (loss - config.entropy * policy.entropy()).mean().backward()
+    nn.utils.clip_grad_norm_(by_hand.parameters(), config.grad_clip)
+    torch.optim.Adam(by_hand.parameters(), lr=config.lr).step()
+    learner.update(batch=MultiAgentBatch({"default_policy": batch}, N))
+    torch.testing.assert_close(dict(module.state_dict()), dict(by_hand.state_dict()), rtol=0, atol=1e-5)
+
+
+def test_a2c_has_n_step_returns() -> None:
+    """With lambda = 1: the rewards until the chunk ends, then the critic's value of its last state, less V(s_t)."""
+    config: Any = LAB.resolve("a2c", "small")
+    generator = np.random.default_rng(2)
+    rewards, values = generator.normal(size=16), generator.normal(size=17)
+    g = config.gamma
+    expected = [sum(g ** (k - t) * rewards[k] for k in range(t, 16)) + g ** (16 - t) * values[16] - values[t]
+                for t in range(16)]  # fmt: skip
+    found = generalised_advantages(torch.from_numpy(rewards), torch.from_numpy(values), g, config.gae_lambda)
+    assert found.tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def made_chunks() -> list[SingleAgentEpisode]:

@@ -144,7 +144,7 @@ def test_rllib_writes_no_folder_of_results_into_the_home(tmp_path: Path, monkeyp
     assert (tmp_path / "run" / "rllib").is_dir()
 
 
-@pytest.mark.parametrize("preset", ["simple", "medium", "strong", "dqn"])
+@pytest.mark.parametrize("preset", ["simple", "medium", "strong", "a2c", "dqn"])
 def test_each_preset_but_the_boss_delivers_what_the_judge_takes_and_repeats_its_curve(
     tmp_path: Path, preset: str
 ) -> None:

@@ -24,8 +24,9 @@ from labs.self_attention.attention import EncoderLayer, Kind, SelfAttention
 from labs.self_attention.conformer import Convolution, FrameNorm, Subsampling
 from labs.self_attention.figures import HEADER as COSTS
 from labs.self_attention.figures import measure
-from labs.self_attention.lesson import LAB, SpeakerNet, evaluate
+from labs.self_attention.lesson import LAB, SpeakerNet, evaluate, predict
 from labs.self_attention.pooling import AttentivePooling, MeanPooling
+from labs.self_attention.spec_augment import spec_augment
 from tests.labs.folders import fault_of_submission, one_fault
 from tests.labs.store import Store
 from tests.labs.workers import last_metrics, train_on
@@ -270,6 +271,59 @@ def test_crops_depend_on_seed_and_epoch_alone(data_dir: Path) -> None:
     assert (frames.shape, lengths.tolist(), len(labels)) == ((40, 64, 40), [64] * 40, 40)
     assert torch.equal(again[torch.tensor([7, 5, 3])][0], frames[[7, 5, 3]])
     assert not torch.equal(later, frames)
+
+
+def test_spec_augment_hides_a_span_of_frames_and_one_of_bands() -> None:
+    """Hidden is a rectangle of whole frames and one of whole bands, each at most as wide as asked and each width as
+    often as any other; they have the mean of the utterance's real frames; the rest is unchanged."""
+    torch.manual_seed(0)
+    lengths = torch.tensor([30, 12, 3]).repeat(80)
+    frames = torch.randn(240, 30, 8) * (torch.arange(30) < lengths[:, None])[:, :, None]
+    out = spec_augment(frames, lengths, 5, 3)
+    widths = torch.zeros(240, 2, dtype=torch.int64)
+    for number, (before, after, length) in enumerate(zip(frames, out, lengths.tolist(), strict=True)):
+        changed = (before != after)[:length]
+        hidden_frames, hidden_bands = changed.all(1), changed.all(0) & ~changed.all()
+        assert torch.equal(changed, hidden_frames[:, None] | hidden_bands)
+        for hidden in (hidden_frames, hidden_bands):
+            assert hidden.diff().count_nonzero() <= 2  # one span
+        torch.testing.assert_close(after[:length][changed], before[:length].mean().expand(int(changed.sum())))
+        widths[number] = torch.tensor([hidden_frames.sum(), hidden_bands.sum()])
+    counts = widths[lengths == 30, 0].bincount(minlength=6), widths[lengths == 30, 1].bincount(minlength=4)
+    for found, expected in zip(counts, (80 / 6, 80 / 4), strict=True):
+        assert len(found) == round(80 / expected)
+        assert found.tolist() == pytest.approx([expected] * len(found), abs=10)
+
+
+def test_spec_augment_with_one_mask_leaves_the_other_kind_out() -> None:
+    """A longest mask of 0 hides nothing of its kind."""
+    torch.manual_seed(0)
+    frames, lengths = torch.randn(20, 30, 8), torch.full((20,), 30)
+    for masks, axis in (((6, 0), 2), ((0, 4), 1)):
+        changed = spec_augment(frames, lengths, *masks) != frames
+        assert changed.any()
+        assert torch.equal(changed.any(axis), changed.all(axis))
+    assert torch.equal(spec_augment(frames, lengths, 0, 0), frames)
+
+
+def test_test_crops_are_spread_over_the_utterance() -> None:
+    """Each is as long as asked, they are evenly spaced, and an utterance that is shorter is whole in each."""
+    frames = torch.arange(20.0)[None, :, None].repeat(2, 1, 1)
+    found = crops.spread_crops(frames, torch.tensor([20, 5]), 8, 3)
+    assert [lengths.tolist() for _, lengths in found] == [[8, 5]] * 3
+    assert [crop[0, :, 0].tolist() for crop, _ in found] == [[*range(first, first + 8)] for first in (2, 6, 10)]
+    assert all(crop[1, :5, 0].tolist() == [*range(5)] for crop, _ in found)
+
+
+def test_test_crops_decide_by_their_mean_logits() -> None:
+    """A prediction is the softmax of the mean logits of the crops; without crops, of the whole utterance's logits."""
+    torch.manual_seed(0)
+    frames = torch.randn(2, 40, 40)
+    for count in (0, 4):
+        net = SpeakerNet(LAB.resolve("strong", "tiny", {"crop": 16, "test_crops": count}), 40, 5).eval()
+        views = [frames[:, start : start + 16] for start in (3, 9, 15, 21)] if count else [frames]
+        expected = torch.stack([net(view) for view in views]).mean(0).softmax(1)
+        torch.testing.assert_close(torch.from_numpy(predict(net, frames.numpy())), expected)
 
 
 def test_split_is_a_partition(tmp_path: Path) -> None:
