@@ -50,7 +50,7 @@ from labs.attack.adversarial_training import random_start_fgsm
 from labs.attack.config import EPSILON, AttackConfig
 from labs.attack.demo import DEMO
 from labs.attack.networks import MEAN, SIDE
-from labs.attack.surrogates import VALIDATION_RATE, Networks, build, given_names
+from labs.attack.surrogates import VALIDATION_RATE, Member, Networks, build, given_names, most_residual
 from labs.core import shards
 from labs.core.lab import Lab
 from labs.core.meter import Meter
@@ -133,9 +133,7 @@ def train(config: AttackConfig, run: Run) -> None:
     given, networks = given_names(run.data_dir), build(config, run.data_dir)
     run.write_shape(given=given)
     model = run.wrap(networks)
-    parts = (networks.surrogates, networks.validation_network, networks.report_network)
-    groups = [{"params": part.parameters()} for part in parts]
-    peaks = (config.lr, VALIDATION_RATE, VALIDATION_RATE)
+    groups = [{"params": part.parameters()} for part in (networks.surrogates, networks.validation_network)]
     optimizer = torch.optim.AdamW(groups, weight_decay=victims.WEIGHT_DECAY)
     # Surrogates that came trained are not trained further: one epoch without batches attacks with them.
     training = None if given else shards.ArrowDataset(run.data_dir, "train", ("image", "label"))
@@ -146,7 +144,7 @@ def train(config: AttackConfig, run: Run) -> None:
         meter = Meter()
         for step, (images, labels) in enumerate(batches):
             # Set the learning rates: warm-up, then a cosine
-            for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            for group, peak in zip(optimizer.param_groups, (config.lr, VALIDATION_RATE), strict=True):
                 group["lr"] = peak * warmup_cosine((epoch + step / len(batches)) / config.epochs)
 
             # Adversarial training of the surrogates: their input is attacked first
@@ -156,15 +154,16 @@ def train(config: AttackConfig, run: Run) -> None:
                 surrogate_images = random_start_fgsm(networks.surrogates, images, labels, config.training_epsilon)
 
             # Loss: summed over the networks, so that each learns as if it were trained alone
-            losses = torch.stack([F.cross_entropy(logits, labels) for logits in model(surrogate_images, images)])
+            all_logits = model(surrogate_images, images)
+            loss = torch.stack([F.cross_entropy(logits, labels) for logits in all_logits]).sum()
 
             # Step of all networks
             optimizer.zero_grad()
-            run.backward(losses.sum())
+            run.backward(loss)
             run.step(optimizer)
-            meter.add(losses[:-1].mean(), len(images))
+            meter.add(loss / len(all_logits), len(images))
 
-        # Log the mean over workers and networks, without the report's, validate, and keep the present weights
+        # Log the mean over networks and workers, validate, and keep the present weights
         if training:
             run.log({"train/loss": run.mean(meter.sum, meter.count)})
         if (epoch + 1) % config.validate_every == 0 or epoch + 1 == epochs:
@@ -223,8 +222,10 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     data.read_submission(out / LAB.submission, data_dir, EPSILON)  # raises an error if epsilon is exceeded
     row = names.index("dog/dog2.png" if "dog/dog2.png" in names else "dog/dog1.png")
     image, label = (column.to(device) for column in attacked[torch.tensor([row])])
-    changed = fgsm(model.report_network, image.float(), label).round().byte().cpu().numpy()
-    dog = report.Dog(names[row], image.cpu().numpy(), changed, partial(probabilities, model.report_network))
+    surrogates = facts["surrogates"][:-1] or config.surrogates
+    network = Member(model.surrogates, most_residual(surrogates))
+    changed = fgsm(network, image.float(), label).round().byte().cpu().numpy()
+    dog = report.Dog(names[row], image.cpu().numpy(), changed, partial(probabilities, network))
     benign, labels = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
     report.write(LAB, folder, out, partial(predict, model), (benign, adversarial.numpy(), labels), dog, facts)
 

@@ -10,7 +10,7 @@ import numpy as np
 from labs.attack.config import EPSILON
 from labs.attack.data import CLASSES
 from labs.attack.figures import defence_figure
-from labs.attack.surrogates import SOURCES, VALIDATION_RATE, most_residual
+from labs.attack.surrogates import SOURCES, most_residual
 from labs.attack.victims import JPEG_QUALITY, jpeg
 from labs.core.lab import Lab
 from labs.core.report import Report
@@ -95,12 +95,11 @@ def _attack(config: Any, surrogates: Sequence[str]) -> str:
 
 def _network(config: Any, facts: Mapping[str, Any]) -> str:
     """The network of questions (b) and (c), in words; that of the homework is resnet110 of CIFAR-10."""
-    if facts["surrogates"]:
-        name = most_residual(facts["surrogates"][:-1])
-        return f"`{name}` of the data folder, the surrogate nearest in kind to the homework's resnet110."
-    return f"""a residual network of {6 * config.depth + 2} layers, in kind the homework's resnet110. It was trained
-        beside the surrogates, with every preset alike: on benign pictures only, with a peak learning rate of
-        {VALIDATION_RATE:g}."""
+    names = facts["surrogates"][:-1] or config.surrogates
+    text = f"`{names[most_residual(names)]}`, of the surrogates the nearest in kind to the homework's resnet110."
+    if config.training_epsilon and not facts["surrogates"]:
+        text += f" It was trained adversarially, with an epsilon of {config.training_epsilon:g}, as they all were."
+    return text
 
 
 def _verdict(probabilities: np.ndarray, label: str) -> str:

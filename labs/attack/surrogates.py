@@ -1,5 +1,4 @@
-"""The networks of an attack: surrogates, which it is computed on, the network that takes the victims' place, and the
-one network that two of the report's questions are about."""
+"""The networks of an attack: surrogates, which it is computed on, and the network that takes the victims' place."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +12,7 @@ from labs.attack.networks import Ensemble
 from labs.core import shards
 
 VALIDATION_FAMILY, VALIDATION_RATE = "separable", 1e-2
-"""Architecture of the validation network, and peak learning rate of all networks but the surrogates."""
-RESIDUAL = "residual"
-"""Architecture of the report's network: that of the homework, resnet110, has 18 residual blocks a stage."""
+"""Architecture and peak learning rate of the validation network."""
 SOURCES = {
     "folder": "The surrogates and the validation network were trained on `train/` of the data.",
     "drawn": """The data folder has neither `train/` nor `surrogates/`, so surrogates and validation network were
@@ -28,11 +25,7 @@ SOURCES = {
 
 
 class Networks(nn.Module):
-    """The surrogates, the validation network and the report's network, which are trained together.
-
-    The report's network is always a residual one, trained on benign pictures with a fixed learning rate, so that the
-    answers about it do not depend on the choice of surrogates. It is built last, so that the others' initial weights
-    do not depend on it either.
+    """The surrogates and the validation network, which are trained together.
 
     Args:
         given: names of networks that came trained, in the place of those of the config; the last one validates.
@@ -40,23 +33,36 @@ class Networks(nn.Module):
 
     surrogates: nn.Module
     validation_network: nn.Module
-    report_network: nn.Module
 
     def __init__(self, config: AttackConfig, given: tuple[str, ...] = ()) -> None:
         super().__init__()
         if given:
             self.surrogates = trained_surrogates.TrainedEnsemble(given[:-1])
             self.validation_network = trained_surrogates.TrainedEnsemble(given[-1:])
-            self.report_network = trained_surrogates.TrainedEnsemble([most_residual(given[:-1])])
         else:
             self.surrogates = Ensemble(config.surrogates, config.width, config.depth, config.stride)
             self.validation_network = Ensemble((VALIDATION_FAMILY,), victims.WIDTH, victims.DEPTH, config.stride)
-            self.report_network = Ensemble((RESIDUAL,), config.width, config.depth, config.stride)
 
     def forward(self, surrogate_images: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """Pictures (B, 3, 32, 32), those for the surrogates apart, -> logits (surrogates + 2, B, classes)."""
-        others = (self.validation_network(images), self.report_network(images))
-        return torch.cat([self.surrogates(surrogate_images), *others])
+        """Pictures (B, 3, 32, 32), those for the surrogates apart, -> logits (surrogates + 1, B, classes)."""
+        return torch.cat([self.surrogates(surrogate_images), self.validation_network(images)])
+
+
+class Member(nn.Module):
+    """One network of an ensemble: pictures (B, 3, 32, 32) -> logits (1, B, classes)."""
+
+    def __init__(self, ensemble: nn.Module, number: int) -> None:
+        super().__init__()
+        self.ensemble, self.number = ensemble, number
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.ensemble(images)[self.number : self.number + 1]
+        return logits
+
+
+def most_residual(names: Sequence[str]) -> int:
+    """Number of the first residual network of these or, if there is none, of the first network."""
+    return next((number for number, name in enumerate(names) if name.startswith("res")), 0)
 
 
 def build(config: AttackConfig, data_dir: Path) -> Networks:
@@ -66,13 +72,7 @@ def build(config: AttackConfig, data_dir: Path) -> Networks:
     if given:
         trained_surrogates.load(data_dir, networks.surrogates, given[:-1])
         trained_surrogates.load(data_dir, networks.validation_network, given[-1:])
-        trained_surrogates.load(data_dir, networks.report_network, [most_residual(given[:-1])])
     return networks
-
-
-def most_residual(names: Sequence[str]) -> str:
-    """The first ResNet of these networks or, if there is none, the first network."""
-    return next((name for name in names if name.startswith("resnet")), names[0])
 
 
 def given_names(data_dir: Path) -> tuple[str, ...]:
