@@ -98,9 +98,10 @@ def _write_choices(report: Report, methods: Mapping[str, Mapping[str, Any]]) -> 
                 a map shows for random weights comes from the image and the method, not from what was learnt.""")
 
     report.question("g")
-    plain, smooth = methods["saliency"], methods["smoothgrad"]
+    plain, smooth = ({name: round(methods[method][name], 3) for name in ("deletion", "insertion")}
+                     for method in ("saliency", "smoothgrad"))  # fmt: skip
     better = {"deletion": smooth["deletion"] < plain["deletion"], "insertion": smooth["insertion"] > plain["insertion"]}
     chosen = " and ".join(name for name, improves in better.items() if improves)
-    report.text(f"""By {chosen or "neither"}: deletion (lower is better) is {plain["deletion"]:.4f} with saliency and
-                {smooth["deletion"]:.4f} with SmoothGrad, insertion (higher is better) {plain["insertion"]:.4f} and
-                {smooth["insertion"]:.4f}.""")
+    report.text(f"""By {chosen or "neither"}, to three decimals: deletion (lower is better) is {plain["deletion"]} with
+                saliency and {smooth["deletion"]} with SmoothGrad, insertion (higher is better) {plain["insertion"]} and
+                {smooth["insertion"]}.""")

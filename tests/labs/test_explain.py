@@ -193,9 +193,10 @@ def test_the_multiple_choice_answers_follow_from_the_table(finished: Path) -> No
     report = (finished / "deliver/report.md").read_text()
     steadiest = max(rows, key=lambda method: abs(float(rows[method]["sanity"])))
     assert f"\n{steadiest}: the rank correlation" in report
-    plain, smooth = ({n: float(rows[m][n]) for n in ("deletion", "insertion")} for m in ("saliency", "smoothgrad"))
+    scored = ("deletion", "insertion")
+    plain, smooth = ({n: round(float(rows[m][n]), 3) for n in scored} for m in ("saliency", "smoothgrad"))
     better = [name for name, sign in (("deletion", -1), ("insertion", 1)) if sign * (smooth[name] - plain[name]) > 0]
-    assert f"\nBy {' and '.join(better) or 'neither'}: " in report
+    assert f"\nBy {' and '.join(better) or 'neither'}, to three decimals: " in report
 
 
 def test_delivery_needs_only_the_runs_own_folder(
