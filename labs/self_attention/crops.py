@@ -97,7 +97,8 @@ def spread_crops(
     Returns:
         For each crop, frames (B, min(crop, T), mels) and lengths (B,).
     """
-    rows, inside = torch.arange(len(frames))[:, None], torch.arange(min(crop, frames.shape[1]), device=frames.device)
+    rows = torch.arange(len(frames), device=frames.device)[:, None]
+    inside = torch.arange(min(crop, frames.shape[1]), device=frames.device)
     slack = (lengths - crop).clamp(min=0)
     # The slack is divided into equal parts, and each crop begins in the middle of one.
     starts = [(slack * (2 * number + 1)) // (2 * count) for number in range(count)]
