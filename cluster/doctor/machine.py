@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psutil
 
-from cluster import capacity, connect, environment
+from cluster import capacity, connect, environment, starting
 from cluster.doctor.finding import Finding
 
 MEMORY_GB = 2.0  # cnn at size tiny with one worker on 2 CPUs takes 1.9 GB, Ray and the command itself included
-SHARED_MEMORY_GB = connect.OBJECT_STORE_BYTES / 2**30
+SHARED_MEMORY_GB = starting.OBJECT_STORE_BYTES / 2**30
 HEAD_PORTS = {6379: "of the head node", 8265: "of the job server", 52365: "of a node's agent"}
 FULL = 0.95
 """Ray makes no object on a disk that is fuller than that."""

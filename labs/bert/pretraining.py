@@ -13,9 +13,8 @@ Presets
                  it (SpanBERT; whole-word masking without a dictionary).
     characters   each character is masked independently, as in BERT.
     statements   as spans, without the questions and answers that generated text repeats half of its facts in.
-    Two choices make one minute of training enough. Position embeddings are rotary (RoFormer), so relative
-    positions need not be learnt. Attention is initialised so that a token attends to equal tokens and copies them
-    (mimetic initialisation); without it so short a training does not learn to copy.
+    Two choices make one minute of training enough to learn to copy. Position embeddings are rotary (RoFormer), and
+    attention is initialised so that a token attends to equal tokens and copies them (mimetic initialisation).
 Papers
     Devlin et al., BERT (arXiv:1810.04805); Joshi et al., SpanBERT (arXiv:1907.10529); Cui et al., Whole Word Masking
     for Chinese BERT (arXiv:1906.08101); Su et al., RoFormer (arXiv:2104.09864);
@@ -220,8 +219,7 @@ def example(data_dir: Path) -> np.ndarray:
 
 
 def deliver(folder: Path, data_dir: Path, out: Path) -> None:
-    """Write the model and its tokenizer as a folder of Hugging Face's libraries (`model.safetensors`, `config.json` and
-    the tokenizer's files), and a report with the learning curves."""
+    """Write the model and its tokenizer as a folder of Hugging Face's libraries, and a report with learning curves."""
     out.mkdir(parents=True, exist_ok=True)
     pretrained_models.silence()
     model = load(folder)
