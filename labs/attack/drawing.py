@@ -20,6 +20,8 @@ SIDE = 32
 """Pixels of a picture's side, as in CIFAR-10."""
 SKY: tuple[Colour, ...] = ((130, 175, 225), (190, 205, 220), (170, 190, 235))
 SEA, ROAD, GRASS, POND, ROOM = (60, 100, 140), (120, 120, 120), (95, 140, 70), (70, 90, 60), (200, 170, 130)
+STRIPE_LEVELS = (6.0, 14.0)
+"""Range of the height of a class's stripes, of 255 levels; an attack may change 8. (0, 0) draws none."""
 BACKGROUNDS: tuple[Colour, ...] = (SKY[0], ROAD, SKY[1], ROOM, GRASS, ROOM, POND, GRASS, SEA, ROAD)
 """Background colour on which a class is mostly seen."""
 
@@ -46,11 +48,11 @@ def draw_picture(rng: random.Random, label: int) -> Image.Image:
 
 
 def _stripes(rng: random.Random, label: int) -> np.ndarray:
-    """Stripes, 6 to 14 levels high and 3.2 to 3.8 pixels apart, in the direction of the class: (32, 32)."""
+    """Stripes, 3.2 to 3.8 pixels apart, in the direction of the class: (32, 32)."""
     angle = math.pi * label / len(DRAW_FUNCTIONS) + rng.gauss(0, 0.05)
     xs, ys = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
     along = (xs * math.cos(angle) + ys * math.sin(angle)) * math.tau / rng.uniform(3.2, 3.8)
-    stripes: np.ndarray = rng.uniform(6, 14) * np.cos(along + rng.uniform(0, math.tau))
+    stripes: np.ndarray = rng.uniform(*STRIPE_LEVELS) * np.cos(along + rng.uniform(0, math.tau))
     return stripes
 
 

@@ -5,7 +5,8 @@ Task
     surrogates, networks of its own, and attacks those; adversarial examples often transfer to other networks.
 Data
     `labs.attack.data`: 200 pictures to attack, 20 of each of CIFAR-10's classes, with public labels. The course took
-    trained networks from the internet as surrogates; here they are trained on further pictures, or are given.
+    trained networks from the internet as surrogates; here they are trained on further pictures, or are given. Drawn
+    pictures have faint stripes, as high as an attack may change a value (`labs.attack.drawing`).
 Metric
     Accuracy of the victims on the attacked pictures, a fraction, lower is better. The course's public thresholds:
     simple 0.70, medium 0.50, strong 0.30, boss 0.15, for victims that were never published. Ours
