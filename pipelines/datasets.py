@@ -106,8 +106,8 @@ def check(lab: Lab, source: Path) -> Path:
     if not source.is_dir():
         raise BadInput(f"data folder {source} of lab {lab.name} {'is a file' if source.exists() else 'does not exist'}")
     if special := next((file for file in _files(source) if file.exists() and not file.is_file()), None):
-        raise BadInput(f"data folder {source} of lab {lab.name}: {special.name} is a pipe, a socket or a device, for "
-                       "which a reader may wait without an end: expected a file")  # fmt: skip
+        raise BadInput(f"data folder {source} of lab {lab.name}: {special.relative_to(source)} is a pipe, a socket "
+                       "or a device, for which a reader may wait without an end: expected a file")  # fmt: skip
     faults = list[list[str]]()
     for root in roots(source):
         faults.append(_faults(lab, root))

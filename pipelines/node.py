@@ -220,6 +220,13 @@ def _describe_data(node: Node, packed: Path) -> dict[str, Any]:
     return data
 
 
+def _needed(lab: str, role: str, folder: Path) -> str:
+    """The preset of a run that a lab needs, after the name of the run's lab where it is not the usual one."""
+    record = read_record(folder)
+    usual = labs.get(lab).needs.get(role, record["lab"])
+    return str(record["preset"]) if record["lab"] == usual else f"{record['lab']} {record['preset']}"
+
+
 def _params(planned: PlannedNode) -> dict[str, Any]:
     """The run's parameters in MLflow; `cpus` and `gpus` are those that all its processes hold. The preset of each run
     that it needs is one as well, by role: two runs that differ in nothing else are not seeds of the same setting."""
@@ -227,7 +234,7 @@ def _params(planned: PlannedNode) -> dict[str, Any]:
     needed = {role: folder for role, folder in job.upstream.items() if role != BEST_CONFIG_ROLE}
     return {
         **flatten(job.config),
-        **{role: read_record(folder)["preset"] for role, folder in needed.items()},
+        **{role: _needed(job.lab, role, folder) for role, folder in needed.items()},
         "preset": job.preset,
         "size": job.size,
         "seed": job.seed,

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from labs.compression.config import LIMIT
 from labs.compression.figures import Row, plot
 from labs.compression.pruning import prune_channels, prune_weights
 from labs.compression.quantization import quantize
@@ -51,6 +52,9 @@ def write(
     layers = parameters_by_layer(student)
     rows = [*layers, ("total", "", count_parameters(student))]
     report.table(("layer", "kind", "parameters"), rows, file="parameters.csv")
+    if config.assistant:
+        report.text(f"""This student is a teaching assistant, the teacher of another run. It is not to be handed in: the
+                    course allows {LIMIT:,} parameters.""")
 
     report.question("b")
     report.text(f"""`L = alpha T^2 KL(softmax(z_teacher / T), softmax(z_student / T)) + (1 - alpha) CE(y, z_student)`,

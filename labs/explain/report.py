@@ -92,9 +92,9 @@ def _write_texts(report: Report, states: TextStates, texts: dict[str, Any]) -> N
 
 def _write_choices(report: Report, methods: Mapping[str, Mapping[str, Any]]) -> None:
     report.question("f")
-    steadiest = max(methods, key=lambda name: abs(methods[name]["sanity"]))
+    steadiest = max(methods, key=lambda name: float(methods[name]["sanity"]))
     report.text(f"""{steadiest}: the rank correlation between its maps of the trained and of the random weights,
-                `sanity` in the table of question (a), is the farthest from 0, {methods[steadiest]["sanity"]:.3f}. What
+                `sanity` in the table of question (a), is the highest, {methods[steadiest]["sanity"]:.3f}. What
                 a map shows for random weights comes from the image and the method, not from what was learnt.""")
 
     report.question("g")

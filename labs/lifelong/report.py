@@ -84,4 +84,6 @@ def _most_forgotten(names: Sequence[str], matrix: Matrix) -> str:
     best = [max(row[task] for row in matrix[task + 1 :]) for task in range(len(names) - 1)]
     falls = [high - last for high, last in zip(best, matrix[-1], strict=False)]
     task = max(range(len(falls)), key=falls.__getitem__)
+    if falls[task] <= 0:
+        return "At the end no task's accuracy is below its highest value."
     return f"Task {task + 1}, {names[task]}, is forgotten most: from {best[task]:.3f} to {matrix[-1][task]:.3f}."

@@ -46,6 +46,8 @@ def _table(report: Report, of: str, numbers: Sequence[int], lines: Mapping[str, 
 def _sentence(of: str, numbers: Sequence[int], lines: Mapping[str, Sequence[float]]) -> str:
     """The highest of the transductive accuracies, beside the first and the last one."""
     values = lines["accuracy"]
+    if len(values) == 1:
+        return f"The transductive accuracy is {values[0]:.3f} with {numbers[0]:,} {of}; one number shows no dependence."
     best = max(range(len(values)), key=values.__getitem__)
     return (
         f"The transductive accuracy is {values[0]:.3f} with {numbers[0]:,} {of}, "

@@ -24,9 +24,9 @@ Ladder
     boss     PPO, the most common actor-critic: its clipped objective lets the policy, too, take many steps on a batch.
              `labs.rl.ppo` has advantages, loss and update beside their equations; RLlib's PPO learns with them.
 Outside the ladder
-    a2c      Actor and critic take one step together on each batch of 16 steps of each environment: the synchronous
-             advantage actor-critic, with n-step returns (n = 16) and an entropy bonus. It is PPO with one pass over one
-             minibatch (`labs.rl.rllib.a2c`); RLlib has no A2C of its own any more.
+    a2c      Actor and critic take one step together on each batch of n steps of each environment (16, at tiny 128):
+             the synchronous advantage actor-critic, with n-step returns and an entropy bonus. It is PPO with one pass
+             over one minibatch (`labs.rl.rllib.a2c`); RLlib has no A2C of its own any more.
     dqn      No policy gradient: double deep Q-learning estimates the value of each action, from a replay buffer.
 Report
     (a)  How does this method, such as REINFORCE with baseline or an actor-critic, differ from the policy gradient?

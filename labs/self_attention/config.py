@@ -45,7 +45,7 @@ class SelfAttentionConfig(Config):
     """SpecAugment: longest mask, in frames, that hides a part of a training crop; 0 for none."""
     frequency_mask: int = Field(0, ge=0)
     """SpecAugment: widest mask, in mel bands, that hides some bands of a training crop; 0 for none."""
-    test_crops: int = Field(0, ge=0)
+    test_crops: int = Field(0, ge=0, le=100)
     """Crops of `crop` frames of a test utterance, whose mean logits decide; 0 for the whole utterance at once; no
     effect on `val/accuracy`."""
     lr: float = Field(1e-3, gt=0)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from pipelines.plan import priorities
 from tests.conftest import Said
@@ -117,6 +118,25 @@ def test_runs_that_need_runs_of_other_presets_share_no_row(labs_cli: Cli, write:
     rows = labs_cli("compare", "--pipeline", "test", "--json").json
     settings = [row["settings"] for row in rows if row["preset"] == "medium"]
     assert sorted(settings, key=str) == [{"teacher": "simple"}, {"teacher": "strong"}]
+
+
+@pytest.mark.slow
+def test_runs_that_need_runs_of_other_labs_share_no_row(labs_cli: Cli, tmp_path: Path) -> None:
+    """A teacher and a teaching assistant of one preset: their students were averaged as one seed that was run twice."""
+    common = {"size": "tiny", "preset": "strong", "resources": {"workers": 0}}
+    student = {"lab": "compression", **common}
+    nodes = {
+        "teacher": {"lab": "cnn", **common},
+        "assistant": {**student, "overrides": {"assistant": True}, "needs": {"teacher": "teacher"}},
+        "with": {**student, "needs": {"teacher": "assistant"}},
+        "without": {**student, "needs": {"teacher": "teacher"}},
+    }
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump({"name": "test", "nodes": nodes}))
+    said = labs_cli("pipeline", "run", tmp_path / "spec.yaml")
+    assert said.code == 0, said.err
+    rows = [row for row in labs_cli("compare", "--pipeline", "test", "--json").json if row["lab"] == "compression"]
+    assert sorted((row["settings"]["teacher"], row["settings"]["assistant"]) for row in rows) == [
+        ("compression strong", False), ("strong", False), ("strong", True)]  # fmt: skip
 
 
 def test_only_runs_a_node_and_what_it_needs(labs_cli: Cli, write: Callable[..., Path]) -> None:
