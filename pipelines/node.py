@@ -220,21 +220,24 @@ def _describe_data(node: Node, packed: Path) -> dict[str, Any]:
     return data
 
 
-def _needed(lab: str, role: str, folder: Path) -> str:
-    """The preset of a run that a lab needs, after the name of the run's lab where it is not the usual one."""
+def _settings_of(folder: Path) -> str:
+    """A run's settings but for its seed: its lab, its preset, the config fields that differ from the preset's, and the
+    settings of the runs that it needs itself."""
     record = read_record(folder)
-    usual = labs.get(lab).needs.get(role, record["lab"])
-    return str(record["preset"]) if record["lab"] == usual else f"{record['lab']} {record['preset']}"
+    lab, params = labs.get(record["lab"]), record["params"]
+    usual = flatten(lab.resolve(record["preset"], record["size"]).model_dump(mode="json"))
+    own = [name for name in (*usual, *lab.needs) if name in params and params[name] != usual.get(name)]
+    return " ".join([lab.name, record["preset"], *(f"{name}={params[name]}" for name in own)])
 
 
 def _params(planned: PlannedNode) -> dict[str, Any]:
-    """The run's parameters in MLflow; `cpus` and `gpus` are those that all its processes hold. The preset of each run
-    that it needs is one as well, by role: two runs that differ in nothing else are not seeds of the same setting."""
+    """The run's parameters in MLflow; `cpus` and `gpus` are those that all its processes hold. The settings of each
+    run that it needs are one as well, by role: two runs that differ in nothing else are no seeds of one setting."""
     job, held = planned.job, capacity.in_all(planned.bundles)
     needed = {role: folder for role, folder in job.upstream.items() if role != BEST_CONFIG_ROLE}
     return {
         **flatten(job.config),
-        **{role: _needed(job.lab, role, folder) for role, folder in needed.items()},
+        **{role: _settings_of(folder) for role, folder in needed.items()},
         "preset": job.preset,
         "size": job.size,
         "seed": job.seed,

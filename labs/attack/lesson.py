@@ -6,7 +6,7 @@ Task
 Data
     `labs.attack.data`: 200 pictures to attack, 20 of each of CIFAR-10's classes, with public labels. The course took
     trained networks from the internet as surrogates; here they are trained on further pictures, or are given. Drawn
-    pictures have faint stripes, as high as an attack may change a value (`labs.attack.drawing`).
+    pictures have faint stripes, 6 to 14 levels high, which an attack can change (`labs.attack.drawing`).
 Metric
     Accuracy of the victims on the attacked pictures, a fraction, lower is better. The course's public thresholds:
     simple 0.70, medium 0.50, strong 0.30, boss 0.15, for victims that were never published. Ours
@@ -51,7 +51,15 @@ from labs.attack.adversarial_training import random_start_fgsm
 from labs.attack.config import EPSILON, AttackConfig
 from labs.attack.demo import DEMO
 from labs.attack.networks import MEAN, SIDE
-from labs.attack.surrogates import VALIDATION_RATE, Member, Networks, build, given_names, most_residual
+from labs.attack.surrogates import (
+    VALIDATION_RATE,
+    Member,
+    Networks,
+    build,
+    given_names,
+    most_residual,
+    surrogate_names,
+)
 from labs.core import shards
 from labs.core.lab import Lab
 from labs.core.meter import Meter
@@ -223,8 +231,7 @@ def deliver(folder: Path, data_dir: Path, out: Path) -> None:
     data.read_submission(out / LAB.submission, data_dir, EPSILON)  # raises an error if epsilon is exceeded
     row = names.index("dog/dog2.png" if "dog/dog2.png" in names else "dog/dog1.png")
     image, label = (column.to(device) for column in attacked[torch.tensor([row])])
-    surrogates = facts["surrogates"][:-1] or config.surrogates
-    network = Member(model.surrogates, most_residual(surrogates))
+    network = Member(model.surrogates, most_residual(surrogate_names(config, facts)))
     changed = fgsm(network, image.float(), label).round().byte().cpu().numpy()
     dog = report.Dog(names[row], image.cpu().numpy(), changed, partial(probabilities, network))
     benign, labels = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))

@@ -10,7 +10,7 @@ import numpy as np
 from labs.attack.config import EPSILON
 from labs.attack.data import CLASSES
 from labs.attack.figures import defence_figure
-from labs.attack.surrogates import SOURCES, most_residual
+from labs.attack.surrogates import SOURCES, most_residual, surrogate_names
 from labs.attack.victims import JPEG_QUALITY, jpeg
 from labs.core.lab import Lab
 from labs.core.report import Report
@@ -49,7 +49,8 @@ def write(
     benign, adversarial, labels = images
 
     report.question("a")
-    report.text(_attack(config, facts["surrogates"][:-1] or config.surrogates))
+    surrogates = surrogate_names(config, facts)
+    report.text(_attack(config, surrogates))
     report.text(SOURCES[facts["training"]])
     accuracies = {
         "benign": _accuracy(predict, benign, labels),
@@ -61,9 +62,10 @@ def write(
                 is `val/accuracy` above.""")
 
     report.question("b")
-    label = dog.name.split("/")[0]
-    report.text(f"""The picture is `{dog.name}`, attacked with FGSM on one network: {_network(config, facts)} On the
-                benign picture the network {_verdict(dog.predict(dog.benign)[0], label)}; after FGSM it
+    label, epsilon = dog.name.split("/")[0], 0 if facts["surrogates"] else config.training_epsilon
+    report.text(f"""The picture is `{dog.name}`, attacked with FGSM on one network:
+                {_network(surrogates, epsilon)} On the benign picture the network
+                {_verdict(dog.predict(dog.benign)[0], label)}; after FGSM it
                 {_verdict(dog.predict(dog.changed)[0], label)}.""")
     figure = defence_figure(dog.name, dog.benign, dog.changed, dog.predict)
     report.figure("dog2", figure, f"{dog.name} before and after the attack.")
@@ -93,12 +95,12 @@ def _attack(config: Any, surrogates: Sequence[str]) -> str:
     return text
 
 
-def _network(config: Any, facts: Mapping[str, Any]) -> str:
+def _network(surrogates: Sequence[str], epsilon: float) -> str:
     """The network of questions (b) and (c), in words; that of the homework is resnet110 of CIFAR-10."""
-    names = facts["surrogates"][:-1] or config.surrogates
-    text = f"`{names[most_residual(names)]}`, of the surrogates the nearest in kind to the homework's resnet110."
-    if config.training_epsilon and not facts["surrogates"]:
-        text += f" It was trained adversarially, with an epsilon of {config.training_epsilon:g}, as they all were."
+    name = surrogates[most_residual(surrogates)]
+    text = f"`{name}`, of the surrogates the nearest in kind to the homework's resnet110."
+    if epsilon:
+        text += f" It was trained adversarially, with an epsilon of {epsilon:g}, as they all were."
     return text
 
 

@@ -1,7 +1,8 @@
 """The networks of an attack: surrogates, which it is computed on, and the network that takes the victims' place."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,6 +59,11 @@ class Member(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.ensemble(images)[self.number : self.number + 1]
         return logits
+
+
+def surrogate_names(config: AttackConfig, facts: Mapping[str, Any]) -> Sequence[str]:
+    """Names of the surrogates: of those that came trained with the data, or else the architectures of the config's."""
+    return facts["surrogates"][:-1] or config.surrogates
 
 
 def most_residual(names: Sequence[str]) -> int:

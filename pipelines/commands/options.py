@@ -1,13 +1,14 @@
-"""Arguments and options that several commands share, and how commands print their result."""
+"""Arguments and options that several commands share, how `--set` is read, and how commands print their result."""
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from labs.core.errors import BadInput
+from labs.core.errors import BadInput, shown
 from labs.core.heading import Precision
 from pipelines.commands.complete import lab_names, preset_names, size_names, spec_names
 
@@ -76,6 +77,9 @@ Compile = Annotated[
     typer.Option("--compile", help="Compile the networks with torch.compile: a minute once, then faster steps."),
 ]
 CpusPerWorker = Annotated[int, typer.Option(help="CPUs, and so threads, of each worker.")]
+GpusPerWorker = Annotated[
+    float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has GPUs, else 0.")
+]
 Retries = Annotated[int, typer.Option(help="How often lost workers are started again; of a sweep: of each trial.")]
 Force = Annotated[bool, typer.Option("--force", help="Run again what has already finished.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
@@ -87,6 +91,28 @@ def writable(folder: Path, option: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{option} {folder}: the folder can't be made: {error.strerror}") from None
+
+
+def overrides(config: Path | None, assignments: list[str]) -> dict[str, Any]:
+    """Config fields of a YAML file, then of `--set field=value`; values are read as YAML."""
+    from pipelines.yaml_lines import read_fields
+
+    fields = {} if config is None else read_fields(config, "config file")
+    for assignment in assignments:
+        name, sign, value = assignment.partition("=")
+        if not sign:
+            raise BadInput(f"--set {shown(assignment)} must be field=value")
+        fields[name] = _value(value, f"--set {shown(assignment)}")
+    return fields
+
+
+def _value(text: str, where: str) -> Any:
+    """A value as YAML reads it, and 1e-3 as a number too, which YAML 1.1 takes for a word."""
+    from pipelines.yaml_lines import parse
+
+    with suppress(ValueError):
+        return float(text) if "e" in text.lower() else parse(text, where)
+    return parse(text, where)
 
 
 def print_json(document: Any) -> None:

@@ -1,13 +1,12 @@
 """`labs train`, `pipeline run` and `pipeline plan`."""
 
 import sys
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from labs.core.errors import shown
 from labs.core.heading import MAX_SEED
 from labs.core.text_file import read_text
 from pipelines.commands.options import (
@@ -16,6 +15,7 @@ from pipelines.commands.options import (
     CpusPerWorker,
     Data,
     Force,
+    GpusPerWorker,
     Home,
     Json,
     LabName,
@@ -27,6 +27,7 @@ from pipelines.commands.options import (
     Size,
     Spec,
     StoreUri,
+    overrides,
     print_json,
     print_table,
 )
@@ -56,9 +57,7 @@ def train(
         int, typer.Option(help="Number of Ray Train workers. 0 trains in this process, without Ray.")
     ] = 1,
     cpus_per_worker: CpusPerWorker = 1,
-    gpus_per_worker: Annotated[
-        float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has GPUs, else 0.")
-    ] = None,
+    gpus_per_worker: GpusPerWorker = None,
     batch_per_worker: Annotated[
         int | None,
         typer.Option(
@@ -225,29 +224,6 @@ def _nodes(spec: Path, only: list[str] | None, doing: str) -> tuple[str, list[An
         if node.name in wanted:
             wanted.update(node.needs.values())
     return "-".join([name, *dict.fromkeys(only)]), [node for node in nodes if node.name in wanted]
-
-
-def overrides(config: Path | None, assignments: list[str]) -> dict[str, Any]:
-    """Config fields of a YAML file, then of `--set field=value`; values are read as YAML."""
-    from labs.core.errors import BadInput
-    from pipelines.yaml_lines import read_fields
-
-    fields = {} if config is None else read_fields(config, "config file")
-    for assignment in assignments:
-        name, sign, value = assignment.partition("=")
-        if not sign:
-            raise BadInput(f"--set {shown(assignment)} must be field=value")
-        fields[name] = _value(value, f"--set {shown(assignment)}")
-    return fields
-
-
-def _value(text: str, where: str) -> Any:
-    """A value as YAML reads it, and 1e-3 as a number too, which YAML 1.1 takes for a word."""
-    from pipelines.yaml_lines import parse
-
-    with suppress(ValueError):
-        return float(text) if "e" in text.lower() else parse(text, where)
-    return parse(text, where)
 
 
 def _train_document(node: Any, summary: dict[str, Any], own: dict[str, Any] | None) -> dict[str, Any]:

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from labs.core.errors import BadInput, shown
 from pipelines.commands.options import (
     TRAIN,
     CpusPerWorker,
     Force,
+    GpusPerWorker,
     Home,
     Json,
     LabName,
@@ -18,6 +20,7 @@ from pipelines.commands.options import (
     Set,
     Size,
     StoreUri,
+    overrides,
     print_json,
     print_table,
 )
@@ -38,9 +41,7 @@ def scale(
         int, typer.Option(min=1, help="Epochs of each run; the first does not count where there are more.")
     ] = 4,
     cpus_per_worker: CpusPerWorker = 1,
-    gpus_per_worker: Annotated[
-        float | None, typer.Option(help="GPUs of each worker. Default: 1 if the cluster has GPUs, else 0.")
-    ] = None,
+    gpus_per_worker: GpusPerWorker = None,
     precision: PrecisionOption = "auto",
     store: StoreUri = None,
     home: Home = None,
@@ -54,7 +55,6 @@ def scale(
     model of the step's time, fitted to the two smallest counts, predicts the larger ones.
     """
     import labs
-    from pipelines.commands.running import overrides
     from pipelines.show.display import say
     from pipelines.spec_fields import NodeResources, from_options
 
@@ -62,7 +62,10 @@ def scale(
     counts = _counts(workers)
     asked = {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker, "precision": precision}
     resources = from_options(NodeResources, workers=counts[-1], **asked)
-    fields = {"epochs": epochs, **overrides(None, set_ or [])}
+    fields = overrides(None, set_ or [])
+    if "epochs" in fields:
+        raise BadInput("--set epochs: give the epochs of labs scale by --epochs")
+    fields["epochs"] = epochs
     say(f"scaling {lab} {preset} {size}, workers {workers}: starting")
 
     from pipelines.home import find_home
@@ -92,8 +95,6 @@ def scale(
 
 def _counts(text: str) -> tuple[int, ...]:
     """The counts of workers of `--workers`, in ascending order."""
-    from labs.core.errors import BadInput, shown
-
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) for part in parts):
         raise BadInput(f"--workers {shown(text)} must be numbers from 1 on with commas between them, such as 1,2,4")

@@ -21,9 +21,9 @@ from pipelines.commands.options import (
     Retries,
     Size,
     StoreUri,
+    overrides,
     print_json,
 )
-from pipelines.commands.running import overrides
 
 
 def add_to(app: typer.Typer) -> None:

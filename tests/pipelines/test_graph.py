@@ -111,13 +111,13 @@ def test_a_changed_setting_runs_only_that_node_and_its_dependants(labs_cli: Cli,
     assert {node["name"]: node["reused"] for node in said.json["nodes"]} == {"a": False, "b": False, "c": True}
 
 
-def test_runs_that_need_runs_of_other_presets_share_no_row(labs_cli: Cli, write: Callable[..., Path]) -> None:
+def test_runs_that_need_runs_of_other_settings_share_no_row(labs_cli: Cli, write: Callable[..., Path]) -> None:
     """Equal in all else, such as two fine-tunings of other pre-trained models; `labs compare` names what they need."""
-    labs_cli("pipeline", "run", write(a="", b="preset: strong", c="preset: medium, needs: {teacher: a}",
-                                      d="preset: medium, needs: {teacher: b}"))  # fmt: skip
+    needing = {name: f"preset: medium, needs: {{teacher: {name[-1]}}}" for name in ("of-a", "of-b", "of-c")}
+    labs_cli("pipeline", "run", write(a="", b="preset: strong", c="overrides: {lr: 2.0e-5}", **needing))
     rows = labs_cli("compare", "--pipeline", "test", "--json").json
-    settings = [row["settings"] for row in rows if row["preset"] == "medium"]
-    assert sorted(settings, key=str) == [{"teacher": "simple"}, {"teacher": "strong"}]
+    teachers = [row["settings"]["teacher"] for row in rows if row["preset"] == "medium"]
+    assert sorted(teachers) == ["regression simple", "regression simple lr=2e-05", "regression strong"]
 
 
 @pytest.mark.slow
@@ -136,7 +136,10 @@ def test_runs_that_need_runs_of_other_labs_share_no_row(labs_cli: Cli, tmp_path:
     assert said.code == 0, said.err
     rows = [row for row in labs_cli("compare", "--pipeline", "test", "--json").json if row["lab"] == "compression"]
     assert sorted((row["settings"]["teacher"], row["settings"]["assistant"]) for row in rows) == [
-        ("compression strong", False), ("strong", False), ("strong", True)]  # fmt: skip
+        ("cnn strong", False),
+        ("cnn strong", True),
+        ("compression strong assistant=True teacher=cnn strong", False),
+    ]
 
 
 def test_only_runs_a_node_and_what_it_needs(labs_cli: Cli, write: Callable[..., Path]) -> None:

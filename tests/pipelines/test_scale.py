@@ -164,6 +164,7 @@ REFUSED = {
         ("cnn", "--gpus-per-worker", "1.5"),
         "'--gpus-per-worker': 1.5 GPUs are neither a whole number",
     ),
+    "epochs twice": (("cnn", "--set", "epochs=7"), "give the epochs of labs scale by --epochs"),
     "no such field": (("cnn", "--set", "learning=1"), "learning"),
     "another way to scale": (("rl", "--workers", "1"), "scales by its config (num_env_runners), not by workers"),
 }
