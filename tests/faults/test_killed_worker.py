@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -100,11 +99,11 @@ def test_after_a_killed_controller_the_run_goes_on_and_no_cpu_is_kept(
     assert ray.available_resources().get("CPU") == 2
 
 
-def job_of_two(folder: Path, data: Path, seed: int, **config: Any) -> Job:
+def job_of_two(folder: Path, data: Path, seed: int) -> Job:
     """A job of two workers that take half of the suite's Ray."""
     write_record(folder)
     return Job(lab="regression", code=worker_code("regression"), preset="strong", size="tiny", seed=seed, workers=2,
-               config=CONFIG.model_dump() | config, cpus_per_worker=0.5, gpus_per_worker=0, bundles=(0.5, 0.5),
+               config=CONFIG.model_dump(), cpus_per_worker=0.5, gpus_per_worker=0, bundles=(0.5, 0.5),
                folder=folder, data=data, upstream={}, retries=1)  # fmt: skip
 
 
@@ -162,18 +161,13 @@ def test_two_workers_learn_as_two_plain_processes(two_jobs: list[tuple[Path, str
     assert metrics(two_jobs[0][0]) == metrics(tmp_path / "plain")
 
 
-def test_an_error_of_the_labs_own_is_not_tried_again(
-    two_jobs: list[tuple[Path, str]], data: Path, tmp_path: Path
-) -> None:
+def test_an_error_of_the_labs_own_is_not_tried_again(home: Path, labs_cli: Cli) -> None:
     """Both workers raise, and each sees the other go: the lab's error is what the user has to see, once."""
-    from ray.train import WorkerGroupError
-
-    with pytest.raises(WorkerGroupError, match="negative dimension -1"):
-        run_on_workers(job_of_two(tmp_path, data, 0, hidden=[-1]))
-    error = (tmp_path / "error.txt").read_text()
-    assert error.count("Traceback") == 1
-    assert "negative dimension -1" in error
-    assert not (tmp_path / LAUNCHES).exists(), "it was run once, on the workers that had waited since the jobs before"
+    said = labs_cli("train", "regression", "--size", "tiny", "--workers", "2", "--set", "hidden=[-1]")
+    assert said.code == 1
+    assert "negative dimension -1" in said.err
+    assert (run_folder(home) / "error.txt").read_text().count("Traceback") == 1
+    assert len((run_folder(home) / LAUNCHES).read_text().splitlines()) == 1
 
 
 def test_a_killed_rl_task_is_started_again_its_step_count_continues_and_no_actor_is_left(

@@ -293,7 +293,7 @@ def states(folder: Path) -> dict[str, torch.Tensor]:
     return model | state["method"]
 
 
-def test_the_reports_pipeline_trains_the_courses_six_methods():
+def test_the_reports_pipeline_trains_the_courses_six_methods() -> None:
     """One run of each, with its preset's strength, on the course's rotated digits."""
     _, nodes = read_spec(SPECS / "lifelong-report.yaml")
     assert sorted(node.config.method for node in nodes) == ["baseline", "ewc", "mas", "rwalk", "scp", "si"]
